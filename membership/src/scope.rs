@@ -1,0 +1,99 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest scope name, in bytes.
+pub const SCOPE_BYTES_MAX: usize = 63;
+
+/// An isolated set of topics: the same topic in two scopes has different members.
+///
+/// 1 to 63 of `A-Z`, `a-z`, `0-9`, `-`, `_` and `.`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Scope(Arc<str>);
+
+impl Scope {
+    /// Parses a scope name.
+    pub fn parse(name: &str) -> Result<Self, ScopeError> {
+        if name.is_empty() || name.len() > SCOPE_BYTES_MAX {
+            return Err(ScopeError::Length(name.len()));
+        }
+        let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        match name.chars().find(|&c| !ok(c)) {
+            Some(c) => Err(ScopeError::Character(c)),
+            None => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Scope {
+    /// The scope of whoever names none: `default`.
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// Why a text is not a scope name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// Empty or too long; the length is in bytes.
+    #[error("a scope name has 1 to {SCOPE_BYTES_MAX} bytes, this one has {0}")]
+    Length(usize),
+    /// A character outside the allowed set.
+    #[error("a scope name has only A-Z, a-z, 0-9, '-', '_' and '.', not {0:?}")]
+    Character(char),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Scope {
+    type Err = ScopeError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::parse(name)
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = ScopeError;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::parse(&name)
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.0.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_names_are_plain() {
+        assert_eq!(Scope::parse("team_A.1").unwrap().as_str(), "team_A.1");
+        assert_eq!(Scope::parse(""), Err(ScopeError::Length(0)));
+        assert_eq!(Scope::parse("a b"), Err(ScopeError::Character(' ')));
+        assert_eq!(Scope::default().as_str(), "default");
+    }
+}

@@ -1,0 +1,139 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest topic or pattern that any configuration may allow, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 255;
+
+/// What a message is published on.
+///
+/// 1 to 255 bytes of UTF-8 without white space and control characters, cut into tokens at `.`, or
+/// at `:` where the topic has no `.`: `resource:weather:sf` has three. No token is empty, and none
+/// is a wildcard (`*` or `>`). A topic is delivered exactly as it was published. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Topic(pub(crate) Arc<str>);
+
+impl Topic {
+    /// Parses a topic.
+    pub fn parse(text: &str) -> Result<Self, TopicError> {
+        let separator = check(text)?;
+        match tokens(text, separator).find(|token| matches!(*token, "*" | ">")) {
+            Some(wildcard) => Err(TopicError::Wildcard(wildcard.into())),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    /// The topic as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a text is not a topic, or not a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// Empty or too long; the length is in bytes.
+    #[error("a topic has 1 to {TOPIC_BYTES_MAX} bytes, this one has {0}")]
+    Length(usize),
+    /// White space or a control character.
+    #[error("a topic has no white space and no control characters, not {0:?}")]
+    Character(char),
+    /// Two separators in a row, or one at an end.
+    #[error("a topic has no empty token: look for a '{0}' at an end or two in a row")]
+    EmptyToken(char),
+    /// A wildcard where a message is to be published.
+    #[error("a message is published on one topic, without the wildcard token '{0}'")]
+    Wildcard(String),
+    /// A `>` that is not the last token.
+    #[error("the wildcard '>' stands only at the end of a pattern")]
+    RestNotLast,
+}
+
+/// Checks what topics and patterns have in common; returns the separator of the tokens.
+pub(crate) fn check(text: &str) -> Result<char, TopicError> {
+    if text.is_empty() || text.len() > TOPIC_BYTES_MAX {
+        return Err(TopicError::Length(text.len()));
+    }
+    if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        return Err(TopicError::Character(c));
+    }
+    let separator = separator(text);
+    if tokens(text, separator).any(str::is_empty) {
+        return Err(TopicError::EmptyToken(separator));
+    }
+    Ok(separator)
+}
+
+/// What cuts this text into tokens.
+pub(crate) fn separator(text: &str) -> char {
+    if text.contains('.') { '.' } else { ':' }
+}
+
+/// The tokens of a text.
+pub(crate) fn tokens(text: &str, separator: char) -> std::str::Split<'_, char> {
+    text.split(separator)
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Topic {
+    type Err = TopicError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for Topic {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Topic> for String {
+    fn from(topic: Topic) -> Self {
+        topic.0.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_plain_tokens() {
+        for text in [
+            "kb.updates",
+            "resource:weather:sf",
+            "a",
+            "größe.x",
+            "a.b:c",
+            "x*y.>z",
+        ] {
+            assert_eq!(Topic::parse(text).unwrap().as_str(), text);
+        }
+        assert_eq!(Topic::parse(""), Err(TopicError::Length(0)));
+        assert_eq!(Topic::parse(&"x".repeat(256)), Err(TopicError::Length(256)));
+        assert_eq!(Topic::parse("a b"), Err(TopicError::Character(' ')));
+        assert_eq!(Topic::parse("a\u{7}"), Err(TopicError::Character('\u{7}')));
+        assert_eq!(Topic::parse("a..b"), Err(TopicError::EmptyToken('.')));
+        assert_eq!(Topic::parse(":a"), Err(TopicError::EmptyToken(':')));
+        assert_eq!(Topic::parse("a.*"), Err(TopicError::Wildcard("*".into())));
+        assert_eq!(Topic::parse("a:>"), Err(TopicError::Wildcard(">".into())));
+    }
+}
