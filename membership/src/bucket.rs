@@ -1,0 +1,249 @@
+use std::sync::Arc;
+
+use crate::{AgentName, MemberId, Pattern, Scope};
+
+/// A part of one node's memberships: the topics that hash to the same number.
+///
+/// Gossip tells a bucket as a whole, so it is what changes, travels and is compared. It knows at
+/// any time how many bytes it packs to, so that a membership that would not fit is refused
+/// before it is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    /// Sorted by scope and pattern; none is without members.
+    topics: Vec<TopicMembers>,
+    /// The length of all topics packed one after the other.
+    packed_bytes: usize,
+}
+
+/// The members that one node has of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicMembers {
+    pub(crate) scope: Scope,
+    pub(crate) pattern: Pattern,
+    /// Sorted by id, each id once, never empty.
+    pub(crate) members: Arc<Vec<Membership>>,
+}
+
+/// One membership, within a topic of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) member: MemberId,
+    pub(crate) agent: Option<AgentName>,
+}
+
+/// Why a bucket did not take a membership. The bucket is as it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    AlreadyIn,
+    /// With it, the bucket would pack to this many bytes.
+    Full(usize),
+}
+
+impl Bucket {
+    /// Which of so many buckets a topic belongs to. Part of the protocol: FNV-1a, 64 bits, of the
+    /// scope, a zero byte and the pattern.
+    pub(crate) fn index(scope: &Scope, pattern: &str, buckets: usize) -> usize {
+        let bytes = scope.as_str().bytes().chain([0]).chain(pattern.bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        (hash % buckets as u64) as usize
+    }
+
+    /// The bucket of these topics, which are sorted and each have members.
+    pub(crate) fn from_sorted(topics: Vec<TopicMembers>) -> Self {
+        let packed_bytes = topics.iter().map(TopicMembers::packed_bytes).sum();
+        Self {
+            topics,
+            packed_bytes,
+        }
+    }
+
+    /// All topics, in order.
+    pub(crate) fn topics(&self) -> &[TopicMembers] {
+        &self.topics
+    }
+
+    /// The members of exactly this topic or pattern.
+    pub(crate) fn members(&self, scope: &Scope, pattern: &str) -> &[Membership] {
+        match self.find(scope, pattern) {
+            Ok(at) => &self.topics[at].members,
+            Err(_) => &[],
+        }
+    }
+
+    /// The length of the topics, packed.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.packed_bytes
+    }
+
+    /// Takes a membership in, unless the packed topics would be longer than the limit. Tells
+    /// whether the topic is new here.
+    pub(crate) fn join(
+        &mut self,
+        scope: &Scope,
+        pattern: &Pattern,
+        membership: Membership,
+        packed_bytes_max: usize,
+    ) -> Result<bool, Refused> {
+        match self.find(scope, pattern.as_str()) {
+            Ok(at) => {
+                let topic = &mut self.topics[at];
+                let Err(place) = topic.find(membership.member) else {
+                    return Err(Refused::AlreadyIn);
+                };
+                let count = topic.members.len();
+                let packed_bytes =
+                    self.packed_bytes + membership.packed_bytes() + varint_bytes(count + 1)
+                        - varint_bytes(count);
+                if packed_bytes > packed_bytes_max {
+                    return Err(Refused::Full(packed_bytes));
+                }
+                Arc::make_mut(&mut topic.members).insert(place, membership);
+                self.packed_bytes = packed_bytes;
+                Ok(false)
+            }
+            Err(at) => {
+                let topic = TopicMembers {
+                    scope: scope.clone(),
+                    pattern: pattern.clone(),
+                    members: Arc::new(vec![membership]),
+                };
+                let packed_bytes = self.packed_bytes + topic.packed_bytes();
+                if packed_bytes > packed_bytes_max {
+                    return Err(Refused::Full(packed_bytes));
+                }
+                self.topics.insert(at, topic);
+                self.packed_bytes = packed_bytes;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes a membership out. Tells whether the topic is gone with it, or none if there was no
+    /// such membership.
+    pub(crate) fn leave(
+        &mut self,
+        scope: &Scope,
+        pattern: &Pattern,
+        member: MemberId,
+    ) -> Option<bool> {
+        let at = self.find(scope, pattern.as_str()).ok()?;
+        let topic = &mut self.topics[at];
+        let place = topic.find(member).ok()?;
+        let count = topic.members.len();
+        if count == 1 {
+            self.packed_bytes -= topic.packed_bytes();
+            self.topics.remove(at);
+            return Some(true);
+        }
+        let membership = Arc::make_mut(&mut topic.members).remove(place);
+        self.packed_bytes = self.packed_bytes + varint_bytes(count - 1)
+            - varint_bytes(count)
+            - membership.packed_bytes();
+        Some(false)
+    }
+
+    fn find(&self, scope: &Scope, pattern: &str) -> Result<usize, usize> {
+        self.topics
+            .binary_search_by(|topic| topic.key().cmp(&(scope.as_str(), pattern)))
+    }
+}
+
+impl TopicMembers {
+    /// What topics are sorted by.
+    pub(crate) fn key(&self) -> (&str, &str) {
+        (self.scope.as_str(), self.pattern.as_str())
+    }
+
+    fn find(&self, member: MemberId) -> Result<usize, usize> {
+        self.members.binary_search_by_key(&member, |m| m.member)
+    }
+
+    fn packed_bytes(&self) -> usize {
+        let members = self.members.iter().map(Membership::packed_bytes);
+        text_bytes(self.scope.as_str())
+            + text_bytes(self.pattern.as_str())
+            + varint_bytes(self.members.len())
+            + members.sum::<usize>()
+    }
+}
+
+impl Membership {
+    fn packed_bytes(&self) -> usize {
+        let agent = self.agent.as_ref().map_or(0, |a| text_bytes(a.as_str()));
+        size_of::<[u8; 16]>() + 1 + agent
+    }
+}
+
+fn text_bytes(text: &str) -> usize {
+    varint_bytes(text.len()) + text.len()
+}
+
+/// The length of a number in postcard, which writes seven bits to a byte.
+fn varint_bytes(number: usize) -> usize {
+    let bits = usize::BITS - number.leading_zeros();
+    bits.max(1).div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> MemberId {
+        MemberId::from_bytes([n; 16])
+    }
+
+    fn join(bucket: &mut Bucket, pattern: &str, n: u8) -> Result<bool, Refused> {
+        let membership = Membership {
+            member: id(n),
+            agent: None,
+        };
+        bucket.join(
+            &Scope::default(),
+            &Pattern::parse(pattern).unwrap(),
+            membership,
+            1_000,
+        )
+    }
+
+    fn leave(bucket: &mut Bucket, pattern: &str, n: u8) -> Option<bool> {
+        let pattern = Pattern::parse(pattern).unwrap();
+        bucket.leave(&Scope::default(), &pattern, id(n))
+    }
+
+    #[test]
+    fn a_topic_exists_only_while_it_has_members() {
+        let mut bucket = Bucket::default();
+        assert_eq!(join(&mut bucket, "a", 2), Ok(true));
+        assert_eq!(join(&mut bucket, "a", 1), Ok(false));
+        assert_eq!(join(&mut bucket, "a", 1), Err(Refused::AlreadyIn));
+        let members = bucket.members(&Scope::default(), "a");
+        assert_eq!(
+            members.iter().map(|m| m.member).collect::<Vec<_>>(),
+            [id(1), id(2)]
+        );
+        assert_eq!(leave(&mut bucket, "a", 1), Some(false));
+        assert_eq!(leave(&mut bucket, "a", 1), None);
+        assert_eq!(leave(&mut bucket, "a", 2), Some(true));
+        assert_eq!(bucket, Bucket::default());
+    }
+
+    #[test]
+    fn a_membership_that_does_not_fit_changes_nothing() {
+        let mut bucket = Bucket::default();
+        let refused = (0..100).find_map(|n| join(&mut bucket, "a", n).err());
+        let before = bucket.clone();
+        assert!(matches!(refused, Some(Refused::Full(bytes)) if bytes > 1_000));
+        assert!(bucket.packed_bytes() <= 1_000);
+        assert!(join(&mut bucket, "b", 0).is_err());
+        assert_eq!(bucket, before);
+    }
+
+    #[test]
+    fn the_bucket_of_a_topic_is_part_of_the_protocol() {
+        let scope = Scope::default();
+        assert_eq!(Bucket::index(&scope, "kb.updates", 64), 63);
+        assert_eq!(Bucket::index(&scope, "resource:weather:sf", 64), 7);
+    }
+}

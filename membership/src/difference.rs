@@ -1,0 +1,333 @@
+//! What happened between two views.
+//!
+//! Buckets that two views share are skipped, so the cost is that of what changed. Nothing is
+//! queued for anyone: whoever comes late gets the difference of more.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::bucket::{Bucket, Membership, TopicMembers};
+use crate::node_view::NodeView;
+use crate::view::View;
+use crate::{AgentName, MemberId, NodeId, Pattern, Scope};
+
+/// Something that happened in the cluster, as this node came to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A peer is live. Its members follow.
+    NodeUp {
+        /// The peer.
+        node: NodeId,
+        /// Its incarnation.
+        incarnation: u64,
+        /// Where to reach it.
+        addr: SocketAddr,
+    },
+    /// A peer is no longer live, or not in this incarnation. All its members were told as left.
+    NodeDown {
+        /// The peer.
+        node: NodeId,
+        /// The incarnation that is gone.
+        incarnation: u64,
+    },
+    /// A membership was made.
+    Joined {
+        /// The scope.
+        scope: Scope,
+        /// The topic or pattern.
+        pattern: Pattern,
+        /// Where the member is.
+        node: NodeId,
+        /// The membership.
+        member: MemberId,
+        /// What the agent calls itself, if it says.
+        agent: Option<AgentName>,
+    },
+    /// A membership has ended.
+    Left {
+        /// The scope.
+        scope: Scope,
+        /// The topic or pattern.
+        pattern: Pattern,
+        /// Where the member was.
+        node: NodeId,
+        /// The membership.
+        member: MemberId,
+    },
+}
+
+/// What leads from one view to another.
+///
+/// For each node: what left, in the order of the member ids, then what joined, in that order. A
+/// node that went away or was restarted has all its members leave, then goes down; one that came
+/// goes up, then its members join.
+pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
+    let mut events = Vec::new();
+    between(Some(&old.local), Some(&new.local), &mut events);
+    if Arc::ptr_eq(&old.remote, &new.remote) {
+        return events;
+    }
+    let nodes: BTreeSet<_> = old.remote.keys().chain(new.remote.keys()).collect();
+    for node in nodes {
+        between(old.remote.get(node), new.remote.get(node), &mut events);
+    }
+    events
+}
+
+fn between(old: Option<&Arc<NodeView>>, new: Option<&Arc<NodeView>>, events: &mut Vec<Event>) {
+    if let (Some(old), Some(new)) = (old, new)
+        && (old.incarnation, old.addr) == (new.incarnation, new.addr)
+    {
+        changed(&old.node, old.buckets(), new.buckets(), events);
+        return;
+    }
+    if let Some(old) = old {
+        changed(&old.node, old.buckets(), &[], events);
+        events.push(Event::NodeDown {
+            node: old.node.clone(),
+            incarnation: old.incarnation,
+        });
+    }
+    if let Some(new) = new {
+        events.push(Event::NodeUp {
+            node: new.node.clone(),
+            incarnation: new.incarnation,
+            addr: new.addr,
+        });
+        changed(&new.node, &[], new.buckets(), events);
+    }
+}
+
+/// One membership with all that an event says of it; ordered by member id first.
+type Told<'a> = (MemberId, &'a Scope, &'a Pattern, &'a Option<AgentName>);
+
+fn changed(node: &NodeId, old: &[Arc<Bucket>], new: &[Arc<Bucket>], events: &mut Vec<Event>) {
+    let (mut left, mut joined): (Vec<Told<'_>>, Vec<Told<'_>>) = Default::default();
+    let none = Arc::default();
+    for index in 0..old.len().max(new.len()) {
+        let old = old.get(index).unwrap_or(&none);
+        let new = new.get(index).unwrap_or(&none);
+        if !Arc::ptr_eq(old, new) {
+            missing(old, new, &mut left);
+            missing(new, old, &mut joined);
+        }
+    }
+    left.sort_unstable();
+    joined.sort_unstable();
+    let node = || node.clone();
+    events.extend(
+        left.into_iter()
+            .map(|(member, scope, pattern, _)| Event::Left {
+                scope: scope.clone(),
+                pattern: pattern.clone(),
+                node: node(),
+                member,
+            }),
+    );
+    events.extend(
+        joined
+            .into_iter()
+            .map(|(member, scope, pattern, agent)| Event::Joined {
+                scope: scope.clone(),
+                pattern: pattern.clone(),
+                node: node(),
+                member,
+                agent: agent.clone(),
+            }),
+    );
+}
+
+/// Adds what is in one bucket and not in the other.
+fn missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Told<'a>>) {
+    for topic in one.topics() {
+        let TopicMembers {
+            scope,
+            pattern,
+            members,
+        } = topic;
+        let others = other.members(scope, pattern.as_str());
+        if std::ptr::eq(members.as_slice(), others) {
+            continue;
+        }
+        let gone = members
+            .iter()
+            .filter(|m| !matches!(find(others, m.member), Some(other) if other == *m));
+        found.extend(gone.map(|m| (m.member, scope, pattern, &m.agent)));
+    }
+}
+
+fn find(members: &[Membership], member: MemberId) -> Option<&Membership> {
+    let at = members.binary_search_by_key(&member, |m| m.member).ok()?;
+    members.get(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Topic;
+
+    const TOPICS: [&str; 4] = ["a", "b", "a.*", ">"];
+
+    fn name(n: u8) -> NodeId {
+        NodeId::parse(&format!("n{n}")).unwrap()
+    }
+
+    fn node(n: u8, incarnation: u64) -> NodeView {
+        NodeView::new(name(n), incarnation, ([10, 0, 0, 1], 1).into(), 4)
+    }
+
+    /// Changes one view into a next: each change is of a node, and joins, leaves, or removes or
+    /// restarts it.
+    fn change(view: &View, (n, what, topic, member): (u8, u8, usize, u8)) -> View {
+        let mut view = view.clone();
+        let (scope, pattern) = (Scope::default(), Pattern::parse(TOPICS[topic]).unwrap());
+        let member = MemberId::from_bytes([member; 16]);
+        let join_or_leave = |node: &mut Arc<NodeView>| {
+            let node = Arc::make_mut(node);
+            if what < 5 {
+                let agent = None;
+                let _ = node.join(&scope, &pattern, Membership { member, agent }, 10_000);
+            } else {
+                node.leave(&scope, &pattern, member);
+            }
+        };
+        if n == 0 {
+            join_or_leave(&mut view.local);
+            return view;
+        }
+        let remote = Arc::make_mut(&mut view.remote);
+        match what {
+            0 => {
+                let incarnation = remote.get(&name(n)).map_or(1, |node| node.incarnation + 1);
+                remote.insert(name(n), Arc::new(node(n, incarnation)));
+            }
+            9 => {
+                remote.remove(&name(n));
+            }
+            _ => {
+                if let Some(node) = remote.get_mut(&name(n)) {
+                    join_or_leave(node);
+                }
+            }
+        }
+        view
+    }
+
+    fn views() -> impl Strategy<Value = (View, View)> {
+        let change = (0..3_u8, 0..10_u8, 0..TOPICS.len(), 0..6_u8);
+        let changes = || proptest::collection::vec(change.clone(), 0..60);
+        (changes(), changes()).prop_map(|(first, second)| {
+            let alone = View::new(node(0, 1));
+            let old = first
+                .into_iter()
+                .fold(alone, |view, c| self::change(&view, c));
+            let new = second
+                .into_iter()
+                .fold(old.clone(), |view, c| self::change(&view, c));
+            (old, new)
+        })
+    }
+
+    type Contents = BTreeMap<NodeId, (u64, BTreeSet<(String, MemberId)>)>;
+
+    fn contents(view: &View) -> Contents {
+        let all = std::iter::once(&view.local).chain(view.remote.values());
+        all.map(|node| {
+            let members = node.topics().flat_map(|topic| {
+                let pattern = topic.pattern.to_string();
+                topic
+                    .members
+                    .iter()
+                    .map(move |m| (pattern.clone(), m.member))
+            });
+            (node.node.clone(), (node.incarnation, members.collect()))
+        })
+        .collect()
+    }
+
+    /// Applies events strictly: what is not possible fails.
+    fn apply(contents: &mut Contents, events: Vec<Event>) -> Result<(), String> {
+        for event in events {
+            let done = match event.clone() {
+                Event::NodeUp {
+                    node, incarnation, ..
+                } => contents
+                    .insert(node, (incarnation, BTreeSet::new()))
+                    .is_none(),
+                Event::NodeDown { node, incarnation } => contents
+                    .remove(&node)
+                    .is_some_and(|(known, left)| known == incarnation && left.is_empty()),
+                Event::Joined {
+                    node,
+                    pattern,
+                    member,
+                    ..
+                } => contents
+                    .get_mut(&node)
+                    .is_some_and(|(_, m)| m.insert((pattern.to_string(), member))),
+                Event::Left {
+                    node,
+                    pattern,
+                    member,
+                    ..
+                } => contents
+                    .get_mut(&node)
+                    .is_some_and(|(_, m)| m.remove(&(pattern.to_string(), member))),
+            };
+            if !done {
+                return Err(format!("{event:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn the_events_lead_exactly_from_one_view_to_the_other((old, new) in views()) {
+            let mut reached = contents(&old);
+            let events = difference(&old, &new);
+            prop_assert_eq!(apply(&mut reached, events), Ok(()));
+            prop_assert_eq!(reached, contents(&new));
+            prop_assert_eq!(difference(&new, &new), []);
+        }
+
+        #[test]
+        fn joins_are_told_in_the_order_they_were_made((old, new) in views()) {
+            let mut last: BTreeMap<NodeId, MemberId> = BTreeMap::new();
+            for event in difference(&old, &new) {
+                if let Event::Joined { node, member, .. } = event
+                    && let Some(before) = last.insert(node, member)
+                {
+                    prop_assert!(before <= member);
+                }
+            }
+        }
+
+        #[test]
+        fn a_topic_has_everyone_whose_pattern_matches((_, view) in views()) {
+            let scope = Scope::default();
+            for text in ["a", "b", "a.b", "c"] {
+                let topic = Topic::parse(text).unwrap();
+                let found = view.members(&scope, &Pattern::from(&topic));
+                let mut found: Vec<_> = found.into_iter().map(|m| (m.node, m.member)).collect();
+                let mut expected: Vec<_> = contents(&view)
+                    .into_iter()
+                    .flat_map(|(node, (_, members))| {
+                        let matching = members.into_iter().filter(|(pattern, _)| {
+                            Pattern::parse(pattern).unwrap().matches(&topic)
+                        });
+                        matching.map(move |(_, member)| (node.clone(), member))
+                    })
+                    .collect();
+                found.sort();
+                expected.sort();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The one task between membership and gossip.
+//!
+//! Outward: what changed here since it was last written goes into the gossip state, gathered for
+//! a moment, and then to all live peers at once. Inward: whenever the gossip state may have
+//! changed, what is new in it is copied out and makes the next view. Nothing is called back from
+//! under the lock of the gossip state, and nothing is decoded under it.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::config::Config;
+use crate::node_view::NodeView;
+use crate::packed::pack;
+use crate::peer::bucket_key;
+use crate::peers::{Peers, Sighting};
+use crate::socket::Wire;
+use crate::view::View;
+
+/// Carries changes from the view to gossip and back.
+pub(crate) struct Gossip {
+    pub(crate) handle: StopOnDrop,
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) views: watch::Sender<Arc<View>>,
+    pub(crate) peers: Peers,
+    /// This node as it was last written to the gossip state.
+    pub(crate) written: Arc<NodeView>,
+}
+
+/// Ends gossip with whoever owns it, however that one ends.
+pub(crate) struct StopOnDrop(pub(crate) Arc<ChitchatHandle>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Gossip {
+    /// Never returns.
+    pub(crate) async fn run(mut self, config: Config, mut seeds: watch::Receiver<Vec<SocketAddr>>) {
+        let mut round = every(config.gossip_interval);
+        let mut rejoin = every(config.rejoin_interval);
+        let mut live = self
+            .handle
+            .0
+            .with_chitchat(|c| c.live_nodes_watcher())
+            .await;
+        let mut changed = self.views.subscribe();
+        // There may have been joins before this task came to run.
+        changed.mark_changed();
+        let mut write_at: Option<Instant> = None;
+        self.peers.book.set_seeds(&seeds.borrow_and_update());
+        loop {
+            tokio::select! {
+                () = self.wire.heard.notified() => self.pull().await,
+                Ok(()) = live.changed() => self.pull().await,
+                _ = round.tick() => {
+                    // A silence is noticed here, when nothing else happens any more.
+                    self.pull().await;
+                    self.look_for_seeds();
+                }
+                _ = rejoin.tick() => self.look_for_someone_away(),
+                Ok(()) = changed.changed() => {
+                    let is_written = Arc::ptr_eq(&changed.borrow_and_update().local, &self.written);
+                    if !is_written && write_at.is_none() {
+                        write_at = Some(Instant::now() + config.coalesce);
+                    }
+                }
+                () = at(write_at) => {
+                    write_at = None;
+                    self.write(config.eager_peers_max).await;
+                }
+                Ok(()) = seeds.changed() => {
+                    self.peers.book.set_seeds(&seeds.borrow_and_update());
+                }
+            }
+        }
+    }
+
+    /// Writes what changed here to the gossip state, and tells the live peers.
+    async fn write(&mut self, peers_max: usize) {
+        let local = self.views.borrow().local.clone();
+        let buckets = local
+            .buckets()
+            .iter()
+            .zip(self.written.buckets())
+            .enumerate();
+        let texts: Vec<_> = buckets
+            .filter(|(_, (now, before))| !Arc::ptr_eq(now, before))
+            .map(|(index, (now, _))| (bucket_key(index), pack(now)))
+            .collect();
+        let is_news = self.handle.0.with_chitchat(|c| {
+            let state = c.self_node_state();
+            let before = state.max_version();
+            for (key, text) in &texts {
+                state.set(key, text);
+            }
+            state.max_version() != before
+        });
+        if is_news.await {
+            self.wire.counters.eager_rounds.add(1);
+            self.greet(self.peers.book.some_live(peers_max, &mut rand::rng()));
+        }
+        self.written = local;
+    }
+
+    /// Takes in what is new in the gossip state.
+    async fn pull(&mut self) {
+        let peers = &self.peers;
+        let sightings = self.handle.0.with_chitchat(|c| sightings(c, peers)).await;
+        let more = self.wire.take_more();
+        let observed = self.peers.observe(sightings, Instant::now());
+        self.wire.counters.values_malformed.add(observed.malformed);
+        if !observed.changed {
+            return;
+        }
+        let (remote, gone) = (Arc::new(self.peers.live()), Arc::new(self.peers.gone()));
+        self.views.send_modify(|view| {
+            let view = Arc::make_mut(view);
+            (view.remote, view.gone) = (remote, gone);
+        });
+        // Only while there is progress, or two nodes with nothing new would keep asking.
+        self.greet(more);
+    }
+
+    fn look_for_seeds(&self) {
+        if self.peers.book.live().next().is_none() {
+            self.greet(self.peers.book.some_seeds(&mut rand::rng()));
+        }
+    }
+
+    fn look_for_someone_away(&self) {
+        self.greet(self.peers.book.someone_away(&mut rand::rng()));
+    }
+
+    /// Gossips with these peers at once. That gossip may have ended is told by who watches it.
+    fn greet(&self, peers: impl IntoIterator<Item = SocketAddr>) {
+        for peer in peers {
+            let _ = self.handle.0.gossip(peer);
+        }
+    }
+}
+
+/// The newest incarnation of each node in the gossip state except this one.
+fn sightings(chitchat: &Chitchat, peers: &Peers) -> Vec<Sighting> {
+    let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
+    let own = chitchat.self_chitchat_id();
+    let mut newest: Vec<(&ChitchatId, &NodeState)> = Vec::new();
+    for (id, state) in chitchat.node_states().iter().filter(|(id, _)| *id != own) {
+        match newest.last_mut() {
+            // They are sorted by name, incarnation and address.
+            Some(last) if last.0.node_id == id.node_id => *last = (id, state),
+            _ => newest.push((id, state)),
+        }
+    }
+    let sighting = |(id, state): (&ChitchatId, &NodeState)| Sighting {
+        name: id.node_id.clone(),
+        incarnation: id.generation_id,
+        addr: id.gossip_advertise_addr,
+        heartbeat: state.heartbeat().into(),
+        detected: live.contains(id),
+        version: state.max_version(),
+        changes: changes(id, state, peers),
+    };
+    newest.into_iter().map(sighting).collect()
+}
+
+fn changes(id: &ChitchatId, state: &NodeState, peers: &Peers) -> Vec<(String, String)> {
+    let known = peers.known_version(&id.node_id, id.generation_id, id.gossip_advertise_addr);
+    if known == state.max_version() {
+        return Vec::new();
+    }
+    // A state that went back was begun again: all of it is new.
+    let known = if known > state.max_version() {
+        0
+    } else {
+        known
+    };
+    let values = state.key_values_including_deleted();
+    values
+        .filter(|(_, value)| value.version > known && !value.is_deleted())
+        .map(|(key, value)| (key.into(), value.value.clone()))
+        .collect()
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,313 @@
+use std::fmt;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::bucket::{Membership as LocalMembership, Refused};
+use crate::config::{Config, ConfigError};
+use crate::farewell::Farewell;
+use crate::gossip::{Gossip, StopOnDrop};
+use crate::node_view::NodeView;
+use crate::packed::{packed_bytes_max, text_bytes};
+use crate::peer::{BUCKETS_KEY, LEFT_KEY};
+use crate::peers::Peers;
+use crate::socket::{Pipe, PipeTransport, Wire};
+use crate::stats::Stats;
+use crate::view::View;
+use crate::watch::Watch;
+use crate::{AgentName, MemberId, Pattern, Scope};
+
+/// One node's part in who is where: it keeps the memberships of this node, tells them to its peers
+/// and learns theirs.
+///
+/// A join or leave is in this node's view when the call returns and in those of all connected
+/// nodes soon after. It outlives any partition: each side goes on by itself, and when they meet
+/// again the views become the same. Nothing is kept on disk.
+///
+/// Cheap to clone. When the last clone is dropped, or the token it was started with is cancelled,
+/// gossip ends without a word, as in a crash; [`depart`](Self::depart) says goodbye first.
+#[derive(Clone)]
+pub struct Membership {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    views: watch::Sender<Arc<View>>,
+    handle: Arc<ChitchatHandle>,
+    wire: Arc<Wire>,
+    packed_bytes_max: usize,
+    text_bytes_max: usize,
+    gossip_interval: Duration,
+    token: CancellationToken,
+    _stop: DropGuard,
+}
+
+impl Membership {
+    /// Starts membership over this pipe. At first the view has this node alone; peers are found
+    /// through the seeds, which may change at any time and need not be there yet.
+    ///
+    /// Its task is spawned on the tracker and ends with the token. After an error nothing is left
+    /// behind.
+    pub async fn start(
+        config: Config,
+        pipe: Pipe,
+        seeds: watch::Receiver<Vec<SocketAddr>>,
+        tasks: TaskTracker,
+        token: CancellationToken,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        let wire = Arc::new(Wire::default());
+        let transport = PipeTransport::new(pipe, wire.clone());
+        let initial = vec![(BUCKETS_KEY.to_owned(), config.buckets.to_string())];
+        let handle = spawn_chitchat(gossip_config(&config), initial, &transport)
+            .await
+            .map_err(StartError::Gossip)?;
+        let handle = Arc::new(handle);
+        let local = NodeView::new(
+            config.node.clone(),
+            config.incarnation,
+            config.advertise,
+            config.buckets,
+        );
+        let view = Arc::new(View::new(local));
+        let written = view.local.clone();
+        let views = watch::Sender::new(view);
+        let token = token.child_token();
+        let shared = Shared {
+            views: views.clone(),
+            handle: handle.clone(),
+            wire: wire.clone(),
+            packed_bytes_max: packed_bytes_max(config.bucket_bytes_max),
+            text_bytes_max: config.bucket_bytes_max,
+            gossip_interval: config.gossip_interval,
+            token: token.clone(),
+            _stop: token.clone().drop_guard(),
+        };
+        let gossip = Gossip {
+            handle: StopOnDrop(handle),
+            wire,
+            views,
+            peers: Peers::new(&config),
+            written,
+        };
+        tasks.spawn(token.run_until_cancelled_owned(gossip.run(config, seeds)));
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Makes a membership of this node. Joining one topic with several member ids makes that many
+    /// memberships.
+    ///
+    /// It is in [`view`](Self::view) when this returns. After an error nothing has changed.
+    pub fn join(
+        &self,
+        scope: &Scope,
+        pattern: &Pattern,
+        member: MemberId,
+        agent: Option<AgentName>,
+    ) -> Result<(), JoinError> {
+        let mut result = Ok(());
+        self.shared.views.send_if_modified(|view| {
+            let view = Arc::make_mut(view);
+            let membership = LocalMembership { member, agent };
+            let limit = self.shared.packed_bytes_max;
+            result = Arc::make_mut(&mut view.local).join(scope, pattern, membership, limit);
+            result.is_ok()
+        });
+        result.map_err(|refused| match refused {
+            Refused::AlreadyIn => JoinError::AlreadyMember,
+            Refused::Full(packed_bytes) => JoinError::BucketFull {
+                bytes: text_bytes(packed_bytes),
+                bytes_max: self.shared.text_bytes_max,
+            },
+        })
+    }
+
+    /// Ends a membership of this node. After an error nothing has changed.
+    pub fn leave(
+        &self,
+        scope: &Scope,
+        pattern: &Pattern,
+        member: MemberId,
+    ) -> Result<(), NotAMember> {
+        let is_gone = self.shared.views.send_if_modified(|view| {
+            let view = Arc::make_mut(view);
+            Arc::make_mut(&mut view.local).leave(scope, pattern, member)
+        });
+        if is_gone { Ok(()) } else { Err(NotAMember) }
+    }
+
+    /// Ends all these memberships of this node at once, as when a session dies. Those that have
+    /// ended already are passed over.
+    pub fn leave_all(&self, memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>) {
+        // The caller's iterator must not run inside the view's lock: it might read the view.
+        let memberships: Vec<_> = memberships.into_iter().collect();
+        self.shared.views.send_if_modified(|view| {
+            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
+            let mut any = false;
+            for (scope, pattern, member) in &memberships {
+                any |= local.leave(scope, pattern, *member);
+            }
+            any
+        });
+    }
+
+    /// Who is where, now.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.views.borrow().clone()
+    }
+
+    /// Who is where now, and the stream of events that continues it; nothing falls in between.
+    pub fn watch(&self) -> (Arc<View>, Watch) {
+        let watch = Watch::new(self.shared.views.subscribe(), self.shared.token.clone());
+        (watch.view(), watch)
+    }
+
+    /// Says goodbye: every live peer takes this node out of its view as soon as it hears of it.
+    ///
+    /// Returns when the word to each live peer is in the pipe, or after the deadline. There is no
+    /// way back for this incarnation. This node's own view stays as it is, and so does gossip,
+    /// until the token is cancelled.
+    pub async fn depart(&self, deadline: Duration) {
+        let shared = &self.shared;
+        let peers: Vec<_> = self.view().remote.values().map(|peer| peer.addr).collect();
+        let mark = shared.handle.with_chitchat(|c| {
+            c.self_node_state().set(LEFT_KEY, "1");
+            shared
+                .wire
+                .begin_farewell(Farewell::new(peers.iter().copied()));
+        });
+        let told = async {
+            mark.await;
+            loop {
+                let peers = shared.wire.still_to_tell();
+                if peers.is_empty() {
+                    return;
+                }
+                for peer in peers {
+                    // If gossip has ended there is nobody to tell; the deadline ends the wait.
+                    let _ = shared.handle.gossip(peer);
+                }
+                // A message may get lost, so it is said again.
+                let _ = timeout(shared.gossip_interval, shared.wire.told.notified()).await;
+            }
+        };
+        let _ = timeout(deadline, told).await;
+    }
+
+    /// Resolves when gossip has ended by itself, never when it was ended by dropping or cancelling.
+    /// The view no longer follows the cluster then, so the node must stop and say why.
+    pub async fn failed(&self) -> GossipFailed {
+        let end = self.shared.handle.termination_watcher().await;
+        if self.shared.token.is_cancelled() {
+            return pending().await;
+        }
+        match end {
+            Ok(()) => GossipFailed(None),
+            Err(error) => GossipFailed(Some(error)),
+        }
+    }
+
+    /// What membership has done so far, and how it stands. Counts all memberships, so not for a
+    /// hot path.
+    pub fn stats(&self) -> Stats {
+        let counters = &self.shared.wire.counters;
+        let view = self.view();
+        let (memberships_local, memberships) = view.count_memberships();
+        Stats {
+            messages_out: counters.messages_out.get(),
+            bytes_out: counters.bytes_out.get(),
+            messages_in: counters.messages_in.get(),
+            bytes_in: counters.bytes_in.get(),
+            messages_dropped: counters.messages_dropped.get(),
+            messages_malformed: counters.messages_malformed.get(),
+            values_malformed: counters.values_malformed.get(),
+            eager_rounds: counters.eager_rounds.get(),
+            nodes_live: 1 + view.remote.len(),
+            nodes_gone: view.gone.len(),
+            memberships_local,
+            memberships,
+        }
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.shared.handle.chitchat_id();
+        f.debug_struct("Membership")
+            .field("id", id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why membership did not start. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not hold.
+    #[error("the membership configuration does not hold")]
+    Config(#[from] ConfigError),
+    /// Gossip did not start.
+    #[error("gossip did not start")]
+    Gossip(#[source] anyhow::Error),
+}
+
+/// Why a membership was not made. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The same member is already in this topic.
+    #[error("this member has joined this topic already")]
+    AlreadyMember,
+    /// The topics of this node that hash to the same bucket, with their members, have become more
+    /// than gossip carries in one piece.
+    #[error(
+        "with this membership its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
+         configure more buckets, use shorter topic and agent names, or move agents to other nodes"
+    )]
+    BucketFull {
+        /// How long the text of the bucket would be.
+        bytes: usize,
+        /// How long it may be ([`Config::bucket_bytes_max`]).
+        bytes_max: usize,
+    },
+}
+
+/// There is no such membership on this node. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such membership on this node")]
+pub struct NotAMember;
+
+/// Gossip has ended by itself. The view no longer follows the cluster, and never will again.
+#[derive(Debug, thiserror::Error)]
+#[error("gossip has ended by itself")]
+pub struct GossipFailed(#[source] Option<anyhow::Error>);
+
+fn gossip_config(config: &Config) -> ChitchatConfig {
+    let detector = FailureDetectorConfig {
+        initial_interval: config.gossip_interval,
+        // A longer interval would be remembered after a node was away, and delay the news of its
+        // death for long.
+        max_interval: config.gossip_interval * 5,
+        dead_node_grace_period: config.dead_node_grace,
+        ..FailureDetectorConfig::default()
+    };
+    ChitchatConfig {
+        chitchat_id: ChitchatId::new(config.node.as_str(), config.incarnation, config.advertise),
+        cluster_id: config.cluster.clone(),
+        gossip_interval: config.gossip_interval,
+        listen_addr: config.advertise,
+        // The address book does what seeds would do here, and more.
+        seed_nodes: Vec::new(),
+        failure_detector_config: detector,
+        marked_for_deletion_grace_period: config.dead_node_grace.mul_f64(1.5),
+        catchup_callback: None,
+        extra_liveness_predicate: None,
+    }
+}

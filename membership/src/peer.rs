@@ -1,0 +1,151 @@
+//! What gossip says of one node.
+//!
+//! A node's state in gossip is a few keys: `buckets`, how many buckets it has, written first and
+//! once; `b/<index in hex>`, the text of a bucket; and `left`, when it has said goodbye. No key is
+//! ever deleted, because what a deletion covers can come back after a long partition.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::NodeId;
+use crate::book::PeerState;
+use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
+use crate::liveness::Liveness;
+use crate::node_view::NodeView;
+use crate::packed::{UnpackError, unpack};
+use crate::peers::Sighting;
+
+/// The key of the number of buckets.
+pub(crate) const BUCKETS_KEY: &str = "buckets";
+/// The key that is set to `1` when a node leaves.
+pub(crate) const LEFT_KEY: &str = "left";
+const BUCKET_PREFIX: &str = "b/";
+
+/// The key of the bucket at this index.
+pub(crate) fn bucket_key(index: usize) -> String {
+    format!("{BUCKET_PREFIX}{index:x}")
+}
+
+/// The newest incarnation of another node.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    pub(crate) addr: SocketAddr,
+    /// The version up to which its state is known.
+    pub(crate) version: u64,
+    pub(crate) liveness: Liveness,
+    is_live: bool,
+    left: bool,
+    /// None until the number of buckets is known.
+    view: Option<Arc<NodeView>>,
+    /// Whether a malformed value of it was in the log.
+    warned: bool,
+}
+
+/// Why a value in gossip was not taken.
+#[derive(Debug, thiserror::Error)]
+enum ValueError {
+    #[error("the number of buckets is {0:?}")]
+    Buckets(String),
+    #[error("there is no bucket {0:?}")]
+    Index(String),
+    #[error("bucket {0:x} cannot be read")]
+    Bucket(usize, #[source] UnpackError),
+}
+
+impl Peer {
+    /// A node that is heard of for the first time.
+    pub(crate) fn new(node: NodeId, seen: &Sighting, now: Instant) -> Self {
+        Self {
+            node,
+            incarnation: seen.incarnation,
+            addr: seen.addr,
+            version: 0,
+            liveness: Liveness::new(seen.heartbeat, seen.detected, now),
+            is_live: false,
+            left: false,
+            view: None,
+            warned: false,
+        }
+    }
+
+    /// Takes in its heartbeat; tells whether it went up or down.
+    pub(crate) fn feel(&mut self, seen: &Sighting, now: Instant, silence_min: Duration) -> bool {
+        let (heartbeat, detected) = (seen.heartbeat, seen.detected);
+        let beats = self.liveness.observe(heartbeat, detected, now, silence_min);
+        let was_live = std::mem::replace(&mut self.is_live, beats && !self.left);
+        was_live != self.is_live
+    }
+
+    /// How it stands with it.
+    pub(crate) fn state(&self) -> PeerState {
+        match (self.left, self.is_live) {
+            (true, _) => PeerState::Left,
+            (false, true) => PeerState::Live,
+            (false, false) => PeerState::Away,
+        }
+    }
+
+    /// What the view shows of it, if anything.
+    pub(crate) fn shown(&self) -> Option<&Arc<NodeView>> {
+        self.view.as_ref().filter(|_| self.is_live)
+    }
+
+    /// Takes in changed values; returns how many could not be read, which leave things as they
+    /// were.
+    pub(crate) fn apply(&mut self, changes: &[(String, String)]) -> u64 {
+        let mut malformed = 0;
+        // In whatever order they are listed, the number of buckets comes first.
+        let (first, rest): (Vec<_>, Vec<_>) = changes.iter().partition(|(k, _)| k == BUCKETS_KEY);
+        for (key, value) in first.into_iter().chain(rest) {
+            let Err(error) = self.apply_one(key, value) else {
+                continue;
+            };
+            malformed += 1;
+            if !self.warned {
+                self.warned = true;
+                let error: &dyn std::error::Error = &error;
+                warn!(
+                    node = %self.node, incarnation = self.incarnation, error,
+                    "a peer's gossip cannot be read; what was known before is kept"
+                );
+            }
+        }
+        malformed
+    }
+
+    fn apply_one(&mut self, key: &str, value: &str) -> Result<(), ValueError> {
+        if key == LEFT_KEY {
+            self.left |= value == "1";
+        } else if key == BUCKETS_KEY {
+            let buckets = value.parse().ok().filter(|n| (1..=BUCKETS_MAX).contains(n));
+            let fits = |view: &Arc<NodeView>| buckets == Some(view.buckets().len() as u16);
+            let Some(count) = buckets.filter(|_| self.view.as_ref().is_none_or(fits)) else {
+                return Err(ValueError::Buckets(value.into()));
+            };
+            if self.view.is_none() {
+                let node = self.node.clone();
+                let view = NodeView::new(node, self.incarnation, self.addr, count);
+                self.view = Some(Arc::new(view));
+            }
+        } else if let Some(index) = key.strip_prefix(BUCKET_PREFIX) {
+            let no_bucket = || ValueError::Index(index.into());
+            let at = usize::from_str_radix(index, 16).map_err(|_| no_bucket())?;
+            let view = self.view.as_mut().ok_or_else(no_bucket)?;
+            let buckets = view.buckets().len();
+            if at >= buckets {
+                return Err(no_bucket());
+            }
+            let bucket = unpack(value, BUCKET_BYTES_MAX, at, buckets)
+                .map_err(|error| ValueError::Bucket(at, error))?;
+            Arc::make_mut(view).replace(at, bucket);
+        }
+        // Any other key is that of a newer version of this software.
+        Ok(())
+    }
+}

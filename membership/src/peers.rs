@@ -1,0 +1,341 @@
+//! What gossip says of the other nodes, made into what the view shows of them.
+//!
+//! Of a node that is seen in several incarnations only the newest counts, live or not; no older
+//! one is ever shown again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::NodeId;
+use crate::book::{Book, PeerState};
+use crate::config::Config;
+use crate::node_view::NodeView;
+use crate::peer::Peer;
+use crate::view::NodeSummary;
+
+/// The newest incarnation of a node as gossip has it, with what is new since it was last seen.
+#[derive(Debug)]
+pub(crate) struct Sighting {
+    pub(crate) name: Arc<str>,
+    pub(crate) incarnation: u64,
+    pub(crate) addr: SocketAddr,
+    pub(crate) heartbeat: u64,
+    /// Whether the failure detector takes it to be running.
+    pub(crate) detected: bool,
+    /// The version of its state.
+    pub(crate) version: u64,
+    /// The keys and values that changed since the version known before.
+    pub(crate) changes: Vec<(String, String)>,
+}
+
+/// All other nodes that gossip knows, and the book of those met.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    own: NodeId,
+    own_incarnation: u64,
+    silence_min: Duration,
+    /// A longer time without a look at gossip means that this node itself stood still.
+    pause_max: Duration,
+    looked: Option<Instant>,
+    peers: BTreeMap<Arc<str>, Peer>,
+    pub(crate) book: Book,
+}
+
+/// What came of taking sightings in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    /// Whether the view is to change.
+    pub(crate) changed: bool,
+    /// How many values could not be read.
+    pub(crate) malformed: u64,
+}
+
+impl Peers {
+    /// No peers yet, of the node of this configuration, which looks at gossip at least once an
+    /// interval.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            own: config.node.clone(),
+            own_incarnation: config.incarnation,
+            silence_min: config.silence_min,
+            pause_max: config.silence_min.max(config.gossip_interval * 5),
+            looked: None,
+            peers: BTreeMap::new(),
+            book: Book::new(config.advertise, config.address_book_max),
+        }
+    }
+
+    /// The version up to which the state of a node is known, 0 if it is not.
+    pub(crate) fn known_version(&self, name: &str, incarnation: u64, addr: SocketAddr) -> u64 {
+        let peer = self.peers.get(name);
+        let same = peer.filter(|p| (p.incarnation, p.addr) == (incarnation, addr));
+        same.map_or(0, |peer| peer.version)
+    }
+
+    /// Takes in the newest incarnation of each other node that gossip knows. Peers that are not
+    /// among them are forgotten.
+    pub(crate) fn observe(&mut self, sightings: Vec<Sighting>, now: Instant) -> Observed {
+        let last = self.looked.replace(now).unwrap_or(now);
+        if now.duration_since(last) >= self.pause_max {
+            for peer in self.peers.values_mut() {
+                peer.liveness.forgive(now);
+            }
+        }
+        let mut observed = Observed::default();
+        let mut seen = BTreeSet::new();
+        for sighting in sightings {
+            let name = sighting.name.clone();
+            if self.observe_one(sighting, now, &mut observed) {
+                seen.insert(name);
+            }
+        }
+        let known = self.peers.len();
+        let book = &mut self.book;
+        self.peers.retain(|name, peer| {
+            let keep = seen.contains(name);
+            if !keep && peer.state() != PeerState::Left {
+                book.note(&peer.node, peer.incarnation, peer.addr, PeerState::Away);
+            }
+            keep
+        });
+        observed.changed |= self.peers.len() != known;
+        observed
+    }
+
+    /// The live ones.
+    pub(crate) fn live(&self) -> BTreeMap<NodeId, Arc<NodeView>> {
+        let shown = |peer: &Peer| Some((peer.node.clone(), peer.shown()?.clone()));
+        self.peers.values().filter_map(shown).collect()
+    }
+
+    /// The others, sorted.
+    pub(crate) fn gone(&self) -> Vec<NodeSummary> {
+        let gone = self.peers.values().filter(|peer| peer.shown().is_none());
+        gone.map(|peer| NodeSummary {
+            node: peer.node.clone(),
+            incarnation: peer.incarnation,
+            addr: peer.addr,
+            is_self: false,
+            live: false,
+        })
+        .collect()
+    }
+
+    /// Takes in one node; tells whether it is one to keep.
+    fn observe_one(&mut self, seen: Sighting, now: Instant, observed: &mut Observed) -> bool {
+        let peer = self
+            .peers
+            .get_mut(&seen.name)
+            .filter(|peer| (peer.incarnation, peer.addr) == (seen.incarnation, seen.addr));
+        let peer = match peer {
+            Some(peer) => peer,
+            None => {
+                let Some(peer) = self.meet(&seen, now) else {
+                    return false;
+                };
+                observed.changed = true;
+                self.peers
+                    .entry(seen.name.clone())
+                    .insert_entry(peer)
+                    .into_mut()
+            }
+        };
+        if peer.version != seen.version {
+            peer.version = seen.version;
+            observed.changed = true;
+            observed.malformed += peer.apply(&seen.changes);
+        }
+        observed.changed |= peer.feel(&seen, now, self.silence_min);
+        let state = peer.state();
+        self.book
+            .note(&peer.node, peer.incarnation, peer.addr, state);
+        true
+    }
+
+    /// A node or incarnation that is new here, if it is one that counts.
+    fn meet(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
+        if *seen.name == *self.own.as_str() {
+            if seen.incarnation > self.own_incarnation {
+                warn!(
+                    node = %self.own, addr = %seen.addr, incarnation = seen.incarnation,
+                    "another node goes by the name of this one"
+                );
+                // So that it is said once for each.
+                self.own_incarnation = seen.incarnation;
+            }
+            return None;
+        }
+        // Who is not named like a node cannot have got a certificate either; there is nothing to
+        // show of it.
+        let node = NodeId::parse(&seen.name).ok()?;
+        let state = PeerState::Away;
+        if !self.book.note(&node, seen.incarnation, seen.addr, state) {
+            return None;
+        }
+        Some(Peer::new(node, seen, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::Bucket;
+    use crate::config::BUCKET_BYTES_MAX;
+    use crate::packed::pack;
+    use crate::peer::{BUCKETS_KEY, LEFT_KEY, bucket_key};
+    use crate::{MemberId, Pattern, Scope};
+
+    fn peers() -> Peers {
+        let own = NodeId::parse("n0").unwrap();
+        let mut config = Config::new(own, 5, ([10, 0, 0, 1], 1).into());
+        config.silence_min = Duration::from_secs(1);
+        Peers::new(&config)
+    }
+
+    fn sighting(name: &str, incarnation: u64, version: u64) -> Sighting {
+        Sighting {
+            name: name.into(),
+            incarnation,
+            addr: ([10, 0, 0, 2], 1).into(),
+            heartbeat: version,
+            detected: true,
+            version,
+            changes: vec![bucket_value("a"), (BUCKETS_KEY.into(), "1".into())],
+        }
+    }
+
+    fn bucket_value(topic: &str) -> (String, String) {
+        let mut bucket = Bucket::default();
+        let membership = crate::bucket::Membership {
+            member: MemberId::from_bytes([1; 16]),
+            agent: None,
+        };
+        let pattern = Pattern::parse(topic).unwrap();
+        bucket
+            .join(&Scope::default(), &pattern, membership, usize::MAX)
+            .unwrap();
+        (bucket_key(0), pack(&bucket))
+    }
+
+    fn topics(peers: &Peers) -> Vec<(String, u64, Vec<String>)> {
+        let live = peers.live().into_values();
+        live.map(|node| {
+            let topics = node.topics().map(|topic| topic.pattern.to_string());
+            (node.node.to_string(), node.incarnation, topics.collect())
+        })
+        .collect()
+    }
+
+    fn is(node: &str, incarnation: u64, topic: &str) -> Vec<(String, u64, Vec<String>)> {
+        vec![(node.into(), incarnation, vec![topic.into()])]
+    }
+
+    #[test]
+    fn only_the_newest_incarnation_counts_and_no_older_one_ever_again() {
+        let (mut peers, now) = (peers(), Instant::now());
+        assert!(peers.observe(vec![sighting("n1", 2, 2)], now).changed);
+        assert_eq!(topics(&peers), is("n1", 2, "a"));
+        assert!(!peers.observe(vec![sighting("n1", 2, 2)], now).changed);
+        let unheard = Sighting {
+            detected: false,
+            ..sighting("n1", 3, 2)
+        };
+        assert!(peers.observe(vec![unheard], now).changed);
+        assert_eq!(topics(&peers), []);
+        assert!(peers.observe(vec![], now).changed);
+        assert!(!peers.observe(vec![sighting("n1", 2, 9)], now).changed);
+        assert_eq!((topics(&peers), peers.gone()), (vec![], vec![]));
+        assert!(peers.observe(vec![sighting("n1", 3, 3)], now).changed);
+        assert_eq!(topics(&peers), is("n1", 3, "a"));
+    }
+
+    #[test]
+    fn this_node_is_never_its_own_peer() {
+        let mut peers = peers();
+        for incarnation in [4, 5, 6] {
+            let observed = peers.observe(vec![sighting("n0", incarnation, 2)], Instant::now());
+            assert_eq!(observed, Observed::default());
+        }
+        assert_eq!((topics(&peers), peers.gone()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_malformed_value_is_counted_and_what_was_known_is_kept() {
+        let (mut peers, now) = (peers(), Instant::now());
+        peers.observe(vec![sighting("n1", 1, 2)], now);
+        let bad = [
+            ("b/0", "junk"),
+            ("b/0", &"x".repeat(BUCKET_BYTES_MAX + 1)),
+            ("b/1", ""),
+            ("b/", ""),
+            ("b/é", ""),
+            ("buckets", "2"),
+            ("buckets", "-1"),
+        ];
+        for (version, (key, value)) in (3..).zip(bad) {
+            let changes = vec![(key.into(), value.into())];
+            let seen = Sighting {
+                changes,
+                ..sighting("n1", 1, version)
+            };
+            assert_eq!(peers.observe(vec![seen], now).malformed, 1, "{key} {value}");
+            assert_eq!(topics(&peers), is("n1", 1, "a"));
+        }
+        let changes = vec![bucket_value("b"), ("future".into(), "?".into())];
+        let seen = Sighting {
+            changes,
+            ..sighting("n1", 1, 99)
+        };
+        assert_eq!(peers.observe(vec![seen], now).malformed, 0);
+        assert_eq!(topics(&peers), is("n1", 1, "b"));
+    }
+
+    #[test]
+    fn a_node_that_left_is_down_at_once_and_for_good() {
+        let (mut peers, now) = (peers(), Instant::now());
+        peers.observe(vec![sighting("n1", 1, 2)], now);
+        let changes = vec![(LEFT_KEY.into(), "1".into())];
+        let left = Sighting {
+            changes,
+            ..sighting("n1", 1, 3)
+        };
+        assert!(peers.observe(vec![left], now).changed);
+        assert_eq!(topics(&peers), []);
+        assert!(!peers.gone()[0].live);
+        peers.observe(vec![sighting("n1", 1, 4)], now);
+        assert_eq!(topics(&peers), []);
+        peers.observe(vec![sighting("n1", 2, 1)], now);
+        assert_eq!(topics(&peers), is("n1", 2, "a"));
+    }
+
+    #[test]
+    fn a_node_that_was_frozen_takes_nobody_for_dead() {
+        let (mut peers, start) = (peers(), Instant::now());
+        let silent = || Sighting {
+            detected: false,
+            ..sighting("n1", 1, 2)
+        };
+        peers.observe(vec![sighting("n1", 1, 2)], start);
+        let after = |ms| start + Duration::from_millis(ms);
+        peers.observe(vec![silent()], after(60_000));
+        assert_eq!(topics(&peers), is("n1", 1, "a"));
+        for ms in [60_400, 60_800] {
+            peers.observe(vec![silent()], after(ms));
+            assert_eq!(topics(&peers), is("n1", 1, "a"));
+        }
+        peers.observe(vec![silent()], after(61_000));
+        assert_eq!(topics(&peers), []);
+    }
+
+    #[test]
+    fn what_is_not_named_like_a_node_is_not_shown() {
+        let mut peers = peers();
+        let observed = peers.observe(vec![sighting("Not A Node", 1, 2)], Instant::now());
+        assert_eq!(observed, Observed::default());
+    }
+}

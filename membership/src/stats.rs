@@ -1,0 +1,57 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What membership has done since it began, and how it stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Gossip messages handed to the pipe.
+    pub messages_out: u64,
+    /// Bytes of gossip messages handed to the pipe.
+    pub bytes_out: u64,
+    /// Gossip messages taken from the pipe.
+    pub messages_in: u64,
+    /// Bytes of gossip messages taken from the pipe.
+    pub bytes_in: u64,
+    /// Gossip messages dropped because the pipe was full or closed.
+    pub messages_dropped: u64,
+    /// Gossip messages from peers that could not be read.
+    pub messages_malformed: u64,
+    /// Values in peers' gossip that could not be read. What was known before was kept.
+    pub values_malformed: u64,
+    /// Changes of this node that were told to its peers at once, after coalescing.
+    pub eager_rounds: u64,
+    /// Live nodes, with this one.
+    pub nodes_live: usize,
+    /// Known nodes that are not live.
+    pub nodes_gone: usize,
+    /// Memberships on this node.
+    pub memberships_local: usize,
+    /// Memberships in the whole cluster.
+    pub memberships: usize,
+}
+
+/// The counters behind [`Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) messages_out: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) messages_in: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) messages_dropped: Counter,
+    pub(crate) messages_malformed: Counter,
+    pub(crate) values_malformed: Counter,
+    pub(crate) eager_rounds: Counter,
+}
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

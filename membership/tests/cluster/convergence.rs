@@ -1,0 +1,314 @@
+//! Memberships that are made here are seen there, and nothing else is.
+
+use std::time::Duration;
+
+use crate::switchboard::{
+    Node, Switchboard, addr, cluster, config, contents, members, pattern, until,
+};
+use tidings_membership::{Event, JoinError, MemberId, NotAMember, Scope};
+use tokio::time::sleep;
+
+const SOON: Duration = Duration::from_secs(3);
+
+#[tokio::test(start_paused = true)]
+async fn ten_nodes_agree_within_three_seconds() {
+    let board = Switchboard::default();
+    let mut nodes = Vec::new();
+    for n in 0..10 {
+        nodes.push(Node::start(&board, n, &[0, 1, 2]).await);
+        for topic in 0..10 {
+            nodes[n].join(&format!("topic.{topic}"));
+        }
+    }
+    let agree = || {
+        let first = contents(&nodes[0].view());
+        first.iter().map(|topic| topic.2.len()).sum::<usize>() == 100
+            && nodes.iter().all(|node| contents(&node.view()) == first)
+    };
+    until("all views agree", SOON, agree).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_is_seen_at_once_here_and_in_milliseconds_everywhere() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 10).await;
+    let member = nodes[4].join("a.b");
+    assert_eq!(members(&nodes[4].view(), "a.b"), [member]);
+    let everywhere = || nodes.iter().all(|n| members(&n.view(), "a.b") == [member]);
+    let took = until("the join is everywhere", SOON, everywhere).await;
+    assert!(took < Duration::from_millis(15), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_right_after_the_start_is_told_like_any_other() {
+    let board = Switchboard::default();
+    let node = Node::start(&board, 0, &[]).await;
+    node.join("a");
+    let is_told = || node.membership.stats().eager_rounds == 1;
+    until("it is told", Duration::from_millis(10), is_told).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn joining_n_times_makes_n_memberships() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 2).await;
+    let joined: Vec<MemberId> = (0..16).map(|_| nodes[0].join("a")).collect();
+    until("16 members", SOON, || {
+        members(&nodes[1].view(), "a") == joined
+    })
+    .await;
+    for member in &joined[..4] {
+        nodes[0].leave("a", *member);
+    }
+    until("12 members", SOON, || {
+        members(&nodes[1].view(), "a") == joined[4..]
+    })
+    .await;
+    assert!(
+        nodes[1]
+            .view()
+            .local_members(&Scope::default(), &pattern("a"))
+            .is_empty()
+    );
+    let topic = &nodes[1].view().topics()[0];
+    assert_eq!((topic.members, topic.local), (12, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_what_was_not_joined_says_so_and_changes_nothing() {
+    let board = Switchboard::default();
+    let node = Node::start(&board, 0, &[]).await;
+    let member = node.join("a");
+    let (scope, membership) = (Scope::default(), &node.membership);
+    let before = contents(&node.view());
+    assert_eq!(
+        membership.leave(&scope, &pattern("b"), member),
+        Err(NotAMember)
+    );
+    let other = MemberId::from_bytes([7; 16]);
+    assert_eq!(
+        membership.leave(&scope, &pattern("a"), other),
+        Err(NotAMember)
+    );
+    let again = membership.join(&scope, &pattern("a"), member, None);
+    assert_eq!(again, Err(JoinError::AlreadyMember));
+    assert_eq!(contents(&node.view()), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_topic_outlives_its_members_on_any_node() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 3).await;
+    let joined: Vec<_> = (0..30)
+        .map(|n| {
+            (
+                format!("t.{}", n % 7),
+                nodes[0].join(&format!("t.{}", n % 7)),
+            )
+        })
+        .collect();
+    until("seven topics", SOON, || nodes[2].view().topics().len() == 7).await;
+    let all = joined
+        .into_iter()
+        .map(|(t, member)| (Scope::default(), pattern(&t), member));
+    nodes[0].membership.leave_all(all);
+    assert!(nodes[0].view().topics().is_empty());
+    until("no topics", SOON, || {
+        nodes.iter().all(|n| n.view().topics().is_empty())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn scopes_are_isolated() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 2).await;
+    let [red, blue] = ["red", "blue"].map(|name| Scope::parse(name).unwrap());
+    let member = nodes[0].join_in(&red, "a");
+    let wild = nodes[0].join_in(&blue, ">");
+    until("both scopes", SOON, || nodes[1].view().topics().len() == 2).await;
+    for (scope, expected) in [(&red, member), (&blue, wild)] {
+        let found = nodes[1].view().members(scope, &pattern("a"));
+        let ids: Vec<_> = found.iter().map(|m| m.member).collect();
+        assert_eq!(ids, [expected]);
+        assert_eq!(found[0].agent.as_ref().unwrap().as_str(), "tester");
+    }
+    assert!(members(&nodes[1].view(), "a").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_has_the_members_of_matching_patterns() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 2).await;
+    let exact = nodes[0].join("kb.updates");
+    let star = nodes[1].join("kb.*");
+    nodes[1].join("kb.other");
+    let rest = nodes[1].join(">");
+    let mut all = vec![exact, star, rest];
+    all.sort();
+    until("three members", SOON, || {
+        members(&nodes[0].view(), "kb.updates") == all
+    })
+    .await;
+    assert_eq!(members(&nodes[0].view(), "kb.*"), [star]);
+    let topic = tidings_membership::Topic::parse("kb.updates").unwrap();
+    let peers = nodes[0].view().interested_peers(&Scope::default(), &topic);
+    assert_eq!(peers.iter().map(|p| p.as_str()).collect::<Vec<_>>(), ["n1"]);
+    nodes[1].leave("kb.*", star);
+    nodes[1].leave(">", rest);
+    until("one member", SOON, || {
+        members(&nodes[0].view(), "kb.updates") == [exact]
+    })
+    .await;
+    let star = nodes[1].join("kb.*");
+    until("two members", SOON, || {
+        members(&nodes[0].view(), "kb.updates").len() == 2
+    })
+    .await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(members(&nodes[0].view(), "kb.updates").len(), 2);
+    nodes[1].leave("kb.*", star);
+    until("one member", SOON, || {
+        members(&nodes[0].view(), "kb.updates") == [exact]
+    })
+    .await;
+    assert!(
+        nodes[0]
+            .view()
+            .interested_peers(&Scope::default(), &topic)
+            .is_empty()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_node_gets_ten_thousand_earlier_topics() {
+    let board = Switchboard::default();
+    let first = Node::start(&board, 0, &[]).await;
+    for n in 0..10_000 {
+        let topic = format!("weather.station.{n}");
+        let member = first.join(&topic);
+        if n % 1_000 == 0 {
+            assert_eq!(members(&first.view(), &topic), [member]);
+        }
+    }
+    let late = Node::start(&board, 1, &[0]).await;
+    let took = until("all topics", SOON, || late.view().topics().len() == 10_000).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(contents(&late.view()), contents(&first.view()));
+    assert_eq!(late.membership.stats().memberships, 10_000);
+    assert_eq!(late.membership.stats().values_malformed, 0);
+}
+
+#[tokio::test]
+async fn many_threads_join_and_leave_while_others_read() {
+    let board = Switchboard::default();
+    let node = Node::start(&board, 0, &[]).await;
+    std::thread::scope(|threads| {
+        for n in 0..4 {
+            let node = &node;
+            threads.spawn(move || {
+                for round in 0..200 {
+                    let topic = format!("t.{}", round % 5);
+                    let member = node.join(&topic);
+                    assert!(members(&node.view(), &topic).contains(&member));
+                    if n % 2 == 0 {
+                        node.leave(&topic, member);
+                        assert!(!members(&node.view(), &topic).contains(&member));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(node.membership.stats().memberships_local, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bucket_refuses_and_says_so() {
+    let board = Switchboard::default();
+    let mut full = config(0);
+    (full.buckets, full.bucket_bytes_max) = (1, 1_000);
+    let node = Node::start_with(&board, full, &[]).await;
+    let refused = (0..100u8).find_map(|n| {
+        let member = MemberId::from_bytes([n; 16]);
+        node.membership
+            .join(&Scope::default(), &pattern("a"), member, None)
+            .err()
+    });
+    let before = contents(&node.view());
+    assert!(
+        matches!(refused, Some(JoinError::BucketFull { bytes, bytes_max: 1_000 }) if bytes > 1_000),
+        "{refused:?}"
+    );
+    let members = before[0].2.clone();
+    node.leave("a", members[0]);
+    node.join("a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_are_told_everything_between_two_snapshots() {
+    let board = Switchboard::default();
+    let node = Node::start(&board, 0, &[]).await;
+    let early = node.join("a");
+    let (snapshot, mut watch) = node.membership.watch();
+    assert_eq!(members(&snapshot, "a"), [early]);
+    let other = Node::start(&board, 1, &[0]).await;
+    let (first, second) = (other.join("b"), other.join("a"));
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(watch.next().await.unwrap());
+    }
+    assert!(
+        matches!(&told[0], Event::NodeUp { node, incarnation: 1, addr: at }
+        if node.as_str() == "n1" && *at == addr(1))
+    );
+    let joined = |event: &Event| match event {
+        Event::Joined { member, .. } => *member,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([joined(&told[1]), joined(&told[2])], [first, second]);
+    assert_eq!(contents(&watch.view()), contents(&node.view()));
+    drop(other);
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(watch.next().await.unwrap());
+    }
+    assert!(matches!(
+        &told[..],
+        [
+            Event::Left { .. },
+            Event::Left { .. },
+            Event::NodeDown { .. }
+        ]
+    ));
+    node.token.cancel();
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gossip_that_cannot_be_read_is_skipped_and_counted() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 2).await;
+    for junk in [&b""[..], b"junk", &[0; 70_000]] {
+        board.deliver(addr(1), addr(0), junk.to_vec().into());
+    }
+    let member = nodes[1].join("a");
+    until("gossip goes on", SOON, || {
+        members(&nodes[0].view(), "a") == [member]
+    })
+    .await;
+    assert_eq!(nodes[0].membership.stats().messages_malformed, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_is_never_seen() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 2).await;
+    let mut foreign = config(2);
+    foreign.cluster = "other".into();
+    let stranger = Node::start_with(&board, foreign, &[0, 1]).await;
+    stranger.join("a");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(stranger.live(), ["n2"]);
+    assert_eq!(nodes[0].live(), ["n0", "n1"]);
+    assert!(nodes[0].view().topics().is_empty());
+}

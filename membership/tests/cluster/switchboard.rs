@@ -1,0 +1,220 @@
+//! A network in memory: carries the bytes of gossip between memberships by address, and can be cut.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidings_membership::{
+    AgentName, Config, Member, MemberId, MemberIds, Membership, NodeId, Pattern, Pipe, Scope, View,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a message is under way.
+const LATENCY: Duration = Duration::from_millis(1);
+const PIPE_MESSAGES: usize = 4096;
+
+type Sides = Box<dyn Fn(usize, usize) -> bool + Send>;
+
+/// The wires between the nodes of one test.
+#[derive(Clone, Default)]
+pub(crate) struct Switchboard(Arc<Mutex<Wires>>);
+
+#[derive(Default)]
+struct Wires {
+    ports: BTreeMap<SocketAddr, mpsc::Sender<(SocketAddr, Bytes)>>,
+    /// Whether a message from one node to another gets through; all do if there is none.
+    passes: Option<Sides>,
+}
+
+impl Switchboard {
+    /// A pipe for the node at this address; it takes the place of one there was.
+    pub(crate) fn connect(&self, own: SocketAddr) -> Pipe {
+        let (outbound, mut sent) = mpsc::channel::<(SocketAddr, Bytes)>(PIPE_MESSAGES);
+        let (port, inbound) = mpsc::channel(PIPE_MESSAGES);
+        self.0.lock().unwrap().ports.insert(own, port);
+        let board = self.clone();
+        let tasks = TaskTracker::new();
+        tasks.clone().spawn(async move {
+            while let Some((to, bytes)) = sent.recv().await {
+                let board = board.clone();
+                tasks.spawn(async move {
+                    sleep(LATENCY).await;
+                    board.deliver(own, to, bytes);
+                });
+            }
+        });
+        Pipe { outbound, inbound }
+    }
+
+    /// Puts raw bytes into the pipe of a node, as if they came from this address.
+    pub(crate) fn deliver(&self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        let wires = self.0.lock().unwrap();
+        let passes = wires.passes.as_ref();
+        if passes.is_none_or(|passes| passes(number(from), number(to)))
+            && let Some(port) = wires.ports.get(&to)
+        {
+            let _ = port.try_send((from, bytes));
+        }
+    }
+
+    /// From now on only messages for which this holds (from, to) get through.
+    pub(crate) fn cut(&self, passes: impl Fn(usize, usize) -> bool + Send + 'static) {
+        self.0.lock().unwrap().passes = Some(Box::new(passes));
+    }
+
+    pub(crate) fn heal(&self) {
+        self.0.lock().unwrap().passes = None;
+    }
+}
+
+/// A node of a test. Dropping it is a crash.
+pub(crate) struct Node {
+    pub(crate) membership: Membership,
+    pub(crate) seeds: watch::Sender<Vec<SocketAddr>>,
+    pub(crate) token: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    ids: Mutex<MemberIds>,
+}
+
+impl Node {
+    /// Starts node `n`, with these seeds.
+    pub(crate) async fn start(board: &Switchboard, n: usize, seeds: &[usize]) -> Self {
+        Self::start_with(board, config(n), seeds).await
+    }
+
+    pub(crate) async fn start_with(board: &Switchboard, config: Config, seeds: &[usize]) -> Self {
+        let pipe = board.connect(config.advertise);
+        let seeds = watch::Sender::new(seeds.iter().copied().map(addr).collect());
+        let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
+        let membership = Membership::start(
+            config,
+            pipe,
+            seeds.subscribe(),
+            tasks.clone(),
+            token.clone(),
+        )
+        .await
+        .unwrap();
+        Self {
+            membership,
+            seeds,
+            token,
+            tasks,
+            ids: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn join(&self, topic: &str) -> MemberId {
+        self.join_in(&Scope::default(), topic)
+    }
+
+    pub(crate) fn join_in(&self, scope: &Scope, topic: &str) -> MemberId {
+        let member = self.ids.lock().unwrap().next(1_700_000_000_000);
+        let agent = AgentName::parse("tester").ok();
+        self.membership
+            .join(scope, &pattern(topic), member, agent)
+            .unwrap();
+        member
+    }
+
+    pub(crate) fn leave(&self, topic: &str, member: MemberId) {
+        self.membership
+            .leave(&Scope::default(), &pattern(topic), member)
+            .unwrap();
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.membership.view()
+    }
+
+    /// The names of the live nodes in the view.
+    pub(crate) fn live(&self) -> Vec<String> {
+        let nodes = self.view().nodes().into_iter().filter(|node| node.live);
+        nodes.map(|node| node.node.to_string()).collect()
+    }
+}
+
+/// Starts nodes `0..count`, the first three of them seeds, and waits until all see all.
+pub(crate) async fn cluster(board: &Switchboard, count: usize) -> Vec<Node> {
+    cluster_with(board, (0..count).map(config).collect()).await
+}
+
+pub(crate) async fn cluster_with(board: &Switchboard, configs: Vec<Config>) -> Vec<Node> {
+    let count = configs.len();
+    let seeds: Vec<_> = (0..count.min(3)).collect();
+    let mut nodes = Vec::new();
+    for config in configs {
+        nodes.push(Node::start_with(board, config, &seeds).await);
+        // So that not all of them gossip at the same moments.
+        sleep(Duration::from_millis(37)).await;
+    }
+    let all_see_all = || nodes.iter().all(|node| node.live().len() == count);
+    until(
+        "all nodes see each other",
+        Duration::from_secs(5),
+        all_see_all,
+    )
+    .await;
+    nodes
+}
+
+pub(crate) fn config(n: usize) -> Config {
+    let node = NodeId::parse(&format!("n{n}")).unwrap();
+    Config::new(node, 1, addr(n))
+}
+
+pub(crate) fn addr(n: usize) -> SocketAddr {
+    ([10, 0, 0, 1], 1000 + n as u16).into()
+}
+
+fn number(addr: SocketAddr) -> usize {
+    usize::from(addr.port()) - 1000
+}
+
+pub(crate) fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
+}
+
+/// The members of a topic of the default scope, sorted.
+pub(crate) fn members(view: &View, topic: &str) -> Vec<MemberId> {
+    let found = view.members(&Scope::default(), &pattern(topic));
+    let mut ids: Vec<_> = found.into_iter().map(|m: Member| m.member).collect();
+    ids.sort();
+    ids
+}
+
+/// Everything that the views of connected nodes agree on.
+pub(crate) fn contents(view: &View) -> Vec<(Scope, Pattern, Vec<MemberId>)> {
+    let topics = view.topics().into_iter();
+    topics
+        .map(|topic| {
+            let found = view.members(&topic.scope, &topic.pattern);
+            let mut ids: Vec<_> = found.into_iter().map(|m| m.member).collect();
+            ids.sort();
+            (topic.scope, topic.pattern, ids)
+        })
+        .collect()
+}
+
+/// Waits until something holds; returns how long it took.
+pub(crate) async fn until(
+    what: &str,
+    deadline: Duration,
+    mut holds: impl FnMut() -> bool,
+) -> Duration {
+    let start = Instant::now();
+    let wait = async {
+        while !holds() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    match timeout(deadline, wait).await {
+        Ok(()) => start.elapsed(),
+        Err(_) => panic!("not within {deadline:?}: {what}"),
+    }
+}
