@@ -3,7 +3,7 @@
 //! Buckets that two views share are skipped, so the cost is that of what changed. Nothing is
 //! queued for anyone: whoever comes late gets the difference of more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -65,14 +65,26 @@ pub enum Event {
 pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     let mut events = Vec::new();
     between(Some(&old.local), Some(&new.local), &mut events);
-    if Arc::ptr_eq(&old.remote, &new.remote) {
-        return events;
-    }
-    let nodes: BTreeSet<_> = old.remote.keys().chain(new.remote.keys()).collect();
-    for node in nodes {
-        between(old.remote.get(node), new.remote.get(node), &mut events);
+    if !Arc::ptr_eq(&old.remote, &new.remote) {
+        between_peers(&old.remote, &new.remote, &mut events);
     }
     events
+}
+
+/// The part of a [`difference`] that concerns peers.
+pub(crate) fn difference_of_peers(old: &Peers, new: &Peers) -> Vec<Event> {
+    let mut events = Vec::new();
+    between_peers(old, new, &mut events);
+    events
+}
+
+type Peers = BTreeMap<NodeId, Arc<NodeView>>;
+
+fn between_peers(old: &Peers, new: &Peers, events: &mut Vec<Event>) {
+    let nodes: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    for node in nodes {
+        between(old.get(node), new.get(node), events);
+    }
 }
 
 fn between(old: Option<&Arc<NodeView>>, new: Option<&Arc<NodeView>>, events: &mut Vec<Event>) {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::config::Config;
+use crate::difference::{Event, difference_of_peers};
 use crate::node_view::NodeView;
 use crate::packed::pack;
 use crate::peer::bucket_key;
@@ -29,9 +30,15 @@ pub(crate) struct Gossip {
     pub(crate) wire: Arc<Wire>,
     pub(crate) views: watch::Sender<Arc<View>>,
     pub(crate) peers: Peers,
+    pub(crate) follower: Follower,
     /// This node as it was last written to the gossip state.
     pub(crate) written: Arc<NodeView>,
 }
+
+/// Is told what happens to peers and their members, before the view shows it: who sees a member in
+/// the view can rely on the follower having heard of it. Called on the gossip task, so it must not
+/// block.
+pub type Follower = Box<dyn FnMut(Vec<Event>) + Send>;
 
 /// Ends gossip with whoever owns it, however that one ends.
 pub(crate) struct StopOnDrop(pub(crate) Arc<ChitchatHandle>);
@@ -122,6 +129,12 @@ impl Gossip {
             return;
         }
         let (remote, gone) = (Arc::new(self.peers.live()), Arc::new(self.peers.gone()));
+        // Nobody else changes this part of the view.
+        let before = self.views.borrow().remote.clone();
+        let events = difference_of_peers(&before, &remote);
+        if !events.is_empty() {
+            (self.follower)(events);
+        }
         self.views.send_modify(|view| {
             let view = Arc::make_mut(view);
             (view.remote, view.gone) = (remote, gone);

@@ -30,6 +30,7 @@ mod watch;
 pub use agent_name::{AGENT_NAME_BYTES_MAX, AgentName, AgentNameError};
 pub use config::{BUCKET_BYTES_MAX, BUCKETS_MAX, Config, ConfigError};
 pub use difference::Event;
+pub use gossip::Follower;
 pub use member_id::{MemberId, MemberIds};
 pub use membership::{GossipFailed, JoinError, Membership, NotAMember, StartError};
 pub use node_id::{NODE_ID_BYTES_MAX, NodeId, NodeIdError};

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::bucket::{Membership as LocalMembership, Refused};
 use crate::config::{Config, ConfigError};
 use crate::farewell::Farewell;
-use crate::gossip::{Gossip, StopOnDrop};
+use crate::gossip::{Follower, Gossip, StopOnDrop};
 use crate::node_view::NodeView;
 use crate::packed::{packed_bytes_max, text_bytes};
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
@@ -59,6 +59,7 @@ impl Membership {
         config: Config,
         pipe: Pipe,
         seeds: watch::Receiver<Vec<SocketAddr>>,
+        follower: Follower,
         tasks: TaskTracker,
         token: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -95,6 +96,7 @@ impl Membership {
             wire,
             views,
             peers: Peers::new(&config),
+            follower,
             written,
         };
         tasks.spawn(token.run_until_cancelled_owned(gossip.run(config, seeds)));

@@ -28,11 +28,10 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// Gossip tolerates messages that are lost, repeated or out of order. It must be able to trust
 /// whoever can put messages in.
-#[derive(Debug)]
 pub struct Pipe {
-    /// Messages to peers, at most [`GOSSIP_BYTES_MAX`] each. When it is full, new ones are dropped
-    /// and counted.
-    pub outbound: mpsc::Sender<(SocketAddr, Bytes)>,
+    /// Takes a message to the peer at this address, of at most [`GOSSIP_BYTES_MAX`] bytes. It must
+    /// not wait; false says that the message was dropped.
+    pub outbound: Box<dyn Fn(SocketAddr, Bytes) -> bool + Send + Sync>,
     /// Messages from peers, each with the address that its sender advertises.
     pub inbound: mpsc::Receiver<(SocketAddr, Bytes)>,
 }
@@ -145,13 +144,14 @@ impl PipeSocket {
 
 #[async_trait]
 impl Socket for PipeSocket {
-    /// Puts a message into the pipe or drops it; never waits and never fails.
+    /// Hands a message to the pipe, or drops it; never waits and never fails.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         let bytes = Bytes::from(message.serialize_to_vec());
         let len = bytes.len();
-        match self.pipe.outbound.try_send((to, bytes)) {
-            Ok(()) => self.wire.sent(to, kind(&message), len),
-            Err(_) => self.wire.counters.messages_dropped.add(1),
+        if (self.pipe.outbound)(to, bytes) {
+            self.wire.sent(to, kind(&message), len);
+        } else {
+            self.wire.counters.messages_dropped.add(1);
         }
         Ok(())
     }

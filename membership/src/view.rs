@@ -3,7 +3,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::bucket::Membership;
-use crate::difference::{Event, difference};
 use crate::node_view::NodeView;
 use crate::{AgentName, MemberId, NodeId, Pattern, Scope, Topic};
 
@@ -128,14 +127,6 @@ impl View {
         let mut nodes: Vec<_> = live.chain(self.gone.iter().cloned()).collect();
         nodes.sort_by(|a, b| a.node.cmp(&b.node));
         nodes
-    }
-
-    /// The events that lead to this view from that of a node that knows of nothing yet.
-    pub fn events(&self) -> Vec<Event> {
-        let own = &self.local;
-        let count = u16::try_from(own.buckets().len()).unwrap_or(u16::MAX);
-        let nothing = NodeView::new(own.node.clone(), own.incarnation, own.addr, count);
-        difference(&Self::new(nothing), self)
     }
 
     /// How many memberships there are on this node, and how many in the whole cluster.

@@ -1,1 +1,25 @@
-//! End-to-end tests of Tidings.
+//! End-to-end tests of Tidings: real processes, real sockets, real third-party clients.
+//!
+//! Clusters are made and cut by the scripts of `scripts/`, so the logic of a partition exists once.
+//! What is here drives those scripts, asks the nodes over HTTP what they see, and waits with a
+//! deadline. The tests themselves are in `tests/tests`, one file for each theme.
+
+mod agent;
+mod cluster;
+mod figure;
+mod http;
+mod inbox;
+mod metrics;
+mod patience;
+mod program;
+mod raw_client;
+
+pub use agent::Agent;
+pub use cluster::{Cluster, Node};
+pub use figure::{Figures, millis};
+pub use http::{Http, Member, NodeInfo, TopicInfo};
+pub use inbox::Inbox;
+pub use metrics::Metrics;
+pub use patience::{holds_for, wait_until};
+pub use program::{Program, binary, repository, tidings};
+pub use raw_client::RawClient;

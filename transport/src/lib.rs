@@ -1,1 +1,51 @@
 //! Bytes between authenticated peers.
+//!
+//! A [`Transport`] owns one UDP port. Over it runs one *link* to each peer, a QUIC connection on
+//! which both sides have proved with certificates that they are nodes of the same cluster. A link
+//! carries gossip messages on its control stream, and [`Frame`]s on a number of *lanes*: streams
+//! that keep order each for itself.
+//!
+//! The crate knows peers as names, addresses and bytes. What the bytes mean, which peers there are
+//! and which of them live is decided elsewhere, and told to it with [`Transport::keep`] and
+//! [`Transport::forget`].
+//!
+//! What lies on the wire is described in `docs/protocol.md`.
+
+mod accept;
+mod authority;
+mod close;
+mod config;
+mod control;
+mod dial;
+mod frame;
+mod gossip;
+mod handshake;
+mod hub;
+mod identity;
+mod lane;
+mod link;
+mod name;
+mod net;
+mod pair;
+mod peer;
+mod reader;
+mod refusal;
+mod stats;
+mod subject;
+mod table;
+mod tls;
+mod transport;
+mod writer;
+
+pub use authority::{Authority, AuthorityError, NodeCertificate, Validity};
+pub use close::CloseCode;
+pub use config::{Config, ConfigError};
+pub use frame::Frame;
+pub use identity::{Identity, IdentityError};
+pub use name::{ClusterName, NameError, PeerName};
+pub use net::{Net, SystemNet};
+pub use peer::{Dropped, Peer};
+pub use stats::{LinkInfo, Stats};
+pub use subject::SubjectError;
+pub use tls::TlsError;
+pub use transport::{Receive, StartError, Transport};

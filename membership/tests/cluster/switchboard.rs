@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_membership::{
-    AgentName, Config, Member, MemberId, MemberIds, Membership, NodeId, Pattern, Pipe, Scope, View,
+    AgentName, Config, Event, Member, MemberId, MemberIds, Membership, NodeId, Pattern, Pipe,
+    Scope, View,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -48,7 +49,10 @@ impl Switchboard {
                 });
             }
         });
-        Pipe { outbound, inbound }
+        Pipe {
+            outbound: Box::new(move |to, message| outbound.try_send((to, message)).is_ok()),
+            inbound,
+        }
     }
 
     /// Puts raw bytes into the pipe of a node, as if they came from this address.
@@ -78,6 +82,8 @@ pub(crate) struct Node {
     pub(crate) seeds: watch::Sender<Vec<SocketAddr>>,
     pub(crate) token: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// What its follower was told.
+    pub(crate) events: Arc<Mutex<Vec<Event>>>,
     ids: Mutex<MemberIds>,
 }
 
@@ -91,10 +97,13 @@ impl Node {
         let pipe = board.connect(config.advertise);
         let seeds = watch::Sender::new(seeds.iter().copied().map(addr).collect());
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = events.clone();
         let membership = Membership::start(
             config,
             pipe,
             seeds.subscribe(),
+            Box::new(move |events| told.lock().unwrap().extend(events)),
             tasks.clone(),
             token.clone(),
         )
@@ -105,6 +114,7 @@ impl Node {
             seeds,
             token,
             tasks,
+            events,
             ids: Mutex::default(),
         }
     }

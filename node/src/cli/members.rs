@@ -1,0 +1,45 @@
+use clap::Args;
+use serde::Deserialize;
+use tidings::Scope;
+
+use crate::cli::http::HttpArgs;
+use crate::cli::stdout;
+use crate::cli::table::table;
+
+/// List the members of a topic: who gets what is published on it
+#[derive(Debug, Args)]
+pub(crate) struct MembersArgs {
+    /// The topic, or a pattern to see who subscribed to just that
+    topic: String,
+    /// The scope that the topic is in
+    #[arg(long, value_name = "SCOPE", default_value_t)]
+    scope: Scope,
+    #[command(flatten)]
+    http: HttpArgs,
+}
+
+#[derive(Debug, Deserialize)]
+struct Member {
+    node: String,
+    member: String,
+    agent: Option<String>,
+}
+
+/// Prints them.
+pub(crate) async fn members(args: &MembersArgs) -> anyhow::Result<()> {
+    let path = ["v1", "topics", &args.topic, "members"];
+    let answer = args
+        .http
+        .list(&path, &[("scope", args.scope.as_str())])
+        .await?;
+    stdout::write(answer.show(human).as_bytes())
+}
+
+fn human(members: &[Member]) -> String {
+    let row = |member: &Member| {
+        let agent = member.agent.clone().unwrap_or_else(|| "-".into());
+        [member.node.clone(), agent, member.member.clone()]
+    };
+    let rows: Vec<_> = members.iter().map(row).collect();
+    table(["NODE", "AGENT", "MEMBER"], &rows)
+}

@@ -1,0 +1,120 @@
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use clap::Args;
+use serde_json::{Map, Value, json};
+use tidings::{Headers, Message, Pattern, Topic};
+
+use crate::cli::client::ClientArgs;
+use crate::cli::stdout;
+
+/// Subscribe to topics, and print what is published on them, a line for each message
+///
+/// Messages of one publisher are printed in the order in which they were published, over all topics.
+/// Nothing else goes to standard output. Standard error says when the subscription holds. Ends when
+/// the connection does.
+#[derive(Debug, Args)]
+pub(crate) struct SubscribeArgs {
+    /// Topics, or patterns: `*` stands for one part of a topic, `>` for all that follow
+    #[arg(required = true, value_parser = Pattern::parse)]
+    topics: Vec<Pattern>,
+    /// End after so many messages
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
+    /// Print a JSON object for each message: topic, payload (payload_base64 if it is not text),
+    /// headers, reply_to
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Prints messages until there were enough, or the reader of standard output has gone.
+pub(crate) async fn subscribe(args: SubscribeArgs) -> anyhow::Result<()> {
+    let mut client = args.client.connect().await?;
+    for pattern in &args.topics {
+        client.subscribe(pattern).await?;
+    }
+    let mut early = client.settle().await?.into_iter();
+    eprintln!("subscribed");
+    for _ in 0..args.count.unwrap_or(usize::MAX) {
+        let message = match early.next() {
+            Some(message) => message,
+            None => client.next().await?,
+        };
+        stdout::write(&line(&message, args.json))?;
+    }
+    Ok(())
+}
+
+fn line(message: &Message, as_json: bool) -> Vec<u8> {
+    let mut line = if as_json {
+        object(message).to_string().into_bytes()
+    } else {
+        message.payload.to_vec()
+    };
+    line.push(b'\n');
+    line
+}
+
+fn object(message: &Message) -> Value {
+    let mut object = Map::new();
+    object.insert("topic".into(), message.topic.as_str().into());
+    match std::str::from_utf8(&message.payload) {
+        Ok(text) => object.insert("payload".into(), text.into()),
+        Err(_) => {
+            let text = BASE64_STANDARD.encode(&message.payload);
+            object.insert("payload_base64".into(), text.into())
+        }
+    };
+    object.insert("headers".into(), headers(&message.headers));
+    object.insert(
+        "reply_to".into(),
+        message.reply_to.as_ref().map(Topic::as_str).into(),
+    );
+    Value::Object(object)
+}
+
+/// Names with all their values: a name may come more than once.
+fn headers(headers: &Headers) -> Value {
+    let mut object = Map::new();
+    for (name, value) in headers.iter() {
+        let values = object.entry(name).or_insert_with(|| json!([]));
+        values
+            .as_array_mut()
+            .expect("every entry is made as an array")
+            .push(value.into());
+    }
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(payload: &'static [u8]) -> Message {
+        Message::new(Topic::parse("weather.sf").unwrap(), payload)
+    }
+
+    #[test]
+    fn a_line_is_the_payload_as_it_is() {
+        assert_eq!(line(&message(b"sunny"), false), b"sunny\n");
+    }
+
+    #[test]
+    fn json_has_text_as_text_and_anything_else_in_base64() {
+        let headers = Headers::default()
+            .with("Trace", "1")
+            .and_then(|own| own.with("Trace", "2"));
+        let mut full = message(b"sunny").with_headers(headers.unwrap());
+        full.reply_to = Some(Topic::parse("back").unwrap());
+        let expected = json!({
+            "topic": "weather.sf", "payload": "sunny", "headers": {"Trace": ["1", "2"]},
+            "reply_to": "back",
+        });
+        assert_eq!(object(&full), expected);
+        let expected = json!({
+            "topic": "weather.sf", "payload_base64": "//4=", "headers": {}, "reply_to": null,
+        });
+        assert_eq!(object(&message(b"\xff\xfe")), expected);
+    }
+}

@@ -1,0 +1,59 @@
+//! Where membership, transport and broker meet: gossip goes over links, links follow membership,
+//! and the broker learns which peers have members.
+
+use std::sync::Arc;
+
+use tidings_membership::{Event, Follower, NodeId};
+use tidings_transport::{PeerName, Transport};
+use tracing::info;
+
+use crate::broker::Broker;
+use crate::route::Remote;
+
+/// Makes links and routes follow membership.
+pub(crate) fn follower(broker: Arc<Broker>, transport: Transport) -> Follower {
+    Box::new(move |events| {
+        for event in events {
+            follow(&broker, &transport, event);
+        }
+    })
+}
+
+fn follow(broker: &Broker, transport: &Transport, event: Event) {
+    match event {
+        Event::NodeUp {
+            node,
+            incarnation,
+            addr,
+        } => {
+            info!(%node, incarnation, %addr, "node is up");
+            let name = peer_name(&node);
+            transport.keep(&name, incarnation, addr);
+            let peer = transport.peer(&name);
+            broker.add_remote(Arc::new(Remote { node, peer }));
+        }
+        Event::NodeDown { node, incarnation } => {
+            info!(%node, incarnation, "node is down");
+            broker.remove_remote(&node);
+            transport.forget(&peer_name(&node));
+        }
+        Event::Joined {
+            scope,
+            pattern,
+            node,
+            ..
+        } => broker.add_interest(&scope, &pattern, &node),
+        Event::Left {
+            scope,
+            pattern,
+            node,
+            ..
+        } => broker.remove_interest(&scope, &pattern, &node),
+    }
+}
+
+fn peer_name(node: &NodeId) -> PeerName {
+    node.as_str()
+        .parse()
+        .expect("node ids and peer names are both DNS labels")
+}

@@ -1,0 +1,103 @@
+use std::fmt;
+
+use super::parser::ParseError;
+
+/// What a client is told in `-ERR`, in the words of the NATS server where it has some, because
+/// clients decide by them what to do.
+///
+/// Most clients close on any text they do not know; what begins with `Permissions Violation` they
+/// report and go on. So that is the form of what concerns one operation and has no text of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    UnknownOperation,
+    Malformed,
+    LineTooLong,
+    PayloadTooLarge,
+    ConnectTimeout,
+    TlsNotServed,
+    TooManyConnections,
+    Stale,
+    SlowConsumer,
+    TooManySubscriptions,
+    InvalidSubject,
+    InvalidPublishSubject,
+    Publish {
+        subject: String,
+        reason: String,
+    },
+    Subscribe {
+        subject: String,
+        queue: Option<String>,
+        reason: String,
+    },
+}
+
+impl Refusal {
+    /// Whether the connection ends with it.
+    pub(super) fn is_fatal(&self) -> bool {
+        match self {
+            Self::UnknownOperation
+            | Self::Malformed
+            | Self::LineTooLong
+            | Self::PayloadTooLarge
+            | Self::ConnectTimeout
+            | Self::TlsNotServed
+            | Self::TooManyConnections
+            | Self::Stale
+            | Self::SlowConsumer => true,
+            Self::TooManySubscriptions
+            | Self::InvalidSubject
+            | Self::InvalidPublishSubject
+            | Self::Publish { .. }
+            | Self::Subscribe { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::UnknownOperation => "Unknown Protocol Operation",
+            Self::Malformed => "Parser Error",
+            Self::LineTooLong => "Maximum Control Line Exceeded",
+            Self::PayloadTooLarge => "Maximum Payload Violation",
+            Self::ConnectTimeout => "Authentication Timeout",
+            Self::TlsNotServed => "Secure Connection - TLS Not Available",
+            Self::TooManyConnections => "maximum connections exceeded",
+            Self::Stale => "Stale Connection",
+            Self::SlowConsumer => "Slow Consumer",
+            Self::TooManySubscriptions => "maximum subscriptions exceeded",
+            Self::InvalidSubject => "Invalid Subject",
+            Self::InvalidPublishSubject => "Invalid Publish Subject",
+            Self::Publish { subject, reason } => {
+                return write!(
+                    f,
+                    "Permissions Violation for Publish to {subject:?}: {reason}"
+                );
+            }
+            Self::Subscribe {
+                subject,
+                queue,
+                reason,
+            } => {
+                write!(f, "Permissions Violation for Subscription to {subject:?}")?;
+                if let Some(queue) = queue {
+                    write!(f, " using queue {queue:?}")?;
+                }
+                return write!(f, ": {reason}");
+            }
+        };
+        f.write_str(text)
+    }
+}
+
+impl From<ParseError> for Refusal {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::UnknownOperation => Self::UnknownOperation,
+            ParseError::Malformed => Self::Malformed,
+            ParseError::LineTooLong => Self::LineTooLong,
+            ParseError::PayloadTooLarge => Self::PayloadTooLarge,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+use serde::{Deserialize, Serialize};
+
+/// What a session may ask for. What goes beyond is refused with an error that names the limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest payload, in bytes. Default 1 MiB, 1 to 64 MiB. Should be the same on all nodes:
+    /// a node closes the link to a peer that sends it a larger one.
+    pub payload_bytes_max: usize,
+    /// The largest block of header lines of a message, in bytes. Default 16 KiB, at most 1 MiB.
+    pub headers_bytes_max: usize,
+    /// The longest topic or pattern, in bytes. Default and maximum 255.
+    pub topic_bytes_max: usize,
+    /// Subscriptions of one session. Default 10,000.
+    pub subscriptions_per_session_max: usize,
+    /// Sessions open at a time, clients of the gateway included. Default 10,000.
+    pub sessions_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            payload_bytes_max: 1 << 20,
+            headers_bytes_max: 16 << 10,
+            topic_bytes_max: tidings_membership::TOPIC_BYTES_MAX,
+            subscriptions_per_session_max: 10_000,
+            sessions_max: 10_000,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tidings_transport::{
+    Authority, AuthorityError, Identity, IdentityError, NameError, PeerName, SystemNet, Validity,
+};
+use tokio::time::{sleep, timeout};
+
+use crate::{Config, Node, NodeId, Sidecar, SidecarError};
+
+/// Several real nodes in this process, joined over loopback: to try things out, for examples, and
+/// for tests of software that embeds nodes.
+///
+/// Their certificates come from an authority that exists in memory only and is forgotten at once, so
+/// no other node can ever join. End it with [`leave`](Self::leave): a node with doors goes on when the
+/// cluster is dropped, one without ends as in a crash.
+#[derive(Debug)]
+pub struct LocalCluster {
+    sidecars: Vec<Sidecar>,
+}
+
+impl LocalCluster {
+    /// Starts so many nodes without doors, `n1`, `n2` and so on.
+    pub async fn start(nodes: usize) -> Result<Self, LocalClusterError> {
+        let closed = Config {
+            client: None,
+            http: None,
+            ..Config::default()
+        };
+        Self::start_with(vec![closed; nodes]).await
+    }
+
+    /// Starts a node for each config. Name, cluster, addresses and seeds are set here, whatever the
+    /// configs say of them; the first node is the seed of the others.
+    pub async fn start_with(configs: Vec<Config>) -> Result<Self, LocalClusterError> {
+        let net = Arc::new(SystemNet);
+        let validity = Validity::from_now(&*net, LIFE)?;
+        let authority = Authority::create(&CLUSTER.parse()?, validity)?;
+        let mut cluster = Self {
+            sidecars: Vec::new(),
+        };
+        for (number, config) in (1..).zip(configs) {
+            let name: PeerName = format!("n{number}").parse()?;
+            let certificate = authority.issue(&name, validity)?;
+            let identity = Identity::from_pem(
+                authority.certificate_pem(),
+                &certificate.certificate_pem,
+                &certificate.key_pem,
+            )?;
+            let seed = cluster
+                .sidecars
+                .first()
+                .and_then(|first| first.node().addr());
+            let config = Config {
+                name: None,
+                cluster: None,
+                listen: (Ipv4Addr::LOCALHOST, 0).into(),
+                advertise: None,
+                seeds: seed.iter().map(ToString::to_string).collect(),
+                ..config
+            };
+            let sidecar = Sidecar::start_on(config, Some(identity), net.clone()).await?;
+            cluster.sidecars.push(sidecar);
+        }
+        Ok(cluster)
+    }
+
+    /// Waits until every node sees all others live.
+    ///
+    /// # Errors
+    /// When that takes longer than `limit`. The nodes go on.
+    pub async fn joined(&self, limit: Duration) -> Result<(), NotJoined> {
+        let sees_all = |node: &Node| {
+            node.nodes().iter().filter(|seen| seen.live).count() == self.sidecars.len()
+        };
+        let joined = async {
+            while !self.nodes().all(sees_all) {
+                sleep(POLL).await;
+            }
+        };
+        timeout(limit, joined).await.map_err(|_| NotJoined {
+            nodes: self
+                .nodes()
+                .filter(|node| !sees_all(node))
+                .map(|n| n.name().clone())
+                .collect(),
+        })
+    }
+
+    /// The nodes with their doors, in the order of the configs.
+    pub fn sidecars(&self) -> &[Sidecar] {
+        &self.sidecars
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.sidecars.iter().map(Sidecar::node)
+    }
+
+    /// Lets all nodes leave, at the same time.
+    pub async fn leave(&self) {
+        join_all(self.nodes().map(Node::leave)).await;
+    }
+}
+
+/// The cluster's name.
+const CLUSTER: &str = "local";
+/// How long the certificates are good for: longer than such a cluster should run.
+const LIFE: Duration = Duration::from_secs(30 * 86_400);
+/// How often to look whether the nodes see one another.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Some nodes do not see all others within the time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the nodes {nodes:?} do not yet see all others")]
+pub struct NotJoined {
+    /// Those nodes.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Why a local cluster did not start. Nothing of it is left running then.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalClusterError {
+    /// A name, of which there are too many to be written as they are.
+    #[error("a name is not valid")]
+    Name(#[from] NameError),
+    /// A certificate.
+    #[error("a certificate was not made")]
+    Certificate(#[from] AuthorityError),
+    /// An identity.
+    #[error("a node has no identity")]
+    Identity(#[from] IdentityError),
+    /// A node, or one of its doors.
+    #[error("a node did not start")]
+    Sidecar(#[from] SidecarError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_nodes_see_one_another_and_leave_together() {
+        let cluster = LocalCluster::start(3).await.unwrap();
+        cluster.joined(Duration::from_secs(20)).await.unwrap();
+        let names: Vec<_> = cluster
+            .nodes()
+            .map(|node| node.name().to_string())
+            .collect();
+        assert_eq!(names, ["n1", "n2", "n3"]);
+        cluster.leave().await;
+        assert!(cluster.nodes().all(|node| node.token().is_cancelled()));
+    }
+}

@@ -1,0 +1,446 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use serde::{Deserialize, Serialize};
+use tidings_membership::MemberId;
+use tokio::sync::Notify;
+
+use crate::Message;
+use crate::session::SessionState;
+
+/// What a mailbox does with a message it has no room for. Each lost message is counted, and the
+/// subscriber is told of it in order ([`Delivery::Missed`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    /// The new message is lost; what waits stays. For those who need an unbroken past.
+    DropNewest,
+    /// The oldest waiting messages are lost. For those who need the present.
+    DropOldest,
+    /// The session ends: whatever waits is lost, and nothing more is delivered. For those who would
+    /// rather start over than have a gap.
+    Disconnect,
+}
+
+/// The bounds of a mailbox, in which the messages of one session wait until it receives them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailboxConfig {
+    /// How many messages wait at most. Default 65,536, at least 1. More rides out longer pauses of
+    /// the subscriber and costs memory when it pauses.
+    pub messages_max: usize,
+    /// How many bytes of payload and headers wait at most; one message alone is always let in.
+    /// Default 64 MiB, at least 1.
+    pub bytes_max: usize,
+    /// What happens when either bound is reached. Default `drop-newest`.
+    pub overflow: Overflow,
+}
+
+impl Default for MailboxConfig {
+    fn default() -> Self {
+        Self {
+            messages_max: 65_536,
+            bytes_max: 64 << 20,
+            overflow: Overflow::DropNewest,
+        }
+    }
+}
+
+/// One subscription of one session, as the broker delivers to it.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) member: MemberId,
+    pub(crate) label: Arc<str>,
+    pub(crate) session: u64,
+    pub(crate) owner: Weak<SessionState>,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+impl Subscriber {
+    /// Ends the whole session, after its mailbox was cut off.
+    pub(crate) fn end_session(&self) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.end();
+        }
+    }
+}
+
+/// What a session receives.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// A message, for one of the session's subscriptions. A message that two of them match is
+    /// delivered twice.
+    Message {
+        /// Which subscription it is for.
+        member: MemberId,
+        /// The label given with that subscription.
+        label: Arc<str>,
+        /// The message, shared with its other subscribers on this node.
+        message: Arc<Message>,
+    },
+    /// So many messages of this session were lost at this point, because the mailbox was full.
+    Missed(u64),
+}
+
+/// Why nothing more will be received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// The session was dropped.
+    #[error("the session has ended")]
+    Ended,
+    /// The mailbox was full and its policy is to disconnect.
+    #[error("the session was cut off: its mailbox was full, and {missed} messages were lost")]
+    Overflow {
+        /// How many messages were lost with the mailbox.
+        missed: u64,
+    },
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    NodeStopped,
+}
+
+/// What became of a message that was put into a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It waits to be received, and nothing was lost.
+    Kept,
+    /// It waits, and so many older ones were lost for it.
+    KeptLosing(u64),
+    /// It was lost itself.
+    Lost,
+    /// The session was cut off just now; so many were lost, this one included.
+    CutOff(u64),
+    /// The mailbox had been closed before: its session is going away.
+    Closed,
+}
+
+/// A bounded queue between the broker, which pushes from any thread and never waits, and the one
+/// [`Inbox`](crate::Inbox) that receives.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    config: MailboxConfig,
+    state: Mutex<State>,
+    /// Signalled when the queue stops being empty, and on closing.
+    ready: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Entry>,
+    bytes: usize,
+    /// Lost after the last entry of the queue.
+    missed_after: u64,
+    closed: Option<Closed>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Lost just before this entry.
+    missed_before: u64,
+    subscriber: Arc<Subscriber>,
+    message: Arc<Message>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(config: MailboxConfig) -> Self {
+        Self {
+            config,
+            state: Mutex::default(),
+            ready: Notify::new(),
+        }
+    }
+
+    /// Puts a message in, or does what the overflow policy says.
+    pub(crate) fn push(&self, subscriber: &Arc<Subscriber>, message: &Arc<Message>) -> Pushed {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return Pushed::Closed;
+        }
+        let mut lost = 0;
+        while !state.has_room(&self.config, message.size_bytes()) {
+            match self.config.overflow {
+                Overflow::DropNewest => {
+                    state.missed_after += 1;
+                    return Pushed::Lost;
+                }
+                Overflow::DropOldest => {
+                    state.lose_oldest();
+                    lost += 1;
+                }
+                Overflow::Disconnect => {
+                    let missed = state.clear() + 1;
+                    state.closed = Some(Closed::Overflow { missed });
+                    drop(state);
+                    self.ready.notify_one();
+                    return Pushed::CutOff(missed);
+                }
+            }
+        }
+        let was_empty = state.queue.is_empty();
+        state.append(Arc::clone(subscriber), Arc::clone(message));
+        drop(state);
+        if was_empty {
+            self.ready.notify_one();
+        }
+        if lost == 0 {
+            Pushed::Kept
+        } else {
+            Pushed::KeptLosing(lost)
+        }
+    }
+
+    /// Takes what is there, at most `max` deliveries, in order. An empty queue gives nothing.
+    pub(crate) fn take(&self, into: &mut VecDeque<Delivery>, max: usize) -> Result<(), Closed> {
+        let mut state = self.lock();
+        let before = into.len();
+        while into.len() - before < max {
+            let Some(delivery) = state.next() else { break };
+            into.push_back(delivery);
+        }
+        state.give_back_memory();
+        match state.closed {
+            Some(closed) if into.len() == before => Err(closed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until there may be something to take.
+    pub(crate) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Ends the mailbox. With [`Closed::NodeStopped`] what waits can still be taken; otherwise it is
+    /// lost. Returns how many messages were lost.
+    pub(crate) fn close(&self, reason: Closed) -> u64 {
+        let mut state = self.lock();
+        state.closed.get_or_insert(reason);
+        let lost = if reason == Closed::NodeStopped {
+            0
+        } else {
+            state.clear()
+        };
+        drop(state);
+        self.ready.notify_one();
+        lost
+    }
+
+    /// Whether nothing can be put in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the lock is held, so the state behind a poisoned one is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room(&self, config: &MailboxConfig, message_bytes: usize) -> bool {
+        self.queue.is_empty()
+            || (self.queue.len() < config.messages_max
+                && self.bytes + message_bytes <= config.bytes_max)
+    }
+
+    fn append(&mut self, subscriber: Arc<Subscriber>, message: Arc<Message>) {
+        self.bytes += message.size_bytes();
+        let missed_before = std::mem::take(&mut self.missed_after);
+        self.queue.push_back(Entry {
+            missed_before,
+            subscriber,
+            message,
+        });
+    }
+
+    fn lose_oldest(&mut self) {
+        if let Some(entry) = self.queue.pop_front() {
+            self.bytes -= entry.message.size_bytes();
+            let gap = self.queue.front_mut().map(|next| &mut next.missed_before);
+            *gap.unwrap_or(&mut self.missed_after) += entry.missed_before + 1;
+        }
+    }
+
+    fn next(&mut self) -> Option<Delivery> {
+        let gap = self.queue.front_mut().map(|next| &mut next.missed_before);
+        let missed = std::mem::take(gap.unwrap_or(&mut self.missed_after));
+        if missed > 0 {
+            return Some(Delivery::Missed(missed));
+        }
+        let Entry {
+            subscriber,
+            message,
+            ..
+        } = self.queue.pop_front()?;
+        self.bytes -= message.size_bytes();
+        let (member, label) = (subscriber.member, Arc::clone(&subscriber.label));
+        Some(Delivery::Message {
+            member,
+            label,
+            message,
+        })
+    }
+
+    fn clear(&mut self) -> u64 {
+        let lost = self.queue.len() as u64;
+        self.queue = VecDeque::new();
+        self.bytes = 0;
+        lost
+    }
+
+    /// A burst must not hold its memory for as long as the session lives.
+    fn give_back_memory(&mut self) {
+        const KEPT: usize = 1024;
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue.shrink_to(KEPT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tidings_membership::Topic;
+
+    fn subscriber(messages_max: usize, bytes_max: usize, overflow: Overflow) -> Arc<Subscriber> {
+        let config = MailboxConfig {
+            messages_max,
+            bytes_max,
+            overflow,
+        };
+        let mailbox = Arc::new(Mailbox::new(config));
+        let member = MemberId::from_bytes([0; 16]);
+        Arc::new(Subscriber {
+            member,
+            label: "1".into(),
+            session: 1,
+            owner: Weak::new(),
+            mailbox,
+        })
+    }
+
+    fn message(content: &str) -> Arc<Message> {
+        Arc::new(Message::new(Topic::parse("t").unwrap(), content.to_owned()))
+    }
+
+    fn push(subscriber: &Arc<Subscriber>, content: &str) -> Pushed {
+        subscriber.mailbox.push(subscriber, &message(content))
+    }
+
+    /// What the subscriber sees: contents, and the lost as `-n`.
+    fn take_all(subscriber: &Subscriber) -> Vec<String> {
+        let mut taken = VecDeque::new();
+        subscriber.mailbox.take(&mut taken, usize::MAX).unwrap();
+        let show = |delivery: Delivery| match delivery {
+            Delivery::Message { message, .. } => {
+                String::from_utf8(message.payload.to_vec()).unwrap()
+            }
+            Delivery::Missed(count) => format!("-{count}"),
+        };
+        taken.into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn drop_newest_tells_the_gap_after_what_was_kept() {
+        let s = subscriber(2, 100, Overflow::DropNewest);
+        let pushed: Vec<_> = ["a", "b", "c", "d"].map(|m| push(&s, m)).to_vec();
+        assert_eq!(
+            pushed,
+            [Pushed::Kept, Pushed::Kept, Pushed::Lost, Pushed::Lost]
+        );
+        assert_eq!(take_all(&s), ["a", "b", "-2"]);
+        push(&s, "e");
+        assert_eq!(take_all(&s), ["e"]);
+    }
+
+    #[test]
+    fn drop_newest_tells_the_gap_before_the_next_message() {
+        let s = subscriber(1, 100, Overflow::DropNewest);
+        push(&s, "a");
+        push(&s, "b");
+        let mut one = VecDeque::new();
+        s.mailbox.take(&mut one, 1).unwrap();
+        push(&s, "c");
+        assert_eq!(take_all(&s), ["-1", "c"]);
+    }
+
+    #[test]
+    fn drop_oldest_keeps_the_present() {
+        let s = subscriber(2, 100, Overflow::DropOldest);
+        for content in ["a", "b", "c"] {
+            push(&s, content);
+        }
+        assert_eq!(push(&s, "d"), Pushed::KeptLosing(1));
+        assert_eq!(take_all(&s), ["-2", "c", "d"]);
+    }
+
+    #[test]
+    fn the_bound_in_bytes_holds_but_lets_one_message_in() {
+        let s = subscriber(10, 4, Overflow::DropNewest);
+        assert_eq!(push(&s, "too long"), Pushed::Kept);
+        assert_eq!(push(&s, "x"), Pushed::Lost);
+        assert_eq!(take_all(&s), ["too long", "-1"]);
+    }
+
+    #[test]
+    fn disconnect_loses_all_and_says_so() {
+        let s = subscriber(1, 100, Overflow::Disconnect);
+        push(&s, "a");
+        assert_eq!(push(&s, "b"), Pushed::CutOff(2));
+        assert_eq!(push(&s, "c"), Pushed::Closed);
+        let closed = s.mailbox.take(&mut VecDeque::new(), 1).unwrap_err();
+        assert_eq!(closed, Closed::Overflow { missed: 2 });
+    }
+
+    #[test]
+    fn a_stopped_node_lets_its_sessions_drain() {
+        let s = subscriber(9, 100, Overflow::DropNewest);
+        push(&s, "a");
+        assert_eq!(s.mailbox.close(Closed::NodeStopped), 0);
+        assert_eq!(take_all(&s), ["a"]);
+        assert_eq!(
+            s.mailbox.take(&mut VecDeque::new(), 1),
+            Err(Closed::NodeStopped)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_is_taken_or_told_as_missed_in_order(
+            steps in proptest::collection::vec((any::<bool>(), 1_usize..4), 1..60),
+            oldest in any::<bool>(),
+        ) {
+            let overflow = if oldest { Overflow::DropOldest } else { Overflow::DropNewest };
+            let s = subscriber(3, 100, overflow);
+            let (mut sent, mut seen) = (0_u64, 0_u64);
+            let mut check = |taken: VecDeque<Delivery>| {
+                for delivery in taken {
+                    match delivery {
+                        Delivery::Missed(count) => seen += count,
+                        Delivery::Message { message, .. } => {
+                            let number: u64 = std::str::from_utf8(&message.payload).unwrap().parse().unwrap();
+                            assert_eq!(number, seen, "out of order or not told");
+                            seen += 1;
+                        }
+                    }
+                }
+            };
+            for (pushing, count) in steps {
+                if pushing {
+                    for _ in 0..count {
+                        push(&s, &sent.to_string());
+                        sent += 1;
+                    }
+                } else {
+                    let mut taken = VecDeque::new();
+                    s.mailbox.take(&mut taken, count).unwrap();
+                    check(taken);
+                }
+            }
+            let mut taken = VecDeque::new();
+            s.mailbox.take(&mut taken, usize::MAX).unwrap();
+            check(taken);
+            prop_assert_eq!(seen, sent);
+        }
+    }
+}

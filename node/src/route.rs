@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use tidings_membership::{MemberId, NodeId};
+use tidings_transport::Peer;
+
+use crate::mailbox::Subscriber;
+
+/// A peer that has members, and the handle to send to it.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    pub(crate) node: NodeId,
+    pub(crate) peer: Arc<Peer>,
+}
+
+/// Where the messages of one pattern go: an immutable version, replaced as a whole on a change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Route {
+    pub(crate) local: Vec<Arc<Subscriber>>,
+    /// Each interested peer once, and how many members it has.
+    pub(crate) remote: Vec<(Arc<Remote>, usize)>,
+}
+
+/// One change of a route.
+#[derive(Debug, Clone)]
+pub(crate) enum RouteChange {
+    AddLocal(Arc<Subscriber>),
+    RemoveLocal(MemberId),
+    AddRemote(Arc<Remote>),
+    RemoveRemote(NodeId),
+}
+
+impl Route {
+    /// The next version; None if nobody is left.
+    pub(crate) fn changed(old: Option<&Route>, change: &RouteChange) -> Option<Route> {
+        let mut next = old.cloned().unwrap_or_default();
+        match change {
+            RouteChange::AddLocal(subscriber) => next.local.push(Arc::clone(subscriber)),
+            RouteChange::RemoveLocal(member) => next.local.retain(|own| own.member != *member),
+            RouteChange::AddRemote(remote) => {
+                match next
+                    .remote
+                    .iter_mut()
+                    .find(|(own, _)| own.node == remote.node)
+                {
+                    Some((_, members)) => *members += 1,
+                    None => next.remote.push((Arc::clone(remote), 1)),
+                }
+            }
+            RouteChange::RemoveRemote(node) => next.remote.retain_mut(|(own, members)| {
+                *members -= usize::from(own.node == *node);
+                *members > 0
+            }),
+        }
+        (!next.local.is_empty() || !next.remote.is_empty()).then_some(next)
+    }
+}

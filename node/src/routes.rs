@@ -1,0 +1,73 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tidings_membership::{Pattern, Scope, Topic};
+
+use crate::route::{Route, RouteChange};
+use crate::wildcards::Wildcards;
+
+/// The routes of one scope. Looking up takes no lock; changing builds the next version aside.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) scope: Scope,
+    literal: papaya::HashMap<Pattern, Arc<Route>>,
+    wildcards: ArcSwap<Wildcards>,
+    /// Held while a change is made, so that no two work from the same old version.
+    changing: Mutex<()>,
+}
+
+impl Routes {
+    pub(crate) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            literal: papaya::HashMap::new(),
+            wildcards: ArcSwap::default(),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// Changes where messages for this pattern go.
+    pub(crate) fn change(&self, pattern: &Pattern, change: &RouteChange) {
+        // The lock guards no data of its own, so a poisoned one is as good.
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if pattern.is_literal() {
+            let literal = self.literal.pin();
+            match Route::changed(literal.get(pattern).map(Arc::as_ref), change) {
+                Some(route) => literal.insert(pattern.clone(), Arc::new(route)),
+                None => literal.remove(pattern),
+            };
+        } else {
+            let mut next = Wildcards::clone(&self.wildcards.load());
+            next.change(pattern, change);
+            self.wildcards.store(Arc::new(next));
+        }
+    }
+
+    /// The routes that a message on this topic takes.
+    pub(crate) fn matching(&self, topic: &Topic) -> Matching {
+        let literal = self.literal.pin().get(topic.as_str()).map(Arc::clone);
+        let mut wildcards = Vec::new();
+        let tree = self.wildcards.load();
+        if !tree.is_empty() {
+            tree.for_each_match(topic, &mut |route| wildcards.push(Arc::clone(route)));
+        }
+        Matching { literal, wildcards }
+    }
+}
+
+/// The routes found for one message.
+pub(crate) struct Matching {
+    literal: Option<Arc<Route>>,
+    wildcards: Vec<Arc<Route>>,
+}
+
+impl Matching {
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.literal.iter().chain(&self.wildcards).map(Arc::as_ref)
+    }
+
+    /// Whether no peer can be in more than one of the routes.
+    pub(crate) fn is_single(&self) -> bool {
+        self.wildcards.len() + usize::from(self.literal.is_some()) <= 1
+    }
+}

@@ -1,0 +1,133 @@
+use std::fs;
+use std::io::BufRead;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::process::{Node, Running, complaint, lines, path, printed, tidings};
+
+/// Two nodes that see each other, and what they live on.
+struct Pair {
+    _directory: TempDir,
+    first: Node,
+    second: Node,
+}
+
+impl Pair {
+    /// Makes the certificates and starts the nodes, both with these settings in a file.
+    fn start(settings: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name| path(&directory, name);
+        let (ca, file) = (at("ca"), at("tidings.toml"));
+        fs::write(&file, settings).unwrap();
+        printed(&["tls", "ca", "create", "--cluster", "test", "--dir", &ca]);
+        let start = |name, seed: &[&str]| {
+            let dir = at(name);
+            let create = [
+                "tls", "cert", "create", "--node", name, "--ca-dir", &ca, "--dir", &dir,
+            ];
+            assert!(printed(&create).contains("tidings run --tls-dir"));
+            let arguments = [
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-dir",
+                &dir,
+                "--config",
+                &file,
+            ];
+            Node::start(&[&arguments[..], seed].concat())
+        };
+        let first = start("n1", &[]);
+        let seed = first.nodes()[0]["addr"].as_str().unwrap().to_owned();
+        let second = start("n2", &["--seed", &seed]);
+        first.running.says("node is up");
+        second.running.says("node is up");
+        Self {
+            _directory: directory,
+            first,
+            second,
+        }
+    }
+}
+
+#[test]
+fn certificates_make_a_cluster_and_who_leaves_it_says_so() {
+    // Whoever is merely silent is thought to be alive for longer than this test waits.
+    let Pair {
+        first,
+        second,
+        _directory,
+    } = Pair::start("gossip.silence_min = '1m'");
+    let live = || {
+        let live = first
+            .nodes()
+            .into_iter()
+            .filter(|node| node["live"] == true);
+        live.map(|node| node["node"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(live(), ["n1", "n2"]);
+    second.running.signal("TERM");
+    assert_eq!(second.running.end().0, Some(0));
+    first.running.says("node is down");
+    assert_eq!(live(), ["n1"]);
+}
+
+#[test]
+fn a_second_signal_ends_a_node_at_once() {
+    // The second node does not answer, and so the first would take its time to leave.
+    let Pair {
+        first,
+        second,
+        _directory,
+    } = Pair::start("drain = '5m'");
+    second.running.signal("STOP");
+    first.running.signal("TERM");
+    first.running.says("leaving");
+    first.running.signal("TERM");
+    assert_eq!(first.running.end().0, Some(143));
+}
+
+#[test]
+fn an_authority_is_not_overwritten_by_accident() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = path(&directory, "ca");
+    let create = ["tls", "ca", "create", "--dir", &ca];
+    printed(&create);
+    let key = || fs::read(Path::new(&ca).join("ca-key.pem")).unwrap();
+    let before = key();
+    let told = complaint(tidings(&create));
+    assert!(
+        told.contains("ca.pem is there already; --force overwrites it"),
+        "{told}"
+    );
+    assert_eq!(key(), before);
+    printed(&[&create[..], &["--force"]].concat());
+    assert_ne!(key(), before);
+}
+
+#[test]
+fn dev_runs_a_cluster_and_tells_how_to_reach_it() {
+    let mut dev = Running::start(tidings(&["dev", "--nodes", "2"]));
+    let mut told = dev.stdout();
+    let mut addresses = Vec::new();
+    while addresses.len() < 2 {
+        let mut line = String::new();
+        assert!(told.read_line(&mut line).unwrap() > 0, "it ends early");
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        if words.first().is_some_and(|word| word.starts_with('n')) {
+            addresses.push((words[1].clone(), words[2].clone()));
+        }
+    }
+    let (first, last) = (&addresses[0], &addresses[1]);
+    let command = tidings(&["sub", "--count", "1", "--server", &last.0, "weather.>"]);
+    let mut subscriber = Running::start(command);
+    subscriber.says("subscribed");
+    // Once the first node's view has the member, a message cannot miss it.
+    let looks = std::iter::repeat_with(|| printed(&["topics", "--http", &first.1])).take(1000);
+    assert!(looks.into_iter().any(|topics| topics.contains("weather.>")));
+    printed(&["pub", "--server", &first.0, "weather.sf", "sunny"]);
+    assert_eq!(lines(subscriber.stdout()), ["sunny"]);
+    dev.signal("INT");
+    assert_eq!(dev.end().0, Some(0));
+}

@@ -1,0 +1,85 @@
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::process::{Node, complaint, lines, path, printed, tidings};
+
+#[test]
+fn messages_are_printed_in_order_over_all_topics() {
+    let node = Node::start(&[]);
+    let mut subscriber = node.subscriber(&["--count", "41", "t.a", "t.b"]);
+    let publisher = &mut tidings(&["pub", "--server", &node.client, "t.a", "-", "--count", "20"]);
+    let mut publisher = publisher.stdin(Stdio::piped()).spawn().unwrap();
+    publisher
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"from a pipe")
+        .unwrap();
+    assert!(publisher.wait().unwrap().success());
+    node.publish(&["t.b", "x", "--count", "20"]);
+    node.publish(&["t.c", "not for it"]);
+    node.publish(&["t.a", "last"]);
+    let read = lines(subscriber.stdout());
+    assert_eq!(read[..20], vec!["from a pipe"; 20]);
+    assert_eq!(read[20..40], vec!["x"; 20]);
+    assert_eq!(read[40..], ["last"]);
+    assert_eq!(subscriber.end().0, Some(0));
+}
+
+#[test]
+fn json_lines_have_topic_payload_and_headers() {
+    let node = Node::start(&[]);
+    let mut subscriber = node.subscriber(&["--json", "--count", "1", "--agent", "reader", "w.>"]);
+    let members = printed(&["members", "--http", &node.http, "--json", "w.>"]);
+    let members: Value = serde_json::from_str(&members).unwrap();
+    assert_eq!(members[0]["agent"], "reader");
+    let topics = printed(&["topics", "--http", &node.http]);
+    assert!(topics.contains("w.>"), "{topics}");
+
+    node.publish(&["w.sf", "sunny", "--header", "Trace: 1"]);
+    let read: Value = serde_json::from_str(&lines(subscriber.stdout())[0]).unwrap();
+    let expected = json!({
+        "topic": "w.sf", "payload": "sunny", "headers": {"Trace": ["1"]}, "reply_to": null,
+    });
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn a_subscriber_ends_quietly_when_nobody_reads_it() {
+    let node = Node::start(&[]);
+    let mut subscriber = node.subscriber(&["t"]);
+    drop(subscriber.stdout());
+    node.publish(&["t", "x", "--count", "3"]);
+    assert_eq!(subscriber.end(), (Some(0), String::new()));
+}
+
+#[test]
+fn what_the_node_refuses_fails_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = path(&directory, "small.toml");
+    fs::write(
+        &config,
+        "limits.payload_bytes_max = 10\nlimits.subscriptions_per_session_max = 1",
+    )
+    .unwrap();
+    let node = Node::start(&["--config", &config]);
+    let refused = complaint(tidings(&[
+        "pub",
+        "--server",
+        &node.client,
+        "t",
+        "twelve bytes",
+    ]));
+    assert_eq!(
+        refused,
+        "error: the payload has 12 bytes, the node takes 10"
+    );
+    let refused = complaint(tidings(&["sub", "--server", &node.client, "a", "b"]));
+    assert!(
+        refused.starts_with("error: the node refuses: "),
+        "{refused}"
+    );
+}

@@ -1,0 +1,99 @@
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+
+/// The top of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is in the repository")
+}
+
+/// The release binary: the one that `TIDINGS_BIN` names, or else built now, once.
+///
+/// # Panics
+/// When it cannot be built: no test can say anything then.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("TIDINGS_BIN") {
+            return given.into();
+        }
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--bin", "tidings"])
+            .current_dir(repository())
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cannot build the release binary"
+        );
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        target
+            .unwrap_or_else(|| repository().join("target"))
+            .join("release/tidings")
+    })
+}
+
+/// The release binary with these arguments, and nothing of our own `TIDINGS_…` environment.
+pub fn tidings<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .args(arguments)
+        .env_remove("TIDINGS_BIN")
+        .stdin(Stdio::null());
+    command
+}
+
+/// A process that runs beside the test and dies with it, its output kept in a file.
+#[derive(Debug)]
+pub struct Program {
+    child: std::process::Child,
+    output: tempfile::NamedTempFile,
+}
+
+impl Program {
+    /// Starts the command, its standard output and error going to one file.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let output = tempfile::NamedTempFile::new()?;
+        let child = command
+            .stdout(output.reopen()?)
+            .stderr(output.reopen()?)
+            .spawn()
+            .with_context(|| format!("start {:?}", command.get_program()))?;
+        Ok(Self { child, output })
+    }
+
+    /// Everything it has written so far.
+    pub fn output(&self) -> String {
+        let bytes = std::fs::read(self.output.path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends it as `kill -9` does and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits for its own end, which must be a success.
+    pub fn finish(mut self) -> Result<String> {
+        let status = self.child.wait()?;
+        ensure!(status.success(), "ended with {status}:\n{}", self.output());
+        Ok(self.output())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing left to kill.
+        let _ = self.kill();
+    }
+}

@@ -1,0 +1,205 @@
+//! Agents and nodes die or leave, and every view follows.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tidings_tests::{Agent, Cluster, Figures, Inbox, holds_for, millis, wait_until};
+use tokio::time::Instant;
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_agent_is_out_of_every_view_within_100_ms() -> Result<()> {
+    let cluster = Cluster::up(10)?;
+    let mut figures = Figures::default();
+    for number in 1..=10 {
+        let mut agent = Agent::subscribe(&cluster.node(number)?, "alive")?;
+        cluster
+            .wait_members(&cluster.all(), "alive", 1, SOON)
+            .await?;
+        agent.kill()?;
+        figures.add(
+            cluster
+                .wait_members(&cluster.all(), "alive", 0, SOON)
+                .await?,
+        );
+    }
+    figures.print("a killed agent is out of all ten views");
+    assert!(
+        figures.max() < Duration::from_millis(100),
+        "{:?}",
+        figures.max()
+    );
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_is_out_of_every_view_within_4_s_and_the_rest_goes_on() -> Result<()> {
+    let cluster = Cluster::up(10)?;
+    let others: Vec<usize> = (1..10).collect();
+    let _lost = Inbox::open(&cluster.node(10)?, "news").await?;
+    let mut inbox = Inbox::open(&cluster.node(2)?, "news").await?;
+    let publisher = cluster.node(1)?.connect().await?;
+    cluster
+        .wait_members(&cluster.all(), "news", 2, SOON)
+        .await?;
+
+    let start = Instant::now();
+    cluster.kill("n10")?;
+    // A dead node must not hold up what goes to the living.
+    publisher
+        .publish("news", "while it is still in the views".into())
+        .await?;
+    assert_eq!(inbox.text().await?, "while it is still in the views");
+    cluster.wait_agreed(&others, Duration::from_secs(4)).await?;
+    let took = start.elapsed();
+    println!(
+        "figure: a killed node is out of nine views after {} ms",
+        millis(took)
+    );
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    cluster
+        .wait_members(&others, "news", 1, Duration::from_millis(100))
+        .await?;
+    publisher.publish("news", "after".into()).await?;
+    assert_eq!(inbox.text().await?, "after");
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_node_has_a_new_incarnation_and_no_old_members() -> Result<()> {
+    let cluster = Cluster::up(4)?;
+    let all = cluster.all();
+    let mut last = incarnation(&cluster, "n4").await?;
+    for round in 0..3 {
+        let old = Inbox::open(&cluster.node(4)?, "old").await?;
+        cluster.wait_members(&all, "old", 1, SOON).await?;
+        // Restarted before anybody could have missed it in two of the rounds, and after in one.
+        cluster.kill("n4")?;
+        drop(old);
+        if round == 1 {
+            cluster.wait_agreed(&[1, 2, 3], SOON).await?;
+        }
+        cluster.start("n4")?;
+        cluster.wait_agreed(&all, SOON).await?;
+        cluster.wait_members(&all, "old", 0, SOON).await?;
+
+        let new = incarnation(&cluster, "n4").await?;
+        assert!(new > last, "{new} does not follow {last}");
+        last = new;
+        holds_for(
+            "no old member comes back",
+            Duration::from_secs(1),
+            async || {
+                let topics = async |number| cluster.node(number)?.http()?.topics().await;
+                matches!(topics(1).await, Ok(list) if list.is_empty())
+                    && matches!(topics(4).await, Ok(list) if list.is_empty())
+            },
+        )
+        .await;
+        let mut inbox = Inbox::open(&cluster.node(4)?, "new").await?;
+        cluster.wait_members(&all, "new", 1, SOON).await?;
+        cluster.node(1)?.publish("new", "hello").await?;
+        assert_eq!(inbox.text().await?, "hello");
+        drop(inbox);
+        cluster.wait_members(&all, "new", 0, SOON).await?;
+    }
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graceful_leave_is_seen_by_all_within_500_ms() -> Result<()> {
+    let cluster = Cluster::up(10)?;
+    let _inbox = Inbox::open(&cluster.node(10)?, "news").await?;
+    cluster
+        .wait_members(&cluster.all(), "news", 1, SOON)
+        .await?;
+    let others: Vec<usize> = (1..10).collect();
+
+    let start = Instant::now();
+    cluster.stop("n10")?;
+    let stopped = start.elapsed();
+    cluster.wait_agreed(&others, SOON).await?;
+    let seen = start.elapsed();
+    println!(
+        "figure: a graceful leave is seen by all nine others after {} ms; the process took {} ms",
+        millis(seen),
+        millis(stopped),
+    );
+    assert!(seen < Duration::from_millis(500), "{seen:?}");
+    cluster
+        .wait_members(&others, "news", 0, Duration::from_millis(100))
+        .await?;
+
+    // And it may come back at once.
+    cluster.start("n10")?;
+    cluster.wait_agreed(&cluster.all(), SOON).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_node_of_ten_uses_less_than_one_percent_of_a_core_and_40_mib() -> Result<()> {
+    const WATCHED: Duration = Duration::from_secs(10);
+    let cluster = Cluster::up(10)?;
+    // What starting up cost is not idling: wait until every link has settled.
+    let all = cluster.all();
+    wait_until("each node has a link to each other", SOON, async || {
+        cluster
+            .metric(&all, "tidings_links")
+            .await
+            .is_ok_and(|links| links == 90.0)
+    })
+    .await;
+    let nodes = cluster.nodes()?;
+    let before: Vec<Usage> = nodes
+        .iter()
+        .map(|node| usage(node.pid))
+        .collect::<Result<_>>()?;
+    tokio::time::sleep(WATCHED).await; // the time over which is measured
+    let mut total = 0.0;
+    for (node, before) in nodes.iter().zip(before) {
+        let after = usage(node.pid)?;
+        let cpu = (after.cpu - before.cpu).as_secs_f64() / WATCHED.as_secs_f64() * 100.0;
+        println!(
+            "figure: idle {}: {cpu:.2} % of a core, {} KiB",
+            node.node, after.resident_kib
+        );
+        total += cpu;
+        assert!(
+            after.resident_kib < 40 << 10,
+            "{}: {} KiB",
+            node.node,
+            after.resident_kib
+        );
+    }
+    // A single one of them may have the bad luck of a late tick.
+    let mean = total / nodes.len() as f64;
+    assert!(mean < 1.0, "{mean} % of a core");
+    cluster.down()
+}
+
+struct Usage {
+    cpu: Duration,
+    resident_kib: u64,
+}
+
+fn usage(pid: u32) -> Result<Usage> {
+    const TICKS_PER_SECOND: u32 = 100; // what Linux tells user space, whatever its own clock
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(") ").context("a name in brackets")?.1;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let resident = resident.context("VmRSS")?.trim().trim_end_matches(" kB");
+    Ok(Usage {
+        cpu: Duration::from_secs(1) * ticks / TICKS_PER_SECOND,
+        resident_kib: resident.parse()?,
+    })
+}
+
+async fn incarnation(cluster: &Cluster, node: &str) -> Result<u64> {
+    let live = cluster.node(1)?.http()?.live().await?;
+    let found = live.into_iter().find(|(name, _)| name == node);
+    Ok(found.with_context(|| format!("{node} is not live"))?.1)
+}

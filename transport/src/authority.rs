@@ -1,0 +1,275 @@
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, SanType,
+};
+use rustls::pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use time::OffsetDateTime;
+
+use crate::subject::{self, SubjectError};
+use crate::{ClusterName, Net, PeerName};
+
+/// The certificate authority of one cluster. Whoever holds its key decides who is a node.
+///
+/// Keys are Ed25519. It keeps no record of what it has issued and cannot revoke: give certificates
+/// a life short enough to live with, and renew them.
+#[derive(Debug)]
+pub struct Authority {
+    cluster: ClusterName,
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What a node needs to prove who it is, as PEM.
+#[derive(Clone)]
+pub struct NodeCertificate {
+    /// The certificate, issued by the cluster's authority.
+    pub certificate_pem: String,
+    /// Its private key (PKCS #8). Never leaves the node.
+    pub key_pem: String,
+}
+
+/// From when until when a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+/// Why a certificate could not be made or an authority not be read. Nothing has been written.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The network's clock gave no usable time.
+    #[error("the wall clock gives no usable time")]
+    Clock,
+    /// Creating or signing failed.
+    #[error("cannot create the certificate")]
+    Create(#[source] rcgen::Error),
+    /// The private key of the authority cannot be read.
+    #[error("cannot read the authority's private key")]
+    Key(#[source] rcgen::Error),
+    /// The authority's certificate is not PEM.
+    #[error("cannot read the authority's certificate")]
+    Pem(#[source] rustls_pki_types::pem::Error),
+    /// The authority's certificate is not one of ours.
+    #[error("the certificate is not the authority of a cluster")]
+    Subject(#[source] SubjectError),
+    /// Key and certificate belong to different authorities.
+    #[error("the private key does not belong to the authority's certificate")]
+    KeyMismatch,
+}
+
+impl Authority {
+    /// Creates the authority of `cluster` with a new key.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Create`], which no input is known to cause.
+    pub fn create(cluster: &ClusterName, validity: Validity) -> Result<Self, AuthorityError> {
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::Create)?;
+        let mut params = params(&format!("{cluster} tidings authority"), validity);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.subject_alt_names = vec![uri(&subject::cluster_uri(cluster))?];
+        let certificate = params.self_signed(&key).map_err(AuthorityError::Create)?;
+        Ok(Self {
+            cluster: cluster.clone(),
+            certificate_pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// Takes up an authority made earlier by [`Authority::create`].
+    ///
+    /// # Errors
+    /// When either text cannot be read, is not of a cluster's authority, or the two do not belong
+    /// together.
+    pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
+        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .map_err(AuthorityError::Pem)?;
+        let key = KeyPair::from_pem(key_pem).map_err(AuthorityError::Key)?;
+        let cluster = subject::authority_cluster(&certificate, key.public_key_raw())
+            .map_err(AuthorityError::Subject)?
+            .ok_or(AuthorityError::KeyMismatch)?;
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(AuthorityError::Create)?;
+        Ok(Self {
+            cluster,
+            certificate_pem: certificate_pem.to_owned(),
+            issuer,
+        })
+    }
+
+    /// The cluster whose nodes it certifies.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    /// The authority's certificate, which every node of the cluster needs.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// The authority's private key. Keep it away from the nodes.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// Certifies `node` with a new key.
+    ///
+    /// It can be called any number of times for one name; all those certificates are good.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Create`], which no input is known to cause.
+    pub fn issue(
+        &self,
+        node: &PeerName,
+        validity: Validity,
+    ) -> Result<NodeCertificate, AuthorityError> {
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::Create)?;
+        let mut params = params(&self.cluster.node(node), validity);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // Every node both dials and accepts.
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params.subject_alt_names = vec![
+            dns(&self.cluster.any_node())?,
+            dns(&self.cluster.node(node))?,
+            uri(&subject::node_uri(&self.cluster, node))?,
+        ];
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(AuthorityError::Create)?;
+        Ok(NodeCertificate {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        })
+    }
+}
+
+impl Validity {
+    /// Valid for `lasting` from now on, by the clock of `net`. It begins an hour earlier, so that
+    /// nodes whose clocks are a little behind accept it at once.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Clock`] when there is no clock or the end lies beyond the year 9999.
+    pub fn from_now(net: &dyn Net, lasting: Duration) -> Result<Self, AuthorityError> {
+        let seconds =
+            i64::try_from(net.unix_time().as_secs()).map_err(|_| AuthorityError::Clock)?;
+        let now =
+            OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| AuthorityError::Clock)?;
+        let lasting = time::Duration::try_from(lasting).map_err(|_| AuthorityError::Clock)?;
+        Ok(Self {
+            not_before: now.checked_sub(CLOCK_SKEW).ok_or(AuthorityError::Clock)?,
+            not_after: now.checked_add(lasting).ok_or(AuthorityError::Clock)?,
+        })
+    }
+
+    /// Valid from `not_before` until `not_after`.
+    pub fn between(not_before: OffsetDateTime, not_after: OffsetDateTime) -> Self {
+        Self {
+            not_before,
+            not_after,
+        }
+    }
+}
+
+impl std::fmt::Debug for NodeCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeCertificate")
+            .field("certificate_pem", &self.certificate_pem)
+            .finish_non_exhaustive()
+    }
+}
+
+fn params(common_name: &str, validity: Validity) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut name = DistinguishedName::new();
+    // A common name holds at most 64 characters; it is for people only, nothing here reads it.
+    name.push(
+        DnType::CommonName,
+        &common_name[..common_name.len().min(64)],
+    );
+    params.distinguished_name = name;
+    params.not_before = validity.not_before;
+    params.not_after = validity.not_after;
+    params
+}
+
+fn dns(name: &str) -> Result<SanType, AuthorityError> {
+    let name = name.try_into().map_err(AuthorityError::Create)?;
+    Ok(SanType::DnsName(name))
+}
+
+fn uri(uri: &str) -> Result<SanType, AuthorityError> {
+    let uri = uri.try_into().map_err(AuthorityError::Create)?;
+    Ok(SanType::URI(uri))
+}
+
+const CLOCK_SKEW: time::Duration = time::Duration::hours(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Identity, SystemNet};
+
+    fn year() -> Validity {
+        Validity::from_now(&SystemNet, Duration::from_secs(365 * 86_400)).unwrap()
+    }
+
+    #[test]
+    fn an_issued_certificate_names_its_node_and_cluster() {
+        let cluster: ClusterName = "prod.example".parse().unwrap();
+        let authority = Authority::create(&cluster, year()).unwrap();
+        let node = authority.issue(&"n1".parse().unwrap(), year()).unwrap();
+        let identity = Identity::from_pem(
+            authority.certificate_pem(),
+            &node.certificate_pem,
+            &node.key_pem,
+        )
+        .unwrap();
+        assert_eq!(identity.name().as_str(), "n1");
+        assert_eq!(identity.cluster(), &cluster);
+    }
+
+    #[test]
+    fn an_authority_read_back_issues_as_before() {
+        let authority = Authority::create(&"c".parse().unwrap(), year()).unwrap();
+        let again = Authority::from_pem(authority.certificate_pem(), &authority.key_pem()).unwrap();
+        assert_eq!(again.cluster(), authority.cluster());
+        let node = again.issue(&"n2".parse().unwrap(), year()).unwrap();
+        let identity = Identity::from_pem(
+            authority.certificate_pem(),
+            &node.certificate_pem,
+            &node.key_pem,
+        );
+        assert_eq!(identity.unwrap().name().as_str(), "n2");
+    }
+
+    #[test]
+    fn the_key_of_another_authority_is_refused() {
+        let one = Authority::create(&"c".parse().unwrap(), year()).unwrap();
+        let other = Authority::create(&"c".parse().unwrap(), year()).unwrap();
+        let refused = Authority::from_pem(one.certificate_pem(), &other.key_pem());
+        assert!(matches!(refused, Err(AuthorityError::KeyMismatch)));
+    }
+
+    #[test]
+    fn the_longest_names_fit_a_certificate() {
+        let cluster: ClusterName = format!("{}.{}", "x".repeat(50), "y".repeat(49))
+            .parse()
+            .unwrap();
+        let name: PeerName = "z".repeat(63).parse().unwrap();
+        let authority = Authority::create(&cluster, year()).unwrap();
+        let node = authority.issue(&name, year()).unwrap();
+        let identity = Identity::from_pem(
+            authority.certificate_pem(),
+            &node.certificate_pem,
+            &node.key_pem,
+        );
+        assert_eq!(identity.unwrap().name(), &name);
+    }
+}

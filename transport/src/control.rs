@@ -1,0 +1,221 @@
+//! The messages of the control stream, and how they lie on the wire.
+//!
+//! Each is a length (`u32`, big endian, of what follows), a kind (`u8`) and a body. The body of
+//! Hello begins with the protocol version (`u16`), whose place never changes, so that a node can
+//! refuse a version it knows nothing else about.
+
+use std::net::SocketAddr;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use quinn::{ReadExactError, RecvStream};
+use serde::{Deserialize, Serialize};
+
+use crate::config::LANES_MAX;
+use crate::pair::{Claim, LinkNumber};
+
+/// A message on the control stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// The first message each way.
+    Hello(Hello),
+    /// The dialler's last word: the link is up.
+    Ready,
+    /// A gossip message of the membership layer.
+    Gossip(Bytes),
+}
+
+/// How a node introduces itself on a new connection. Its name is in its certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) incarnation: u64,
+    pub(crate) advertised: SocketAddr,
+    /// How many lanes it will open.
+    pub(crate) lanes: u8,
+    /// See the `pair` module.
+    pub(crate) number: LinkNumber,
+}
+
+/// What can go wrong while reading the control stream. The stream is of no use afterwards.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    #[error("the control stream ended")]
+    Read(#[from] ReadExactError),
+    #[error("control message of {bytes} bytes, allowed are 1 to {bytes_max}")]
+    Length { bytes: u32, bytes_max: usize },
+    #[error("control message of unknown kind {0}")]
+    Kind(u8),
+    #[error("peer speaks protocol version {0}, this node speaks {VERSION}")]
+    Version(u16),
+    #[error("malformed hello: {0}")]
+    Hello(&'static str),
+    #[error("unexpected {0} message")]
+    Unexpected(&'static str),
+}
+
+/// The version of the protocol that this node speaks.
+pub(crate) const VERSION: u16 = 1;
+
+impl Control {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::new();
+        bytes.put_u32(0);
+        match self {
+            Self::Hello(hello) => {
+                bytes.put_u8(HELLO);
+                bytes.put_u16(VERSION);
+                let body = postcard::to_allocvec(hello)
+                    .expect("a hello has no part that cannot be serialised");
+                bytes.put_slice(&body);
+            }
+            Self::Ready => bytes.put_u8(READY),
+            Self::Gossip(message) => {
+                bytes.reserve(1 + message.len());
+                bytes.put_u8(GOSSIP);
+                bytes.put_slice(message);
+            }
+        }
+        let length = u32::try_from(bytes.len() - LENGTH_BYTES)
+            .expect("gossip is limited to far less than 4 GiB before it is queued");
+        bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        bytes.freeze()
+    }
+
+    /// Reads the next message. Not cancel-safe: a message read in part is lost.
+    pub(crate) async fn read(
+        stream: &mut RecvStream,
+        bytes_max: usize,
+    ) -> Result<Self, ControlError> {
+        let mut length = [0; LENGTH_BYTES];
+        stream.read_exact(&mut length).await?;
+        let bytes = u32::from_be_bytes(length);
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if length == 0 || length > bytes_max {
+            return Err(ControlError::Length { bytes, bytes_max });
+        }
+        let mut body = BytesMut::zeroed(length);
+        stream.read_exact(&mut body).await?;
+        Self::decode(body.freeze())
+    }
+
+    /// Decodes what follows the length.
+    fn decode(mut body: Bytes) -> Result<Self, ControlError> {
+        match body.get_u8() {
+            HELLO => Hello::decode(body).map(Self::Hello),
+            READY if body.is_empty() => Ok(Self::Ready),
+            GOSSIP => Ok(Self::Gossip(body)),
+            kind => Err(ControlError::Kind(kind)),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Ready => "ready",
+            Self::Gossip(_) => "gossip",
+        }
+    }
+}
+
+impl Hello {
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            incarnation: self.incarnation,
+            number: self.number,
+        }
+    }
+
+    fn decode(mut body: Bytes) -> Result<Self, ControlError> {
+        let version = body
+            .try_get_u16()
+            .map_err(|_| ControlError::Hello("no version"))?;
+        if version != VERSION {
+            return Err(ControlError::Version(version));
+        }
+        let (hello, rest) = postcard::take_from_bytes::<Self>(&body)
+            .map_err(|_| ControlError::Hello("cannot be decoded"))?;
+        if !rest.is_empty() {
+            return Err(ControlError::Hello("trailing bytes"));
+        }
+        if !(1..=LANES_MAX).contains(&hello.lanes) {
+            return Err(ControlError::Hello("number of lanes out of bounds"));
+        }
+        if hello.advertised.ip().is_unspecified() || hello.advertised.port() == 0 {
+            return Err(ControlError::Hello("advertised address cannot be dialled"));
+        }
+        Ok(hello)
+    }
+}
+
+/// Bytes that a gossip message grows by on the wire, its length aside.
+pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
+
+const LENGTH_BYTES: usize = 4;
+const HELLO: u8 = 1;
+const READY: u8 = 2;
+const GOSSIP: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            incarnation: 1_700_000_000_000,
+            advertised: ([10, 0, 0, 1], 7400).into(),
+            lanes: 4,
+            number: LinkNumber::default(),
+        }
+    }
+
+    fn decode(encoded: &Bytes) -> Result<Control, ControlError> {
+        Control::decode(encoded.slice(LENGTH_BYTES..))
+    }
+
+    #[test]
+    fn messages_survive_the_wire() {
+        let gossip = Control::Gossip(Bytes::from_static(b"digest"));
+        for message in [Control::Hello(hello()), Control::Ready, gossip] {
+            let encoded = message.encode();
+            let length = u32::from_be_bytes(encoded[..LENGTH_BYTES].try_into().unwrap());
+            assert_eq!(length as usize, encoded.len() - LENGTH_BYTES);
+            assert_eq!(decode(&encoded).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_apart_from_nonsense() {
+        let newer = Bytes::from_static(&[HELLO, 0, 2, 0xff, 0xff]);
+        assert!(matches!(
+            Control::decode(newer),
+            Err(ControlError::Version(2))
+        ));
+    }
+
+    #[test]
+    fn a_hello_that_cannot_be_acted_on_is_refused() {
+        let refused = |change: fn(&mut Hello)| {
+            let mut hello = hello();
+            change(&mut hello);
+            matches!(
+                decode(&Control::Hello(hello).encode()),
+                Err(ControlError::Hello(_))
+            )
+        };
+        assert!(refused(|h| h.lanes = 0));
+        assert!(refused(|h| h.lanes = 17));
+        assert!(refused(|h| h.advertised.set_port(0)));
+        assert!(refused(|h| h.advertised = ([0, 0, 0, 0], 7400).into()));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 1..64)) {
+            let decoded = Control::decode(body.clone().into());
+            if let Ok(message) = decoded {
+                prop_assert!([HELLO, READY, GOSSIP].contains(&body[0]), "{}", message.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::{self, PemObject};
+
+use crate::subject::{Subject, SubjectError};
+use crate::{ClusterName, PeerName};
+
+/// What a node presents to its peers, and whom it trusts.
+///
+/// Name and cluster are read from the certificate, so they cannot disagree with it. Whether the
+/// certificate is valid now, and signed by the authority, is for the peers to check: a node with
+/// an expired certificate starts and is refused by everybody.
+pub struct Identity {
+    subject: Subject,
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// Why an identity could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A text holds no PEM of the kind that is needed.
+    #[error("{what} is not valid pem")]
+    Pem {
+        /// Which text, or file.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: pem::Error,
+    },
+    /// A text is PEM but holds no certificate.
+    #[error("{what} holds no certificate")]
+    Empty {
+        /// Which text, or file.
+        what: String,
+    },
+    /// The authority's certificate cannot serve as one.
+    #[error("{what} cannot serve as a certificate authority")]
+    Authority {
+        /// Which text, or file.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The node's certificate does not say which node of which cluster it is for.
+    #[error("{what} is not a node certificate")]
+    Subject {
+        /// Which text, or file.
+        what: String,
+        /// What is missing.
+        #[source]
+        source: SubjectError,
+    },
+    /// The private key does not fit the certificate, or is of an unknown kind.
+    #[error("{what} does not fit the node certificate")]
+    Key {
+        /// Which text, or file.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+impl Identity {
+    /// Reads an identity from PEM: the certificates of the authorities to trust (one, or two while
+    /// the authority is being changed), the node's certificate with its intermediates if there are
+    /// any, and its private key.
+    ///
+    /// # Errors
+    /// When a text cannot be read or the three do not belong together.
+    pub fn from_pem(ca: &str, certificate: &str, key: &str) -> Result<Self, IdentityError> {
+        let [ca_name, certificate_name, key_name] = [
+            "the authority's certificate",
+            "the node's certificate",
+            "the node's private key",
+        ];
+        Self::read(
+            (ca, ca_name),
+            (certificate, certificate_name),
+            (key, key_name),
+        )
+    }
+
+    /// Reads an identity from `ca.pem`, `node.pem` and `node-key.pem` in `directory`.
+    ///
+    /// # Errors
+    /// As [`Identity::from_pem`]; every error names its file.
+    pub fn load(directory: &Path) -> Result<Self, IdentityError> {
+        let text = |file: &str| {
+            let path = directory.join(file);
+            let name = path.display().to_string();
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok((text, name)),
+                Err(source) => Err(IdentityError::File { path, source }),
+            }
+        };
+        let (ca, ca_name) = text("ca.pem")?;
+        let (certificate, certificate_name) = text("node.pem")?;
+        let (key, key_name) = text("node-key.pem")?;
+        Self::read(
+            (&ca, &ca_name),
+            (&certificate, &certificate_name),
+            (&key, &key_name),
+        )
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &PeerName {
+        &self.subject.node
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.subject.cluster
+    }
+
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
+        self.roots.clone()
+    }
+
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.clone()
+    }
+
+    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
+        self.key.clone_key()
+    }
+
+    fn read(ca: Text<'_>, certificate: Text<'_>, key: Text<'_>) -> Result<Self, IdentityError> {
+        let mut roots = RootCertStore::empty();
+        for root in certificates(ca)? {
+            roots.add(root).map_err(|source| IdentityError::Authority {
+                what: ca.1.to_owned(),
+                source,
+            })?;
+        }
+        let chain = certificates(certificate)?;
+        let subject = Subject::from_der(&chain[0]).map_err(|source| IdentityError::Subject {
+            what: certificate.1.to_owned(),
+            source,
+        })?;
+        let der = PrivateKeyDer::from_pem_slice(key.0.as_bytes()).map_err(|source| {
+            IdentityError::Pem {
+                what: key.1.to_owned(),
+                source,
+            }
+        })?;
+        CertifiedKey::from_der(chain.clone(), der.clone_key(), &provider()).map_err(|source| {
+            IdentityError::Key {
+                what: key.1.to_owned(),
+                source,
+            }
+        })?;
+        Ok(Self {
+            subject,
+            roots: Arc::new(roots),
+            chain,
+            key: der,
+        })
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The cryptography of every link.
+pub(crate) fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+/// A text and what to call it in an error.
+type Text<'a> = (&'a str, &'a str);
+
+/// At least one certificate.
+fn certificates((text, what): Text<'_>) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let certificates = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| IdentityError::Pem {
+            what: what.to_owned(),
+            source,
+        })?;
+    if certificates.is_empty() {
+        return Err(IdentityError::Empty {
+            what: what.to_owned(),
+        });
+    }
+    Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Authority, NodeCertificate, SystemNet, Validity};
+
+    fn issued(node: &str) -> (Authority, NodeCertificate) {
+        let validity = Validity::from_now(&SystemNet, Duration::from_secs(3600)).unwrap();
+        let authority = Authority::create(&"c".parse().unwrap(), validity).unwrap();
+        let certificate = authority.issue(&node.parse().unwrap(), validity).unwrap();
+        (authority, certificate)
+    }
+
+    #[test]
+    fn a_missing_or_broken_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let message = || Identity::load(directory.path()).unwrap_err().to_string();
+        let write = |file, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
+        let (authority, node) = issued("n1");
+
+        assert!(message().contains("ca.pem"));
+        write("ca.pem", authority.certificate_pem());
+        assert!(message().contains("node.pem"));
+        write("node.pem", "not a certificate");
+        write("node-key.pem", "not a key");
+        assert!(message().contains("node.pem"));
+        write("node.pem", &node.certificate_pem);
+        assert!(message().contains("node-key.pem"));
+        write("node-key.pem", &node.key_pem);
+        let identity = Identity::load(directory.path()).unwrap();
+        assert_eq!(identity.name().as_str(), "n1");
+    }
+
+    #[test]
+    fn the_key_of_another_node_is_refused() {
+        let (authority, node) = issued("n1");
+        let (_, other) = issued("n1");
+        let refused = Identity::from_pem(
+            authority.certificate_pem(),
+            &node.certificate_pem,
+            &other.key_pem,
+        );
+        assert!(matches!(refused, Err(IdentityError::Key { .. })));
+    }
+
+    #[test]
+    fn a_certificate_without_a_node_name_is_refused() {
+        let (authority, node) = issued("n1");
+        let ca = authority.certificate_pem();
+        let refused = Identity::from_pem(ca, ca, &node.key_pem);
+        assert!(matches!(refused, Err(IdentityError::Subject { .. })));
+    }
+}

@@ -1,0 +1,78 @@
+use std::fmt::Debug;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quinn::udp::UdpSocketState;
+use quinn::{AsyncUdpSocket, EndpointConfig, Runtime, TokioRuntime};
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+
+/// Everything that differs between a real network and a simulated one: sockets, timers, the wall
+/// clock and the random source of the endpoint.
+///
+/// It is the only seam: with another `Net` the rest of the transport runs unchanged.
+pub trait Net: Debug + Send + Sync + 'static {
+    /// Opens the one UDP socket of a node. Port 0 means any free port.
+    ///
+    /// # Errors
+    /// Whatever the system says when the address cannot be bound. Nothing is left open.
+    fn open(&self, listen: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+
+    /// Timers, tasks and "now" for quinn.
+    fn runtime(&self) -> Arc<dyn Runtime>;
+
+    /// Wall-clock time since the Unix epoch. The validity of certificates is checked against it.
+    fn unix_time(&self) -> Duration;
+
+    /// The endpoint's random seed, connection ids and reset key. The default draws them from the
+    /// system.
+    fn endpoint_config(&self) -> EndpointConfig {
+        EndpointConfig::default()
+    }
+}
+
+/// The real network: a UDP socket of the operating system, tokio's timers, the system's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemNet;
+
+impl Net for SystemNet {
+    fn open(&self, listen: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let socket = UdpSocket::bind(listen)?;
+        let state = UdpSocketState::new((&socket).into())?;
+        // One socket carries the traffic of all links, and the system's default of some 200 kB
+        // overflows in a burst. The system may grant less; that costs retransmissions, not
+        // correctness, so a refusal is not an error.
+        let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
+        let _ = state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
+        self.runtime().wrap_udp_socket(socket)
+    }
+
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(TokioRuntime)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the wall clock is read"
+    )]
+    fn unix_time(&self) -> Duration {
+        // A clock before 1970 is set so wrong that no certificate would be valid anyway.
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+    }
+}
+
+/// A network's wall clock, as rustls asks for it.
+#[derive(Debug)]
+pub(crate) struct WallClock(pub(crate) Arc<dyn Net>);
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0.unix_time()))
+    }
+}
+
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;

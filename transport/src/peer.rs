@@ -1,0 +1,158 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::config::LANES_MAX;
+use crate::frame::Frame;
+use crate::lane::{Cursor, LaneQueue, Refused};
+use crate::stats::Counters;
+use crate::{Config, PeerName};
+
+/// The hot path to one peer. It stays valid while links to the peer come and go.
+///
+/// Frames with the same lane key arrive in the order in which they were sent, none twice. A frame
+/// that was accepted is delivered, or counted as dropped: here when the peer is forgotten or
+/// restarts, at the peer when it is lost with a link.
+///
+/// A peer's record of about 2 KiB is kept as long as the transport, so that numbers go on where
+/// they were when it comes back. The certificate authority bounds how many names there can be.
+pub struct Peer {
+    name: PeerName,
+    frame_bytes_max: usize,
+    outbound: Box<[Outbound]>,
+    inbound: Box<[Mutex<Cursor>]>,
+    counters: Arc<Counters>,
+}
+
+/// Why a frame was not sent. It has been counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Dropped {
+    /// The outbound buffer of the lane is full.
+    #[error("the outbound buffer to the peer is full")]
+    Full,
+    /// The frame exceeds `frame_bytes_max`.
+    #[error("frame of {bytes} bytes, the limit is {bytes_max}")]
+    TooLarge {
+        /// Size of the frame.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Membership calls the peer dead or departed.
+    #[error("the peer is gone")]
+    Forgotten,
+}
+
+/// The sending end of a lane.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    queue: Mutex<LaneQueue>,
+    /// Wakes the writer when the queue is no longer empty.
+    pub(crate) filled: Notify,
+}
+
+impl Peer {
+    pub(crate) fn new(name: PeerName, config: &Config, counters: Arc<Counters>) -> Self {
+        let outbound = || Outbound {
+            queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max)),
+            filled: Notify::new(),
+        };
+        Self {
+            name,
+            frame_bytes_max: config.frame_bytes_max,
+            outbound: (0..config.lanes).map(|_| outbound()).collect(),
+            inbound: (0..LANES_MAX).map(|_| Mutex::default()).collect(),
+            counters,
+        }
+    }
+
+    /// The peer's name.
+    pub fn name(&self) -> &PeerName {
+        &self.name
+    }
+
+    /// Queues a frame for the peer. `lane_key` stands for the publisher: equal keys share a lane
+    /// and keep their order.
+    ///
+    /// Never waits. While there is no link the frame waits for one to come up.
+    ///
+    /// # Errors
+    /// When the frame was dropped instead.
+    pub fn send(&self, lane_key: u64, frame: &Frame) -> Result<(), Dropped> {
+        let bytes = frame.bytes();
+        if bytes > self.frame_bytes_max {
+            self.counters.dropped_too_large.add(1);
+            return Err(Dropped::TooLarge {
+                bytes,
+                bytes_max: self.frame_bytes_max,
+            });
+        }
+        let lanes = self.outbound.len() as u64;
+        let lane = &self.outbound[(lane_key % lanes) as usize];
+        let pushed = lane.queue().push(frame);
+        match pushed {
+            Ok(was_empty) => {
+                if was_empty {
+                    lane.filled.notify_one();
+                }
+                Ok(())
+            }
+            Err(Refused::Full) => {
+                self.counters.dropped_outbound_full.add(1);
+                Err(Dropped::Full)
+            }
+            Err(Refused::Shut) => {
+                self.counters.dropped_peer_forgotten.add(1);
+                Err(Dropped::Forgotten)
+            }
+        }
+    }
+
+    pub(crate) fn outbound(&self) -> &[Outbound] {
+        &self.outbound
+    }
+
+    /// The receiving end of a lane. Holding it keeps frames of the lane from being delivered
+    /// elsewhere. `lane` is below [`LANES_MAX`].
+    pub(crate) fn inbound(&self, lane: u8) -> MutexGuard<'_, Cursor> {
+        // A cursor is valid after every step, so a receiver that panicked does no harm to it.
+        self.inbound[usize::from(lane)]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Membership calls the peer gone.
+    pub(crate) fn forget(&self) {
+        let dropped = self.outbound.iter().map(|lane| lane.queue().shut()).sum();
+        self.counters.dropped_peer_forgotten.add(dropped);
+    }
+
+    /// The peer is wanted, or there after all.
+    pub(crate) fn revive(&self) {
+        self.outbound.iter().for_each(|lane| lane.queue().reopen());
+    }
+
+    /// Another run of the peer has taken the place of the one that frames were queued for.
+    pub(crate) fn restart(&self) {
+        let dropped = self
+            .outbound
+            .iter()
+            .map(|lane| lane.queue().restart())
+            .sum();
+        self.counters.dropped_peer_restarted.add(dropped);
+    }
+}
+
+impl Outbound {
+    pub(crate) fn queue(&self) -> MutexGuard<'_, LaneQueue> {
+        // No step on a queue panics half-way.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Peer").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,219 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::Endpoint;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::hub::{Hub, Parts};
+use crate::net::WallClock;
+use crate::tls::{self, TlsError};
+use crate::{
+    CloseCode, Config, ConfigError, Identity, LinkInfo, Net, Peer, PeerName, Stats, accept,
+};
+
+/// One node's end of all its links.
+///
+/// Links come up because gossip is to be sent to an address, because a peer is to be kept, or
+/// because a peer dials. There is at most one link to a peer at any time. Nothing here waits for
+/// the network except [`Transport::close`].
+///
+/// Cloning shares the transport. When the last clone is dropped, or the token that it was started
+/// with is cancelled, all its tasks end and its links with them, without ceremony. A receiver that
+/// owns a clone of the transport keeps it alive until the token is cancelled.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    hub: Arc<Hub>,
+    _running: Arc<DropGuard>,
+}
+
+/// Takes the frames that arrive, by direct call from the task that reads a lane.
+pub trait Receive: Send + Sync + 'static {
+    /// A frame has arrived from a peer, in the run `incarnation` of that peer.
+    ///
+    /// It must not block: the lane is not read until it returns. Calls for one lane come one after
+    /// the other and in order, those for different lanes at the same time. The frame may share
+    /// its memory with others that arrived with it, up to 64 KiB; copy what is small and kept for
+    /// long.
+    fn frame(&self, from: &PeerName, incarnation: u64, frame: Bytes);
+}
+
+/// Why a transport could not be started. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A field of the config is out of bounds.
+    #[error("invalid transport config")]
+    Config(#[from] ConfigError),
+    /// The identity cannot be used.
+    #[error("the node's identity cannot be used")]
+    Tls(#[from] TlsError),
+    /// The socket cannot be opened.
+    #[error("cannot listen on {listen}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Peers could not dial the address.
+    #[error("{0} cannot be dialled by peers: set the address to advertise")]
+    Advertise(SocketAddr),
+}
+
+impl Transport {
+    /// Opens the socket and begins to accept links.
+    ///
+    /// Returns, next to the transport, the gossip that arrives: messages with the advertised
+    /// address of their sender. Up to 1024 wait there; when it is full further ones are dropped
+    /// and counted.
+    ///
+    /// All tasks are spawned on `tasks` and end when `token` is cancelled, except those of quinn,
+    /// which end soon after. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(
+        config: Config,
+        identity: Identity,
+        net: Arc<dyn Net>,
+        receiver: Arc<dyn Receive>,
+        tasks: TaskTracker,
+        token: CancellationToken,
+    ) -> Result<(Self, mpsc::Receiver<(SocketAddr, Bytes)>), StartError> {
+        config.validate()?;
+        let (server, client) = tls::configs(&config, &identity, Arc::new(WallClock(net.clone())))?;
+        let listen = config.listen;
+        let failed = |source| StartError::Listen { listen, source };
+        let socket = net.open(listen).map_err(failed)?;
+        let local = socket.local_addr().map_err(failed)?;
+        let advertise = config.advertise.unwrap_or(local);
+        if advertise.ip().is_unspecified() || advertise.port() == 0 {
+            return Err(StartError::Advertise(advertise));
+        }
+        let endpoint = Endpoint::new_with_abstract_socket(
+            net.endpoint_config(),
+            Some(server),
+            socket,
+            net.runtime(),
+        )
+        .map_err(failed)?;
+
+        let (gossip_in, gossip) = mpsc::channel(GOSSIP_IN_MAX);
+        let token = token.child_token();
+        let hub = Arc::new(Hub::new(Parts {
+            config,
+            name: identity.name().clone(),
+            cluster: identity.cluster().clone(),
+            local,
+            advertise,
+            endpoint,
+            client,
+            receiver,
+            gossip_in,
+            tasks,
+            token: token.clone(),
+        }));
+        hub.spawn(accept::run(hub.clone()));
+        let transport = Self {
+            hub,
+            _running: Arc::new(token.drop_guard()),
+        };
+        Ok((transport, gossip))
+    }
+
+    /// The address of the socket.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.hub.local
+    }
+
+    /// The address that peers are told to dial.
+    pub fn advertise(&self) -> SocketAddr {
+        self.hub.advertise
+    }
+
+    /// The node's own name.
+    pub fn name(&self) -> &PeerName {
+        &self.hub.name
+    }
+
+    /// Sends a gossip message to whoever can be reached at `to`: over its link, or else over one
+    /// that is dialled for it. Never waits.
+    ///
+    /// Messages may be lost. Up to 64 wait for a link, the oldest are dropped first; all of them
+    /// are dropped when a dial fails.
+    pub fn gossip(&self, to: SocketAddr, message: Bytes) {
+        self.hub.gossip(to, message);
+    }
+
+    /// Membership calls this peer live: keeps a link to it, dialling `addr` as often as necessary.
+    ///
+    /// A higher incarnation takes the place of a lower one, whose link is closed; a lower one than
+    /// before is ignored. It can be called any number of times.
+    pub fn keep(&self, peer: &PeerName, incarnation: u64, addr: SocketAddr) {
+        self.hub.keep(peer, incarnation, addr);
+    }
+
+    /// Membership calls the peer dead or departed: closes its link, drops and counts what was
+    /// queued, and refuses frames for it until it is kept again or comes back by itself.
+    pub fn forget(&self, peer: &PeerName) {
+        self.hub.forget(peer);
+    }
+
+    /// The handle for sending frames to a peer, whether there is a link to it or not.
+    pub fn peer(&self, name: &PeerName) -> Arc<Peer> {
+        self.hub.peer(name)
+    }
+
+    /// The links that are up.
+    pub fn links(&self) -> Vec<LinkInfo> {
+        self.hub.links()
+    }
+
+    /// What has happened so far.
+    pub fn stats(&self) -> Stats {
+        self.hub.counters.snapshot()
+    }
+
+    /// Sends all frames that are queued and waits until the peers have acknowledged them. Gossip
+    /// goes on; frames that are sent from now on are not delivered.
+    ///
+    /// Takes no longer than `deadline`. It is the first step of leaving: as soon as membership says
+    /// goodbye, the peers close their links to this node.
+    pub async fn flush(&self, deadline: Duration) {
+        self.hub.flush();
+        // What is not acknowledged by then is for the peers that do not answer.
+        let _ = timeout(deadline, self.hub.lane_writers.wait()).await;
+    }
+
+    /// Leaves in good order: dials and accepts no more, sends what is queued, waits until the
+    /// peers have acknowledged it, and closes all links.
+    ///
+    /// Takes no longer than `deadline`; what is not acknowledged by then may be lost. Afterwards
+    /// the transport is of no use.
+    pub async fn close(&self, deadline: Duration) {
+        let start = Instant::now();
+        let reserve = (deadline / 4).min(FAREWELL);
+        self.hub.drain();
+        let written = async {
+            self.hub.lane_writers.wait().await;
+            self.hub.control_writers.wait().await;
+        };
+        // Past the deadline the links are closed regardless.
+        let _ = timeout_at(start + deadline - reserve, written).await;
+        let code = CloseCode::Shutdown;
+        let endpoint = &self.hub.endpoint;
+        endpoint.close(code.number(), code.to_string().as_bytes());
+        let _ = timeout_at(start + deadline, endpoint.wait_idle()).await;
+        self.hub.token.cancel();
+    }
+}
+
+/// Time to tell the peers that their links are closed, also when what was queued takes too long.
+const FAREWELL: Duration = Duration::from_millis(200);
+const GOSSIP_IN_MAX: usize = 1024;

@@ -1,0 +1,166 @@
+//! Nodes with real certificates on loopback.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidings_transport::{
+    Authority, Config, Frame, Identity, NodeCertificate, PeerName, Receive, SystemNet, Transport,
+    Validity,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) struct Cluster {
+    pub(crate) authority: Authority,
+}
+
+pub(crate) struct Node {
+    pub(crate) transport: Transport,
+    pub(crate) gossip: mpsc::Receiver<(SocketAddr, Bytes)>,
+    pub(crate) received: Arc<Received>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) token: CancellationToken,
+}
+
+/// Frames as they arrived, by sender and its incarnation.
+#[derive(Default)]
+pub(crate) struct Received {
+    frames: Mutex<BTreeMap<(String, u64), Vec<Bytes>>>,
+}
+
+impl Cluster {
+    pub(crate) fn new(name: &str) -> Self {
+        let authority = Authority::create(&name.parse().unwrap(), hour()).unwrap();
+        Self { authority }
+    }
+
+    pub(crate) fn certificate(&self, node: &str) -> NodeCertificate {
+        self.authority.issue(&name(node), hour()).unwrap()
+    }
+
+    pub(crate) fn identity(&self, node: &str) -> Identity {
+        self.identity_of(&self.certificate(node))
+    }
+
+    pub(crate) fn identity_of(&self, node: &NodeCertificate) -> Identity {
+        let ca = self.authority.certificate_pem();
+        Identity::from_pem(ca, &node.certificate_pem, &node.key_pem).unwrap()
+    }
+
+    pub(crate) fn start(&self, node: &str) -> Node {
+        self.start_with(node, config())
+    }
+
+    pub(crate) fn start_with(&self, node: &str, config: Config) -> Node {
+        Node::start(self.identity(node), config)
+    }
+}
+
+impl Node {
+    pub(crate) fn start(identity: Identity, config: Config) -> Self {
+        let received = Arc::new(Received::default());
+        let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
+        let (transport, gossip) = Transport::start(
+            config,
+            identity,
+            Arc::new(SystemNet),
+            received.clone(),
+            tasks.clone(),
+            token.clone(),
+        )
+        .unwrap();
+        Self {
+            transport,
+            gossip,
+            received,
+            tasks,
+            token,
+        }
+    }
+
+    pub(crate) fn keep(&self, peer: &Node) {
+        self.keep_run(peer, INCARNATION);
+    }
+
+    pub(crate) fn keep_run(&self, peer: &Node, incarnation: u64) {
+        let addr = peer.transport.advertise();
+        self.transport
+            .keep(peer.transport.name(), incarnation, addr);
+    }
+
+    /// Sends a frame on the lane of `key`.
+    pub(crate) fn send(&self, to: &Node, key: u64, payload: impl Into<Bytes>) {
+        let frame = Frame::new(&[], payload.into());
+        self.transport
+            .peer(to.transport.name())
+            .send(key, &frame)
+            .unwrap();
+    }
+
+    pub(crate) fn linked(&self, peer: &Node) -> bool {
+        let name = peer.transport.name();
+        self.transport.links().iter().any(|link| link.peer == *name)
+    }
+
+    /// What arrived from the usual run of `peer`.
+    pub(crate) fn frames_from(&self, peer: &Node) -> Vec<Bytes> {
+        self.received
+            .from(peer.transport.name().as_str(), INCARNATION)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.token.cancel();
+    }
+}
+
+impl Received {
+    pub(crate) fn from(&self, peer: &str, incarnation: u64) -> Vec<Bytes> {
+        let frames = self.frames.lock().unwrap();
+        let key = (peer.to_owned(), incarnation);
+        frames.get(&key).cloned().unwrap_or_default()
+    }
+}
+
+impl Receive for Received {
+    fn frame(&self, from: &PeerName, incarnation: u64, frame: Bytes) {
+        let mut frames = self.frames.lock().unwrap();
+        let key = (from.to_string(), incarnation);
+        frames.entry(key).or_default().push(frame);
+    }
+}
+
+pub(crate) const INCARNATION: u64 = 1;
+
+/// Longer than anything here takes, unless it fails.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+pub(crate) fn name(text: &str) -> PeerName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn config() -> Config {
+    Config::new(([127, 0, 0, 1], 0).into(), INCARNATION)
+}
+
+pub(crate) fn hour() -> Validity {
+    Validity::from_now(&SystemNet, Duration::from_secs(3600)).unwrap()
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}

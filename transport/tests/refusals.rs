@@ -1,0 +1,332 @@
+//! Who gets no link, and what people are told about it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cluster;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::{Cluster, Node, config, eventually, hour, name};
+use quinn::crypto::rustls::QuicClientConfig;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ED25519, SanType};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::pem::PemObject;
+use tidings_transport::{Authority, CloseCode, Identity, NodeCertificate, Validity};
+use time::OffsetDateTime;
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
+
+/// The log of everything that happens on this thread, warnings only.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::WARN)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let ours = |line: &&str| line.contains("tidings_transport");
+        text.lines().filter(ours).map(str::to_owned).collect()
+    }
+
+    fn lines_with(&self, part: &str) -> usize {
+        let lines = self.lines();
+        lines.iter().filter(|line| line.contains(part)).count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets `stranger` dial `a`, and expects both to refuse it, each with one line for `reason`,
+/// however often it is tried.
+async fn refused_on_both_sides(a: &Node, stranger: &Node, log: &Log, reason: &str) {
+    stranger.keep(a);
+    eventually("the stranger is refused twice", || {
+        stranger.transport.stats().handshakes_refused >= 2
+            && a.transport.stats().handshakes_refused >= 2
+    })
+    .await;
+    assert_eq!(log.lines_with(reason), 2, "{:#?}", log.lines());
+    assert_eq!(log.lines_with("a peer refused our handshake"), 1);
+    assert_eq!(log.lines_with("refused a peer's handshake"), 1);
+    assert_eq!(log.lines_with("remote=127.0.0.1:"), 2);
+    assert!(a.transport.links().is_empty() && stranger.transport.links().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_of_another_authority_is_refused() {
+    let (log, _guard) = Log::start();
+    let (ours, theirs) = (Cluster::new("c"), Cluster::new("c"));
+    let (a, stranger) = (ours.start("a"), theirs.start("b"));
+    let reason = "certificate is not from the cluster's authority";
+    refused_on_both_sides(&a, &stranger, &log, reason).await;
+}
+
+#[tokio::test]
+async fn a_node_of_another_authority_is_refused_also_when_it_trusts_ours() {
+    let (log, _guard) = Log::start();
+    let (ours, theirs) = (Cluster::new("c"), Cluster::new("c"));
+    let certificate = theirs.certificate("b");
+    let stranger = Node::start(ours.identity_of(&certificate), config());
+    let a = ours.start("a");
+    let reason = "certificate is not from the cluster's authority";
+    refused_on_both_sides(&a, &stranger, &log, reason).await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused() {
+    let (log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let now = OffsetDateTime::now_utc();
+    let past = Validity::between(now - time::Duration::days(2), now - time::Duration::days(1));
+    let expired = cluster.authority.issue(&name("b"), past).unwrap();
+    let stranger = Node::start(cluster.identity_of(&expired), config());
+    let a = cluster.start("a");
+    let reason = "certificate is expired or not yet valid";
+    refused_on_both_sides(&a, &stranger, &log, reason).await;
+    // Nor does anybody accept it as the other end of a dial.
+    a.keep(&stranger);
+    eventually("the dial is refused", || {
+        log.lines_with("refused a peer's handshake") == 1 && a.transport.stats().dials_failed > 0
+    })
+    .await;
+    assert!(a.transport.links().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_of_another_cluster_under_the_same_authority_is_refused() {
+    let (log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let other = foreign_certificate(&cluster.authority, "b", "other");
+    let stranger = Node::start(cluster.identity_of(&other), config());
+    let a = cluster.start("a");
+    // Its own check comes first: the dialled node is of another cluster than it is.
+    stranger.keep(&a);
+    a.keep(&stranger);
+    eventually("both refuse", || {
+        let refused = |node: &Node| node.transport.stats().handshakes_refused > 0;
+        refused(&a) && refused(&stranger)
+    })
+    .await;
+    assert!(log.lines_with("certificate belongs to another cluster") >= 2);
+    assert!(a.transport.links().is_empty() && stranger.transport.links().is_empty());
+}
+
+#[tokio::test]
+async fn another_node_at_the_address_of_a_peer_is_refused() {
+    let (log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    let addr = b.transport.advertise();
+    a.transport.keep(&name("elsewhere"), 1, addr);
+    eventually("both tell", || {
+        log.lines_with("not for the node that was dialled") == 2
+    })
+    .await;
+    assert!(a.transport.stats().handshakes_refused > 0);
+    assert!(a.transport.links().is_empty());
+}
+
+#[tokio::test]
+async fn a_second_node_with_our_name_is_refused() {
+    let (log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let mut other_run = config();
+    other_run.incarnation += 1;
+    let (a, double) = (cluster.start("a"), cluster.start_with("a", other_run));
+    double
+        .transport
+        .gossip(a.transport.advertise(), Bytes::from_static(b"hi"));
+    eventually("both tell", || {
+        log.lines_with("another node runs under the same name") == 2
+    })
+    .await;
+    assert!(a.transport.links().is_empty() && double.transport.links().is_empty());
+}
+
+/// A certificate of `authority` for a node of a cluster that is not its own.
+fn foreign_certificate(authority: &Authority, node: &str, cluster: &str) -> NodeCertificate {
+    let key = KeyPair::from_pem(&authority.key_pem()).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(authority.certificate_pem(), key).unwrap();
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let mut params = CertificateParams::default();
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.subject_alt_names = vec![
+        SanType::DnsName(format!("node.{cluster}").try_into().unwrap()),
+        SanType::DnsName(format!("{node}.node.{cluster}").try_into().unwrap()),
+        SanType::URI(
+            format!("spiffe://{cluster}/node/{node}")
+                .try_into()
+                .unwrap(),
+        ),
+    ];
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    NodeCertificate {
+        certificate_pem: certificate.pem(),
+        key_pem: key.serialize_pem(),
+    }
+}
+
+/// A client that speaks QUIC but not our rules.
+struct Raw {
+    endpoint: quinn::Endpoint,
+}
+
+impl Raw {
+    fn new(cluster: &Cluster, certificate: Option<&NodeCertificate>, alpn: &str) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = cluster.authority.certificate_pem();
+        roots
+            .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut client = match certificate {
+            None => builder.with_no_client_auth(),
+            Some(node) => {
+                let chain = CertificateDer::from_pem_slice(node.certificate_pem.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(node.key_pem.as_bytes());
+                builder
+                    .with_client_auth_cert(vec![chain.unwrap()], key.unwrap())
+                    .unwrap()
+            }
+        };
+        client.alpn_protocols = vec![alpn.into()];
+        let client = QuicClientConfig::try_from(client).unwrap();
+        let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(client)));
+        Self { endpoint }
+    }
+
+    async fn connect(&self, to: &Node) -> Result<quinn::Connection, quinn::ConnectionError> {
+        let addr: SocketAddr = to.transport.advertise();
+        self.endpoint.connect(addr, "node.c").unwrap().await
+    }
+
+    /// Sends bytes on the control stream and returns the code that the node closes with.
+    async fn say(&self, to: &Node, bytes: &[u8]) -> Option<CloseCode> {
+        let connection = self.connect(to).await.unwrap();
+        let (mut send, _receive) = connection.open_bi().await.unwrap();
+        send.write_all(bytes).await.unwrap();
+        match connection.closed().await {
+            quinn::ConnectionError::ApplicationClosed(close) => {
+                CloseCode::from_number(close.error_code.into_inner())
+            }
+            other => panic!("not closed by the node: {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused() {
+    let (log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let a = cluster.start("a");
+    let raw = Raw::new(&cluster, None, "tidings/1");
+    // The client's side of the handshake is complete before the node has checked it.
+    if let Ok(connection) = raw.connect(&a).await {
+        connection.closed().await;
+    }
+    eventually("it is refused", || {
+        a.transport.stats().handshakes_refused == 1
+    })
+    .await;
+    assert_eq!(log.lines_with("no certificate was presented"), 1);
+}
+
+#[tokio::test]
+async fn a_client_of_another_protocol_is_refused() {
+    let (log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let a = cluster.start("a");
+    let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "h3");
+    assert!(raw.connect(&a).await.is_err());
+    eventually("it is refused", || {
+        a.transport.stats().handshakes_refused == 1
+    })
+    .await;
+    assert_eq!(log.lines_with("it speaks another protocol (ALPN)"), 1);
+}
+
+#[tokio::test]
+async fn another_protocol_version_is_refused_with_its_own_code() {
+    let (log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let a = cluster.start("a");
+    let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
+    let newer = [0, 0, 0, 4, 1, 0, 2, 99];
+    assert_eq!(raw.say(&a, &newer).await, Some(CloseCode::Version));
+    assert_eq!(log.lines_with("unknown protocol version"), 1);
+    assert_eq!(log.lines_with("peer speaks protocol version 2"), 1);
+}
+
+#[tokio::test]
+async fn nonsense_on_the_control_stream_closes_that_connection_only() {
+    let (_log, _guard) = Log::start();
+    let cluster = Cluster::new("c");
+    let (a, c) = (cluster.start("a"), cluster.start("c"));
+    a.keep(&c);
+    let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
+    let violations: [&[u8]; 6] = [
+        &[0, 0, 0, 0],                      // an empty message
+        &[0xff, 0xff, 0xff, 0xff],          // four gibibytes of it
+        &[0, 0, 0, 1, 9],                   // an unknown kind
+        &[0, 0, 0, 1, 2],                   // Ready before Hello
+        &[0, 0, 0, 1, 1],                   // a Hello without a version
+        &[0, 0, 0, 7, 1, 0, 1, 9, 9, 9, 9], // a Hello that cannot be decoded
+    ];
+    for (n, violation) in (1..).zip(violations) {
+        assert_eq!(raw.say(&a, violation).await, Some(CloseCode::Violation));
+        assert_eq!(a.transport.stats().violations, n);
+    }
+    eventually("others have links", || a.linked(&c)).await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_closed_in_time() {
+    let cluster = Cluster::new("c");
+    let mut config = config();
+    config.handshake_timeout = Duration::from_millis(200);
+    let a = cluster.start_with("a", config);
+    let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
+    let code = raw.say(&a, &[0, 0]).await;
+    assert_eq!(code, Some(CloseCode::HandshakeTimeout));
+    assert!(a.transport.links().is_empty());
+}
+
+#[test]
+fn an_identity_needs_a_certificate_of_a_node() {
+    let cluster = Cluster::new("c");
+    let node = cluster.authority.issue(&name("n"), hour()).unwrap();
+    let ca = cluster.authority.certificate_pem();
+    assert!(Identity::from_pem(ca, &node.certificate_pem, &node.key_pem).is_ok());
+    assert!(Identity::from_pem(ca, ca, &node.key_pem).is_err());
+}
