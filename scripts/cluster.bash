@@ -19,6 +19,7 @@ script="scripts/$(basename "$0")"
 size=0 net='' bin='' config='' environment=()
 
 readonly CLUSTER_PORT=7946 CLIENT_PORT=4222 HTTP_PORT=8222
+readonly MAC='02:74:69:64:00:%02x' # the hardware address of a node, by its number
 readonly NODES_MAX=200
 readonly AGREE_SECONDS=60 # how long `up` waits for equal views before it gives up
 readonly STOP_SECONDS=5   # how long a node may take to leave before it is killed
@@ -242,7 +243,7 @@ lay_wires() {
         echo "link set host master bridge up"
         for node in $(all_nodes); do
             ip netns add "$(ns "$node")"
-            echo "link add $node type veth peer name eth0 netns $(ns "$node")"
+            printf "link add %s type veth peer name eth0 address $MAC netns %s\n" "$node" "${node#n}" "$(ns "$node")"
             echo "link set $node master bridge up"
         done
     } | ip -n "$hub" -batch -
@@ -250,6 +251,7 @@ lay_wires() {
         printf '%s\n' "link set lo up" "addr add $(ip_of "$node")/24 dev eth0" "link set eth0 up" |
             ip -n "$(ns "$node")" -batch -
     done
+    mend_wires
 }
 
 # A wire ends with either of its ends, so the namespaces are all there is to remove.
@@ -263,21 +265,25 @@ remove_wires() {
     ip link del "$(host_interface)" 2>/dev/null || true
 }
 
-# Packets from one node to the others are lost from now on, silently: they are sent to a neighbour
-# that does not exist. The sender is told nothing, as in a real partition.
+# Tells a node at which hardware address it finds each of the others, for good. So nobody has to
+# ask, and a large cluster does not fill the kernel's one table of neighbours that were asked for.
+mend_wires() {
+    local from i
+    for from in $(all_nodes); do
+        for ((i = 1; i <= size; i++)); do
+            [[ $from == "n$i" ]] || printf "neigh replace %s lladdr $MAC dev eth0 nud permanent\n" "$net.$i" "$i"
+        done | ip -n "$(ns "$from")" -batch -
+    done
+}
+
+# Packets from one node to the others are lost from now on, silently: they are sent to a hardware
+# address that nobody has. The sender is told nothing, as in a real partition.
 cut_wires() { # FROM TO...
     local from=$1 to
     shift
     for to in "$@"; do
         echo "neigh replace $(ip_of "$to") lladdr 02:de:ad:00:00:00 dev eth0 nud permanent"
     done | ip -n "$(ns "$from")" -batch -
-}
-
-mend_wires() {
-    local node
-    for node in $(all_nodes); do
-        ip -n "$(ns "$node")" neigh flush dev eth0 nud permanent
-    done
 }
 
 # --- Views -----------------------------------------------------------------------------------

@@ -211,9 +211,11 @@ impl Receive for Broker {
         self.metrics.received.inc();
         match envelope::decode(frame) {
             Ok((scope, message)) => {
-                let routes = self.routes(&scope);
-                let matching = routes.matching(&message.topic);
-                self.deliver(&matching, None, &Arc::new(message));
+                // Nobody here has a scope that is not known.
+                if let Some(routes) = self.scopes.pin().get(&scope) {
+                    let matching = routes.matching(&message.topic);
+                    self.deliver(&matching, None, &Arc::new(message));
+                }
             }
             Err(error) => {
                 self.metrics.dropped.malformed.inc();

@@ -39,6 +39,18 @@ impl Inbox {
         }
     }
 
+    /// Waits until the session is cut off because its mailbox overflowed, which may never happen.
+    /// For those who cannot receive at the moment and so would not hear of it.
+    pub(crate) async fn cut_off(&self) -> Closed {
+        loop {
+            match self.mailbox.closed() {
+                Some(closed @ Closed::Overflow { .. }) => return closed,
+                Some(_) => std::future::pending().await,
+                None => self.mailbox.ready().await,
+            }
+        }
+    }
+
     /// The next delivery, if one is there.
     pub fn try_recv(&mut self) -> Result<Option<Delivery>, Closed> {
         if self.batch.is_empty() {

@@ -53,3 +53,8 @@ pub use tidings_transport::{
     Authority, AuthorityError, ClusterName, Identity, IdentityError, Net, NodeCertificate,
     SystemNet, Validity,
 };
+
+/// Runs the program in the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

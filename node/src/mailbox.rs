@@ -224,9 +224,9 @@ impl Mailbox {
         lost
     }
 
-    /// Whether nothing can be put in any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed.is_some()
+    /// Why nothing can be put in any more, if so.
+    pub(crate) fn closed(&self) -> Option<Closed> {
+        self.lock().closed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -292,7 +292,7 @@ impl SessionState {
             return Err(SubscribeError::TopicTooLong { bytes, max });
         }
         let mut subscriptions = self.lock();
-        if subscriptions.ended || self.mailbox.is_closed() {
+        if subscriptions.ended || self.mailbox.closed().is_some() {
             return Err(SubscribeError::Ended);
         }
         let max = limits.subscriptions_per_session_max;

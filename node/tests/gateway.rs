@@ -477,6 +477,30 @@ async fn a_slow_client_is_cut_off_and_delays_nobody() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_reads_is_closed_as_soon_as_it_is_cut_off() {
+    let mut config = Config::default();
+    config.gateway.mailbox.messages_max = 64;
+    let gateway = Gateway::start_with(config).await;
+    let mut slow = gateway.client(QUIET).await;
+    slow.tell("SUB a slow\r\n").await;
+    let mut publisher = gateway.client(QUIET).await;
+    let batch = format!("PUB a 16384\r\n{}\r\n", "x".repeat(16 << 10)).repeat(16);
+    // More than all buffers between the two hold.
+    for _ in 0..200 {
+        publisher.tell(&batch).await;
+    }
+    gateway.members_become("a", 0).await;
+    let is_closed = async {
+        while slow.stream.write_all(b"PING\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, is_closed)
+        .await
+        .expect("the socket is closed in time");
+}
+
+#[tokio::test]
 async fn a_stopping_node_closes_its_clients() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(QUIET).await;

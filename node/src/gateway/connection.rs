@@ -230,6 +230,16 @@ impl Connection {
             .wire
             .stream
             .ready(interest.unwrap_or(Interest::READABLE));
+        let may_take_deliveries = self.may_take_deliveries();
+        let inbox = &mut self.inbox;
+        let delivery = async {
+            if may_take_deliveries {
+                inbox.recv().await
+            } else {
+                // A client that takes nothing is to be cut off all the same.
+                Err(inbox.cut_off().await)
+            }
+        };
         tokio::select! {
             ready = ready, if interest.is_some() => {
                 let ready = ready?;
@@ -238,7 +248,7 @@ impl Connection {
                 }
                 // What can be written is written by the next step.
             }
-            delivery = self.inbox.recv(), if self.may_take_deliveries() => {
+            delivery = delivery => {
                 let delivery = delivery?;
                 self.client.deliver(&delivery);
                 self.count_delivery();
