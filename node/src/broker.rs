@@ -42,6 +42,13 @@ pub(crate) struct Publisher {
     pub(crate) skip_session: Option<u64>,
 }
 
+/// How far a broadcast goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reach {
+    Everywhere,
+    ThisNode,
+}
+
 impl Broker {
     pub(crate) fn new() -> Self {
         let (scopes, remotes) = (papaya::HashMap::new(), papaya::HashMap::new());
@@ -87,34 +94,22 @@ impl Broker {
             .change(pattern, &RouteChange::RemoveRemote(node.clone()));
     }
 
-    /// Hands a message to all subscribers, here and elsewhere.
+    /// Hands a message to all subscribers within reach.
     pub(crate) fn broadcast(
         &self,
         routes: &Routes,
         publisher: Publisher,
-        message: &Arc<Message>,
-    ) -> Receipt {
-        let started = Instant::now();
-        let matching = routes.matching(&message.topic);
-        let receipt = Receipt {
-            local: self.deliver(&matching, publisher.skip_session, message),
-            nodes: self.send(&matching, &routes.scope, publisher.lane_key, message),
-        };
-        self.count(started, receipt);
-        receipt
-    }
-
-    /// Hands a message to local subscribers only.
-    pub(crate) fn broadcast_local(
-        &self,
-        routes: &Routes,
-        publisher: Publisher,
+        reach: Reach,
         message: &Arc<Message>,
     ) -> Receipt {
         let started = Instant::now();
         let matching = routes.matching(&message.topic);
         let local = self.deliver(&matching, publisher.skip_session, message);
-        let receipt = Receipt { local, nodes: 0 };
+        let nodes = match reach {
+            Reach::Everywhere => self.send(&matching, &routes.scope, publisher.lane_key, message),
+            Reach::ThisNode => 0,
+        };
+        let receipt = Receipt { local, nodes };
         self.count(started, receipt);
         receipt
     }

@@ -7,7 +7,7 @@ use tidings_membership::{
 };
 
 use crate::Message;
-use crate::broker::{Broker, Publisher, Receipt};
+use crate::broker::{Broker, Publisher, Reach, Receipt};
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
@@ -199,31 +199,17 @@ impl Session {
 
     /// Hands a message to every subscriber of its topic on every node, each membership once.
     pub fn broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        let message = self.accept(message)?;
-        let SessionState { node, routes, .. } = &*self.state;
-        Ok(node
-            .broker
-            .broadcast(routes, self.publisher(None), &message))
+        self.publish(message, None, Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but this session's own subscriptions get nothing.
     pub fn broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        let message = self.accept(message)?;
-        let SessionState {
-            node, routes, id, ..
-        } = &*self.state;
-        Ok(node
-            .broker
-            .broadcast(routes, self.publisher(Some(*id)), &message))
+        self.publish(message, Some(self.state.id), Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but the message never leaves this node.
     pub fn local_broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        let message = self.accept(message)?;
-        let SessionState { node, routes, .. } = &*self.state;
-        Ok(node
-            .broker
-            .broadcast_local(routes, self.publisher(None), &message))
+        self.publish(message, None, Reach::ThisNode)
     }
 
     /// Hands a message to the subscribers on one node only.
@@ -250,6 +236,18 @@ impl Session {
             lane_key: self.state.id,
             skip_session,
         }
+    }
+
+    fn publish(
+        &self,
+        message: Message,
+        skip_session: Option<u64>,
+        reach: Reach,
+    ) -> Result<Receipt, BroadcastError> {
+        let message = self.accept(message)?;
+        let SessionState { node, routes, .. } = &*self.state;
+        let publisher = self.publisher(skip_session);
+        Ok(node.broker.broadcast(routes, publisher, reach, &message))
     }
 
     fn accept(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
