@@ -258,12 +258,12 @@ impl Node {
                 transport.flush(share).await;
             }
             sessions.membership.depart(share).await;
+            if let Some(transport) = transport {
+                transport.close(share).await;
+            }
         };
         // Clients that do not take what waits for them are closed regardless.
-        let (_, ()) = tokio::join!(timeout(share * 2, clients.wait()), goodbye);
-        if let Some(transport) = transport {
-            transport.close(share).await;
-        }
+        let _ = tokio::join!(timeout(config.drain, clients.wait()), goodbye);
         token.cancel();
         tasks.close();
         if timeout(TASKS_END, tasks.wait()).await.is_err() {

@@ -41,6 +41,20 @@ impl Node {
             .with_context(|| format!("connect {}", self.node))
     }
 
+    /// Asks its process to leave, and does not wait for it as [`Cluster::stop`] does.
+    pub fn terminate(&self) -> Result<()> {
+        let status = Command::new("kill")
+            .args(["-s", "TERM", &self.pid.to_string()])
+            .status()?;
+        ensure!(status.success(), "{} does not run", self.node);
+        Ok(())
+    }
+
+    /// Whether its process is still there.
+    pub fn runs(&self) -> bool {
+        std::fs::exists(format!("/proc/{}", self.pid)).unwrap_or(false)
+    }
+
     /// Publishes one text through this node; returns when it is on its way.
     pub async fn publish(&self, topic: &str, text: &str) -> Result<()> {
         let client = self.connect().await?;
