@@ -33,7 +33,7 @@ pub struct Config {
     /// default. A membership that would make its bucket longer is refused
     /// ([`JoinError::BucketFull`](crate::JoinError::BucketFull)).
     pub bucket_bytes_max: usize,
-    /// How often this node gossips with a few random peers: 10 ms to 60 s, 200 ms by default.
+    /// How often this node gossips with a few random peers: 10 ms to 60 s, 250 ms by default.
     /// Shorter finds dead nodes sooner (after about eight to ten intervals) and costs more.
     pub gossip_interval: Duration,
     /// How long changes of this node are gathered before they are told to all peers at once: up to
@@ -67,7 +67,7 @@ impl Config {
             cluster: "tidings".into(),
             buckets: 64,
             bucket_bytes_max: BUCKET_BYTES_MAX,
-            gossip_interval: Duration::from_millis(200),
+            gossip_interval: Duration::from_millis(250),
             coalesce: Duration::from_millis(2),
             silence_min: Duration::from_secs(1),
             dead_node_grace: Duration::from_secs(600),

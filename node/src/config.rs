@@ -61,7 +61,7 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct GossipConfig {
     /// How often a node gossips when nothing happens, and the measure of failure detection: a dead
-    /// node is gone after about eight of these. Default 200 ms, 10 ms to 10 s. Shorter finds
+    /// node is gone after about eight of these. Default 250 ms, 10 ms to 10 s. Shorter finds
     /// failures sooner and costs traffic.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
@@ -145,7 +145,7 @@ impl Default for Config {
 impl Default for GossipConfig {
     fn default() -> Self {
         Self {
-            interval: Duration::from_millis(200),
+            interval: Duration::from_millis(250),
             coalesce: Duration::from_millis(2),
             silence_min: Duration::from_secs(1),
             dead_node_grace: Duration::from_secs(600),
