@@ -3,7 +3,7 @@
 //! Buckets that two views share are skipped, so the cost is that of what changed. Nothing is
 //! queued for anyone: whoever comes late gets the difference of more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub enum Event {
         node: NodeId,
         /// The incarnation that is gone.
         incarnation: u64,
+        /// Whether it said goodbye. Otherwise it died, or cannot be reached.
+        left: bool,
     },
     /// A membership was made.
     Joined {
@@ -64,30 +66,25 @@ pub enum Event {
 /// goes up, then its members join.
 pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     let mut events = Vec::new();
-    between(Some(&old.local), Some(&new.local), &mut events);
-    if !Arc::ptr_eq(&old.remote, &new.remote) {
-        between_peers(&old.remote, &new.remote, &mut events);
+    between(Some(&old.local), Some(&new.local), false, &mut events);
+    if Arc::ptr_eq(&old.remote, &new.remote) {
+        return events;
     }
-    events
-}
-
-/// The part of a [`difference`] that concerns peers.
-pub(crate) fn difference_of_peers(old: &Peers, new: &Peers) -> Vec<Event> {
-    let mut events = Vec::new();
-    between_peers(old, new, &mut events);
-    events
-}
-
-type Peers = BTreeMap<NodeId, Arc<NodeView>>;
-
-fn between_peers(old: &Peers, new: &Peers, events: &mut Vec<Event>) {
-    let nodes: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let nodes: BTreeSet<_> = old.remote.keys().chain(new.remote.keys()).collect();
     for node in nodes {
-        between(old.get(node), new.get(node), events);
+        let (before, after) = (old.remote.get(node), new.remote.get(node));
+        let left = after.is_none() && new.gone.iter().any(|gone| gone.left && gone.node == *node);
+        between(before, after, left, &mut events);
     }
+    events
 }
 
-fn between(old: Option<&Arc<NodeView>>, new: Option<&Arc<NodeView>>, events: &mut Vec<Event>) {
+fn between(
+    old: Option<&Arc<NodeView>>,
+    new: Option<&Arc<NodeView>>,
+    left: bool,
+    events: &mut Vec<Event>,
+) {
     if let (Some(old), Some(new)) = (old, new)
         && (old.incarnation, old.addr) == (new.incarnation, new.addr)
     {
@@ -99,6 +96,7 @@ fn between(old: Option<&Arc<NodeView>>, new: Option<&Arc<NodeView>>, events: &mu
         events.push(Event::NodeDown {
             node: old.node.clone(),
             incarnation: old.incarnation,
+            left,
         });
     }
     if let Some(new) = new {
@@ -271,7 +269,9 @@ mod tests {
                 } => contents
                     .insert(node, (incarnation, BTreeSet::new()))
                     .is_none(),
-                Event::NodeDown { node, incarnation } => contents
+                Event::NodeDown {
+                    node, incarnation, ..
+                } => contents
                     .remove(&node)
                     .is_some_and(|(known, left)| known == incarnation && left.is_empty()),
                 Event::Joined {

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::config::Config;
-use crate::difference::{Event, difference_of_peers};
+use crate::difference::{Event, difference};
 use crate::node_view::NodeView;
 use crate::packed::pack;
 use crate::peer::bucket_key;
@@ -128,13 +128,18 @@ impl Gossip {
         if !observed.changed {
             return;
         }
-        let (remote, gone) = (Arc::new(self.peers.live()), Arc::new(self.peers.gone()));
-        // Nobody else changes this part of the view.
-        let before = self.views.borrow().remote.clone();
-        let events = difference_of_peers(&before, &remote);
+        let before = self.views.borrow().clone();
+        let after = View {
+            local: before.local.clone(),
+            remote: Arc::new(self.peers.live()),
+            gone: Arc::new(self.peers.gone()),
+        };
+        let events = difference(&before, &after);
         if !events.is_empty() {
             (self.follower)(events);
         }
+        // Nobody else changes these parts of the view, but there may have been joins here.
+        let View { remote, gone, .. } = after;
         self.views.send_modify(|view| {
             let view = Arc::make_mut(view);
             (view.remote, view.gone) = (remote, gone);

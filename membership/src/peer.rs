@@ -40,7 +40,7 @@ pub(crate) struct Peer {
     pub(crate) version: u64,
     pub(crate) liveness: Liveness,
     is_live: bool,
-    left: bool,
+    pub(crate) left: bool,
     /// None until the number of buckets is known.
     view: Option<Arc<NodeView>>,
     /// Whether a malformed value of it was in the log.

@@ -122,6 +122,7 @@ impl Peers {
             addr: peer.addr,
             is_self: false,
             live: false,
+            left: peer.left,
         })
         .collect()
     }

@@ -59,6 +59,8 @@ pub struct NodeSummary {
     /// Whether it is taken to be running. The others have left, have not been heard from for a
     /// while, or have not yet been heard from often enough.
     pub live: bool,
+    /// Whether it said goodbye.
+    pub left: bool,
 }
 
 impl View {
@@ -123,6 +125,7 @@ impl View {
             addr: node.addr,
             is_self: Arc::ptr_eq(node, &self.local),
             live: true,
+            left: false,
         });
         let mut nodes: Vec<_> = live.chain(self.gone.iter().cloned()).collect();
         nodes.sort_by(|a, b| a.node.cmp(&b.node));

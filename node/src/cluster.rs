@@ -32,10 +32,19 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             let peer = transport.peer(&name);
             broker.add_remote(Arc::new(Remote { node, peer }));
         }
-        Event::NodeDown { node, incarnation } => {
-            info!(%node, incarnation, "node is down");
+        Event::NodeDown {
+            node,
+            incarnation,
+            left,
+        } => {
             broker.remove_remote(&node);
-            transport.forget(&peer_name(&node));
+            if left {
+                info!(%node, incarnation, "node has left");
+                transport.part(&peer_name(&node));
+            } else {
+                info!(%node, incarnation, "node is down");
+                transport.forget(&peer_name(&node));
+            }
         }
         Event::Joined {
             scope,

@@ -250,16 +250,13 @@ impl Node {
             config,
             ..
         } = &*self.inner;
-        let share = config.drain / 3;
         sessions.stop();
         clients.close();
         let goodbye = async {
+            sessions.membership.depart(config.drain / 2).await;
+            // The others know, and keep their links until they have what was published here.
             if let Some(transport) = transport {
-                transport.flush(share).await;
-            }
-            sessions.membership.depart(share).await;
-            if let Some(transport) = transport {
-                transport.close(share).await;
+                transport.close(config.drain / 2).await;
             }
         };
         // Clients that do not take what waits for them are closed regardless.

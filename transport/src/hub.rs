@@ -33,14 +33,10 @@ pub(crate) struct Hub {
     pub(crate) token: CancellationToken,
     pub(crate) counters: Arc<Counters>,
     pub(crate) refusals: RefusalLog,
-    /// Cancelled when nothing more is to be sent on lanes and their writers are to finish.
-    pub(crate) flushing: CancellationToken,
-    /// Cancelled when no new links are wanted and all writers are to finish.
+    /// Cancelled when no new links are wanted and writers are to finish.
     pub(crate) draining: CancellationToken,
-    /// The writers of all lanes, which a flush waits for.
-    pub(crate) lane_writers: TaskTracker,
-    /// The writers of all control streams, which a graceful end waits for as well.
-    pub(crate) control_writers: TaskTracker,
+    /// The writers of all links, which a graceful end waits for.
+    pub(crate) writers: TaskTracker,
     tasks: TaskTracker,
     table: Mutex<Table>,
 }
@@ -80,13 +76,11 @@ impl Hub {
             client: parts.client,
             receiver: parts.receiver,
             gossip_in: parts.gossip_in,
-            flushing: parts.token.child_token(),
             draining: parts.token.child_token(),
             token: parts.token,
             counters: Arc::default(),
             refusals: RefusalLog::default(),
-            lane_writers: TaskTracker::new(),
-            control_writers: TaskTracker::new(),
+            writers: TaskTracker::new(),
             tasks: parts.tasks,
             table: Mutex::default(),
         }
@@ -102,7 +96,6 @@ impl Hub {
     pub(crate) fn spawn_writer(
         &self,
         link: &Arc<Link>,
-        writers: &TaskTracker,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let link = link.clone();
@@ -112,20 +105,13 @@ impl Hub {
                 _ = link.connection.closed() => {}
             }
         };
-        self.spawn(writers.track_future(task));
+        self.spawn(self.writers.track_future(task));
     }
 
-    /// Lets the writers of lanes end once their queues are empty.
-    pub(crate) fn flush(&self) {
-        self.flushing.cancel();
-        self.lane_writers.close();
-    }
-
-    /// Dials and accepts no more, and lets all writers end once their queues are empty.
+    /// Dials and accepts no more, and lets writers end once their queues are empty.
     pub(crate) fn drain(&self) {
-        self.flush();
         self.draining.cancel();
-        self.control_writers.close();
+        self.writers.close();
         self.endpoint.set_server_config(None);
     }
 
@@ -181,6 +167,14 @@ impl Hub {
             entry.kept = None;
             entry.peer.forget();
             entry.evict(CloseCode::Forgotten);
+        }
+    }
+
+    pub(crate) fn part(&self, peer: &PeerName) {
+        let mut table = self.table();
+        if let Some(entry) = table.peers.get_mut(peer) {
+            entry.kept = None;
+            entry.peer.forget();
         }
     }
 

@@ -53,10 +53,10 @@ impl Link {
     ) {
         let (send, receive) = control;
         let gossip = writer::gossip(hub.clone(), self.clone(), send);
-        hub.spawn_writer(&self, &hub.control_writers, gossip);
+        hub.spawn_writer(&self, gossip);
         for lane in 0..hub.config.lanes {
             let lane = writer::lane(hub.clone(), self.clone(), lane);
-            hub.spawn_writer(&self, &hub.lane_writers, lane);
+            hub.spawn_writer(&self, lane);
         }
         hub.spawn(self.clone().receive_gossip(hub.clone(), receive));
         hub.spawn(self.clone().accept_lanes(hub.clone()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::Endpoint;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -159,10 +159,16 @@ impl Transport {
         self.hub.keep(peer, incarnation, addr);
     }
 
-    /// Membership calls the peer dead or departed: closes its link, drops and counts what was
-    /// queued, and refuses frames for it until it is kept again or comes back by itself.
+    /// Membership calls the peer dead: closes its link, drops and counts what was queued, and
+    /// refuses frames for it until it is kept again or comes back by itself.
     pub fn forget(&self, peer: &PeerName) {
         self.hub.forget(peer);
+    }
+
+    /// The peer has said goodbye: like [`forget`](Self::forget), but its link stays until the peer
+    /// closes it, so that what it has sent still arrives.
+    pub fn part(&self, peer: &PeerName) {
+        self.hub.part(peer);
     }
 
     /// The handle for sending frames to a peer, whether there is a link to it or not.
@@ -180,17 +186,6 @@ impl Transport {
         self.hub.counters.snapshot()
     }
 
-    /// Sends all frames that are queued and waits until the peers have acknowledged them. Gossip
-    /// goes on; frames that are sent from now on are not delivered.
-    ///
-    /// Takes no longer than `deadline`. It is the first step of leaving: as soon as membership says
-    /// goodbye, the peers close their links to this node.
-    pub async fn flush(&self, deadline: Duration) {
-        self.hub.flush();
-        // What is not acknowledged by then is for the peers that do not answer.
-        let _ = timeout(deadline, self.hub.lane_writers.wait()).await;
-    }
-
     /// Leaves in good order: dials and accepts no more, sends what is queued, waits until the
     /// peers have acknowledged it, and closes all links.
     ///
@@ -200,12 +195,8 @@ impl Transport {
         let start = Instant::now();
         let reserve = (deadline / 4).min(FAREWELL);
         self.hub.drain();
-        let written = async {
-            self.hub.lane_writers.wait().await;
-            self.hub.control_writers.wait().await;
-        };
         // Past the deadline the links are closed regardless.
-        let _ = timeout_at(start + deadline - reserve, written).await;
+        let _ = timeout_at(start + deadline - reserve, self.hub.writers.wait()).await;
         let code = CloseCode::Shutdown;
         let endpoint = &self.hub.endpoint;
         endpoint.close(code.number(), code.to_string().as_bytes());

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{SendStream, WriteError};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::CloseCode;
@@ -55,8 +54,8 @@ async fn send_lane(hub: &Hub, link: &Link, lane: u8) -> Result<(), WriteError> {
                 hub.counters.frames_sent.add(frames);
                 hub.counters.frame_bytes_sent.add(bytes as u64);
             }
-            Take::Empty if hub.flushing.is_cancelled() => return finish(stream).await,
-            Take::Empty => filled(&outbound.filled, &hub.flushing).await,
+            Take::Empty if hub.draining.is_cancelled() => return finish(stream).await,
+            Take::Empty => filled(hub, &outbound.filled).await,
             Take::Detached => {
                 // The wake-up that brought us here was meant for the writer of the newer link.
                 outbound.filled.notify_one();
@@ -79,15 +78,15 @@ async fn send_gossip(hub: &Hub, link: &Link, mut stream: SendStream) -> Result<(
         if hub.draining.is_cancelled() {
             return finish(stream).await;
         }
-        filled(&link.gossip.filled, &hub.draining).await;
+        filled(hub, &link.gossip.filled).await;
     }
 }
 
 /// Waits until there may be something in a queue, or there will be nothing more.
-async fn filled(filled: &Notify, last: &CancellationToken) {
+async fn filled(hub: &Hub, filled: &Notify) {
     tokio::select! {
         () = filled.notified() => {}
-        () = last.cancelled() => {}
+        () = hub.draining.cancelled() => {}
     }
 }
 

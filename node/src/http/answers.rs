@@ -41,6 +41,7 @@ impl NodeAnswer {
             incarnation,
             addr,
             is_self,
+            left: _,
             live,
         } = summary;
         let addr = if is_self && is_alone {

@@ -69,7 +69,7 @@ fn certificates_make_a_cluster_and_who_leaves_it_says_so() {
     assert_eq!(live(), ["n1", "n2"]);
     second.running.signal("TERM");
     assert_eq!(second.running.end().0, Some(0));
-    first.running.says("node is down");
+    first.running.says("node has left");
     assert_eq!(live(), ["n1"]);
 }
 
