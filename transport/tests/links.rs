@@ -265,6 +265,32 @@ async fn a_forgotten_peer_loses_its_link_and_what_was_queued() {
 }
 
 #[tokio::test]
+async fn a_peer_that_said_goodbye_is_heard_to_the_end_and_sent_nothing() {
+    const FRAMES: u32 = 2000;
+    let cluster = Cluster::new("c");
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    a.keep(&b);
+    linked(&a, &b).await;
+    for n in 0..FRAMES {
+        b.send(&a, 0, numbered(n, 1000));
+    }
+    a.transport.part(&name("b"));
+    let refused = a
+        .transport
+        .peer(&name("b"))
+        .send(0, &Frame::new(&[], numbered(0, 8)));
+    assert_eq!(refused, Err(Dropped::Forgotten));
+    assert!(a.linked(&b));
+    b.transport.close(Duration::from_secs(5)).await;
+    eventually("all has been heard", || {
+        a.frames_from(&b).len() == FRAMES as usize
+    })
+    .await;
+    eventually("the link is gone", || !a.linked(&b)).await;
+    assert_eq!(a.transport.stats().redials, 0);
+}
+
+#[tokio::test]
 async fn a_lost_link_is_dialled_again_and_what_was_lost_is_counted() {
     const ROUNDS: u32 = 20;
     const FRAMES: u32 = 200;
