@@ -1,0 +1,231 @@
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use tidings::{
+    BroadcastError, Closed, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId,
+    OpenError, Pattern, Session, SessionOptions, SubscribeError, Topic,
+};
+use tokio::sync::watch;
+
+use crate::draw;
+use crate::journal::Journal;
+use crate::note::{Note, Reach, SessionNumber};
+use crate::plan::Plan;
+use crate::seam::Life;
+use crate::seed;
+
+/// A scripted session on a host: does what it is told, and tells the journal what it receives.
+#[derive(Debug)]
+pub struct Agent {
+    number: SessionNumber,
+    session: Session,
+    members: Vec<(MemberId, Pattern)>,
+    reading: watch::Sender<bool>,
+    published: u64,
+    journal: Journal,
+}
+
+impl Agent {
+    /// Opens a session on this node. Its reader lives as long as the host's run.
+    pub fn open(
+        node: &Node,
+        (host, agent): (usize, usize),
+        mailbox: MailboxConfig,
+        life: &Life,
+        journal: &Journal,
+    ) -> Result<Self, OpenError> {
+        let mailbox_messages_max = mailbox.messages_max;
+        let options = SessionOptions {
+            mailbox,
+            ..SessionOptions::default()
+        };
+        let (session, inbox) = node.session(options)?;
+        let number = journal.truth(|truth| truth.sessions.len());
+        journal.note(Note::Opened {
+            session: number,
+            host,
+            agent,
+            mailbox_messages_max,
+        });
+        let (reading, is_reading) = watch::channel(true);
+        life.spawn(read(inbox, number, is_reading, journal.clone()));
+        let (members, published, journal) = (Vec::new(), 0, journal.clone());
+        Ok(Self {
+            number,
+            session,
+            members,
+            reading,
+            published,
+            journal,
+        })
+    }
+
+    /// The number of its session.
+    pub fn session(&self) -> SessionNumber {
+        self.number
+    }
+
+    /// Becomes a member once more.
+    pub fn subscribe(&mut self, pattern: &Pattern) -> Result<(), SubscribeError> {
+        let member = self.session.subscribe(pattern)?;
+        self.members.push((member, pattern.clone()));
+        let (session, pattern) = (self.number, pattern.clone());
+        self.journal.note(Note::Subscribed {
+            session,
+            member,
+            pattern,
+        });
+        Ok(())
+    }
+
+    /// Ends its oldest membership of this pattern, if there is one.
+    pub fn unsubscribe(&mut self, pattern: &Pattern) {
+        let Some(at) = self.members.iter().position(|(_, own)| own == pattern) else {
+            return;
+        };
+        let (member, _) = self.members.remove(at);
+        // The node may have cut the session off, and its memberships with it.
+        if self.session.unsubscribe(member).is_ok() {
+            self.journal.note(Note::Unsubscribed {
+                session: self.number,
+                member,
+            });
+        }
+    }
+
+    /// Takes what it receives, or does not.
+    pub fn set_reading(&self, reading: bool) {
+        if self.reading.send_replace(reading) != reading {
+            self.journal.note(Note::Reading {
+                session: self.number,
+                reading,
+            });
+        }
+    }
+
+    /// Takes what it receives, from now on if it did not before.
+    pub fn resume(&self) {
+        self.set_reading(true);
+    }
+
+    /// Publishes its next message.
+    pub fn publish(
+        &mut self,
+        topic: &Topic,
+        bytes: usize,
+        reach: Reach,
+        name: impl Fn(usize) -> NodeId,
+    ) -> Result<(), BroadcastError> {
+        let number = self.published;
+        let mut payload = format!("{} {number} ", self.number).into_bytes();
+        payload.resize(payload.len().max(bytes), b'.');
+        let message = Message::new(topic.clone(), payload);
+        match reach {
+            Reach::All => self.session.broadcast(message)?,
+            Reach::Others => self.session.broadcast_from(message)?,
+            Reach::Local => self.session.local_broadcast(message)?,
+            Reach::Direct(host) => self.session.direct(&name(host), message)?,
+        };
+        self.published += 1;
+        let (session, topic) = (self.number, topic.clone());
+        self.journal.note(Note::Published {
+            session,
+            number,
+            topic,
+            reach,
+        });
+        Ok(())
+    }
+
+    /// Ends the session.
+    pub fn die(self) {
+        let Self {
+            number,
+            session,
+            journal,
+            ..
+        } = self;
+        drop(session);
+        journal.note(Note::Ended {
+            session: number,
+            reason: "it died".into(),
+            cut_off: false,
+        });
+    }
+}
+
+/// What the workload's agent of this number subscribes to when it comes up: a few of the topics, one
+/// perhaps twice, perhaps a wildcard.
+pub(crate) fn wishes(plan: &Plan, run: u64, host: usize, agent: usize) -> Vec<Pattern> {
+    let mut random = seed::stream(run, "wishes", &[host as u64, agent as u64]);
+    let topics: Vec<usize> = (0..plan.topics).collect();
+    let mut wishes: Vec<String> = topics
+        .choose_multiple(&mut random, 2)
+        .map(|topic| draw::topic(*topic))
+        .collect();
+    if random.random_bool(0.2) {
+        wishes.extend(wishes.first().cloned());
+    }
+    if random.random_bool(0.1) {
+        wishes.push(
+            [">", "work.*", "news:>"]
+                .choose(&mut random)
+                .unwrap_or(&">")
+                .to_string(),
+        );
+    }
+    wishes
+        .iter()
+        .map(|wish| wish.parse().expect("the workload's topics are patterns"))
+        .collect()
+}
+
+/// Tells the journal what a session receives, until it ends.
+async fn read(
+    mut inbox: Inbox,
+    session: SessionNumber,
+    mut reading: watch::Receiver<bool>,
+    journal: Journal,
+) {
+    loop {
+        if reading.wait_for(|reading| *reading).await.is_err() {
+            // The agent is gone; what the session still has is received.
+        }
+        let received = tokio::select! {
+            biased;
+            Ok(()) = reading.changed() => continue,
+            received = inbox.recv() => received,
+        };
+        match received {
+            Ok(Delivery::Message {
+                member, message, ..
+            }) => {
+                let text = String::from_utf8_lossy(&message.payload);
+                let mut words = text.split(' ').map_while(|word| word.parse::<u64>().ok());
+                let (from, number) = (words.next(), words.next());
+                let (Some(from), Some(number)) = (from, number) else {
+                    return journal.violate(format!("session {session} received {text:?}"));
+                };
+                let (from, topic) = (from as usize, message.topic.clone());
+                journal.note(Note::Delivered {
+                    session,
+                    member,
+                    from,
+                    number,
+                    topic,
+                });
+            }
+            Ok(Delivery::Missed(count)) => journal.note(Note::Missed { session, count }),
+            // It is the agent itself that ended it, and said so.
+            Err(Closed::Ended) => return,
+            Err(closed) => {
+                let cut_off = matches!(closed, Closed::Overflow { .. });
+                let reason = closed.to_string();
+                return journal.note(Note::Ended {
+                    session,
+                    reason,
+                    cut_off,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+use std::io::{Read, Write};
+
+use tidings_sim::runner::{self, Order, Runner};
+
+/// Make one run: read the order from the standard input, write the result to the standard output.
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    /// Write the log of all nodes to the standard error, as RUST_LOG says.
+    #[arg(long)]
+    log: bool,
+}
+
+impl One {
+    pub(crate) fn run(self) -> anyhow::Result<bool> {
+        if self.log {
+            let filter = tracing_subscriber::EnvFilter::from_default_env();
+            let log = tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .without_time();
+            log.with_writer(std::io::stderr).init();
+        }
+        let mut order = Vec::new();
+        std::io::stdin().read_to_end(&mut order)?;
+        let order: Order = serde_json::from_slice(&order)?;
+        let ran = runner::here(order)?;
+        std::io::stdout().write_all(&serde_json::to_vec(&ran)?)?;
+        Ok(true)
+    }
+}
+
+/// Makes runs with this program.
+pub(crate) fn runner(log: bool) -> anyhow::Result<Runner> {
+    let arguments: &[&str] = if log { &["one", "--log"] } else { &["one"] };
+    Ok(Runner::new(std::env::current_exe()?, arguments))
+}

@@ -1,0 +1,215 @@
+//! What the events of a plan do.
+
+use tidings::{Node, Pattern, Scope, SubscribeError};
+
+use crate::agent::Agent;
+use crate::fault::Event;
+use crate::host::Site;
+use crate::note::Note;
+use crate::world::World;
+
+impl World {
+    /// Lets an event happen.
+    pub(crate) async fn apply(&mut self, event: &Event) -> anyhow::Result<()> {
+        self.count_before(event);
+        if event.is_fault() {
+            self.fault(event).await?;
+            let event = toml::to_string(event)?.trim_end().replace('\n', ", ");
+            let cut = self.site.network.is_cut();
+            self.site.journal.note(Note::Fault { event, cut });
+            return Ok(());
+        }
+        // Deeds of one moment are not seen by the other side before it has had time to see them.
+        self.act(event);
+        if let Err(wrong) = self.expect(event) {
+            self.site.journal.violate(format!("expectation: {wrong}"));
+        }
+        Ok(())
+    }
+
+    async fn fault(&mut self, event: &Event) -> anyhow::Result<()> {
+        let Self { site, hosts, .. } = self;
+        match event {
+            Event::Split { groups } => site.network.split(groups),
+            Event::Isolate { host } => site.network.isolate(*host),
+            Event::Rejoin { host } => site.network.rejoin(*host),
+            Event::OneWay { from, to } => site.network.cut_one_way(*from, *to),
+            Event::Heal => site.network.heal(),
+            Event::Path {
+                from,
+                to,
+                conditions,
+            } => site.network.set(*from, *to, conditions),
+            Event::Crash { host } => hosts[*host].crash(site),
+            Event::Leave { host } => hosts[*host].leave(site),
+            Event::Freeze { host } => hosts[*host].freeze(site, true),
+            Event::Thaw { host } => hosts[*host].freeze(site, false),
+            Event::Start { host } => self.start(*host).await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What agents do. One on a host that stands still does nothing.
+    fn act(&mut self, event: &Event) {
+        match event {
+            Event::Subscribe {
+                host,
+                agent,
+                pattern,
+                times,
+            } => {
+                let pattern = parse(pattern);
+                let Some(agent) = self.agent(*host, *agent) else {
+                    return;
+                };
+                for _ in 0..*times {
+                    let subscribed = agent.subscribe(&pattern);
+                    if let Err(error) = subscribed
+                        && !matches!(error, SubscribeError::Ended)
+                    {
+                        let text = format!("host {host} refuses a member: {error}");
+                        return self.site.journal.violate(text);
+                    }
+                }
+            }
+            Event::Unsubscribe {
+                host,
+                agent,
+                pattern,
+                times,
+            } => {
+                let pattern = parse(pattern);
+                let Some(agent) = self.agent(*host, *agent) else {
+                    return;
+                };
+                (0..*times).for_each(|_| agent.unsubscribe(&pattern));
+            }
+            Event::Die { host, agent } => {
+                let is_frozen = self.hosts[*host].is_frozen();
+                let run = self.hosts[*host].run_mut().filter(|_| !is_frozen);
+                if let Some(agent) = run.and_then(|run| run.agents.remove(agent)) {
+                    agent.die();
+                }
+                self.restore_agents(*host);
+            }
+            Event::Pause { host, agent } => self.set_reading(*host, *agent, false),
+            Event::Resume { host, agent } => self.set_reading(*host, *agent, true),
+            Event::Publish {
+                host,
+                agent,
+                topic,
+                times,
+                bytes,
+                reach,
+                refused,
+            } => {
+                let topic = topic.parse().expect("a plan's topics were checked");
+                let Some(agent) = self.agent(*host, *agent) else {
+                    return;
+                };
+                for _ in 0..*times {
+                    let published = agent.publish(&topic, *bytes, *reach, Site::name);
+                    if published.is_err() != *refused && published != ENDED {
+                        let text = format!("host {host} publishing on {topic}: {published:?}");
+                        return self.site.journal.violate(text);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn set_reading(&mut self, host: usize, agent: usize, reading: bool) {
+        if let Some(agent) = self.hosts[host]
+            .run()
+            .and_then(|run| run.agents.get(&agent))
+        {
+            agent.set_reading(reading);
+        }
+    }
+
+    fn agent(&mut self, host: usize, agent: usize) -> Option<&mut Agent> {
+        if self.hosts[host].is_frozen() {
+            return None;
+        }
+        self.hosts[host].run_mut()?.agent(&self.site, (host, agent))
+    }
+
+    fn expect(&self, event: &Event) -> Result<(), String> {
+        let node = |host: usize| self.hosts[host].run().map(|run| &run.node);
+        let each = |on: &[usize], what: &str, expected: usize, seen: &dyn Fn(&Node) -> usize| {
+            on.iter().try_for_each(|host| match node(*host).map(seen) {
+                Some(seen) if seen != expected => {
+                    Err(format!("host {host} shows {seen} {what}, not {expected}"))
+                }
+                Some(_) => Ok(()),
+                None => Err(format!("host {host} runs no node")),
+            })
+        };
+        let truth_of = |host: usize, agent: usize| {
+            let run = self.hosts[host].run();
+            let session = run
+                .and_then(|run| run.agents.get(&agent))
+                .map(Agent::session);
+            session.ok_or(format!("there is no agent {agent} on host {host}"))
+        };
+        match event {
+            Event::ExpectMembers { on, topic, members } => {
+                let (pattern, what) = (parse(topic), format!("members of {topic}"));
+                let seen = |node: &Node| node.members(&Scope::default(), &pattern).len();
+                each(on, &what, *members, &seen)
+            }
+            Event::ExpectTopics { on, topics } => {
+                each(on, "topics", *topics, &|node| node.topics().len())
+            }
+            Event::ExpectNodes { on, nodes } => {
+                let live = |node: &Node| node.nodes().iter().filter(|seen| seen.live).count();
+                each(on, "live nodes", *nodes, &live)
+            }
+            Event::ExpectReceived {
+                host,
+                agent,
+                messages,
+            } => {
+                let session = truth_of(*host, *agent)?;
+                let received = self
+                    .site
+                    .journal
+                    .truth(|truth| truth.sessions[session].received);
+                if received == *messages {
+                    return Ok(());
+                }
+                Err(format!(
+                    "agent {agent} of host {host} received {received}, not {messages}"
+                ))
+            }
+            Event::ExpectMissed { host, agent, any } => {
+                let session = truth_of(*host, *agent)?;
+                let missed = self
+                    .site
+                    .journal
+                    .truth(|truth| truth.sessions[session].missed);
+                if (missed > 0) == *any {
+                    return Ok(());
+                }
+                Err(format!("agent {agent} of host {host} missed {missed}"))
+            }
+            Event::ExpectOutboundFull { host } => {
+                let transport = node(*host).and_then(|node| node.stats().transport);
+                match transport.map_or(0, |transport| transport.dropped_outbound_full) {
+                    0 => Err(format!("host {host} dropped nothing for a full queue")),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A session that was cut off refuses everything, which is no fault.
+const ENDED: Result<(), tidings::BroadcastError> = Err(tidings::BroadcastError::Ended);
+
+fn parse(pattern: &str) -> Pattern {
+    pattern.parse().expect("a plan's patterns were checked")
+}

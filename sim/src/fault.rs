@@ -1,0 +1,261 @@
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::Conditions;
+use crate::note::Reach;
+
+/// Something that the plan of a run makes happen. What makes no sense at that moment, such as
+/// crashing a host that runs nothing, does nothing; so any event can be left out of a plan.
+///
+/// Hosts and the agents on each are numbered from 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// Splits the network into groups; hosts in none of them form one more.
+    Split {
+        /// The groups.
+        groups: Vec<Vec<usize>>,
+    },
+    /// Cuts a host off from all others.
+    Isolate {
+        /// The host.
+        host: usize,
+    },
+    /// Undoes that.
+    Rejoin {
+        /// The host.
+        host: usize,
+    },
+    /// Lets nothing pass from one host to another; the way back stays open.
+    OneWay {
+        /// From this host.
+        from: usize,
+        /// To this one.
+        to: usize,
+    },
+    /// Undoes all splits and cuts.
+    Heal,
+    /// Changes how paths behave: all of them; those of one host, if one end is given; or those from
+    /// one to another.
+    Path {
+        /// One end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<usize>,
+        /// The other.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<usize>,
+        /// How they behave from now on.
+        conditions: Conditions,
+    },
+    /// Ends a host's node without a word.
+    Crash {
+        /// The host.
+        host: usize,
+    },
+    /// Starts a node on a host that runs none.
+    Start {
+        /// The host.
+        host: usize,
+    },
+    /// Lets a host's node leave in good order.
+    Leave {
+        /// The host.
+        host: usize,
+    },
+    /// Makes a host stand still.
+    Freeze {
+        /// The host.
+        host: usize,
+    },
+    /// Lets it go on.
+    Thaw {
+        /// The host.
+        host: usize,
+    },
+    /// Makes an agent a member, once or several times. It is there from its first subscription on.
+    Subscribe {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// Of what.
+        pattern: String,
+        /// How many memberships it makes.
+        #[serde(default = "one")]
+        times: usize,
+    },
+    /// Ends some memberships of an agent.
+    Unsubscribe {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// Of what.
+        pattern: String,
+        /// How many memberships it ends.
+        #[serde(default = "one")]
+        times: usize,
+    },
+    /// Ends an agent's session; the workload's agents open another one at once.
+    Die {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+    },
+    /// An agent no longer takes what it receives.
+    Pause {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+    },
+    /// It does so again.
+    Resume {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+    },
+    /// An agent publishes.
+    Publish {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// On which topic.
+        topic: String,
+        /// How many messages, one after the other.
+        #[serde(default = "one")]
+        times: usize,
+        /// How long their payloads are at least, in bytes.
+        #[serde(default)]
+        bytes: usize,
+        /// For whom.
+        #[serde(default = "all")]
+        reach: Reach,
+        /// Whether the node must refuse it.
+        #[serde(default)]
+        refused: bool,
+    },
+    /// Some hosts must show so many members of a topic, or of exactly a pattern with wildcards.
+    ExpectMembers {
+        /// Those hosts.
+        on: Vec<usize>,
+        /// The topic or pattern.
+        topic: String,
+        /// The number.
+        members: usize,
+    },
+    /// Some hosts must show so many topics in all.
+    ExpectTopics {
+        /// Those hosts.
+        on: Vec<usize>,
+        /// The number.
+        topics: usize,
+    },
+    /// Some hosts must show so many live nodes, themselves included.
+    ExpectNodes {
+        /// Those hosts.
+        on: Vec<usize>,
+        /// The number.
+        nodes: usize,
+    },
+    /// An agent must have received so many messages in its present session.
+    ExpectReceived {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// The number.
+        messages: u64,
+    },
+    /// An agent must have been told that it missed messages, or that it missed none.
+    ExpectMissed {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// Whether it missed any.
+        any: bool,
+    },
+    /// A host must have dropped messages because too many waited for a peer.
+    ExpectOutboundFull {
+        /// The host.
+        host: usize,
+    },
+}
+
+fn one() -> usize {
+    1
+}
+
+fn all() -> Reach {
+    Reach::All
+}
+
+impl Event {
+    /// Whether it is a fault: what else there is are deeds of agents and expectations.
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Split { .. }
+                | Self::Isolate { .. }
+                | Self::Rejoin { .. }
+                | Self::OneWay { .. }
+                | Self::Heal
+                | Self::Path { .. }
+                | Self::Crash { .. }
+                | Self::Start { .. }
+                | Self::Leave { .. }
+                | Self::Freeze { .. }
+                | Self::Thaw { .. }
+        )
+    }
+
+    /// Whether it only says what must be so.
+    pub fn is_expectation(&self) -> bool {
+        matches!(
+            self,
+            Self::ExpectMembers { .. }
+                | Self::ExpectTopics { .. }
+                | Self::ExpectNodes { .. }
+                | Self::ExpectReceived { .. }
+                | Self::ExpectMissed { .. }
+                | Self::ExpectOutboundFull { .. }
+        )
+    }
+
+    /// Every host that it names.
+    pub fn hosts(&self) -> Vec<usize> {
+        match self {
+            Self::Heal => Vec::new(),
+            Self::Split { groups } => groups.concat(),
+            Self::OneWay { from, to } => vec![*from, *to],
+            Self::Path { from, to, .. } => from.iter().chain(to).copied().collect(),
+            Self::ExpectMembers { on, .. }
+            | Self::ExpectTopics { on, .. }
+            | Self::ExpectNodes { on, .. } => on.clone(),
+            Self::Publish {
+                host,
+                reach: Reach::Direct(to),
+                ..
+            } => vec![*host, *to],
+            Self::Isolate { host }
+            | Self::Rejoin { host }
+            | Self::Crash { host }
+            | Self::Start { host }
+            | Self::Leave { host }
+            | Self::Freeze { host }
+            | Self::Thaw { host }
+            | Self::Subscribe { host, .. }
+            | Self::Unsubscribe { host, .. }
+            | Self::Die { host, .. }
+            | Self::Pause { host, .. }
+            | Self::Resume { host, .. }
+            | Self::Publish { host, .. }
+            | Self::ExpectReceived { host, .. }
+            | Self::ExpectMissed { host, .. }
+            | Self::ExpectOutboundFull { host } => vec![*host],
+        }
+    }
+}

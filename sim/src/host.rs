@@ -1,0 +1,289 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tidings::config::{GossipConfig, LinksConfig};
+use tidings::{
+    Authority, Config, Event, Identity, Limits, MailboxConfig, Node, NodeId, Validity, Watch,
+};
+use tidings_transport::PeerName;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::TaskTracker;
+
+use crate::agent::Agent;
+use crate::journal::Journal;
+use crate::network::Network;
+use crate::note::Note;
+use crate::plan::Plan;
+use crate::seam::{HostNet, Life};
+
+/// How long certificates are good for that are not to expire.
+const LONG: Duration = Duration::from_secs(86_400);
+/// How many of the first hosts are seeds.
+const SEEDS: usize = 3;
+
+/// A machine of the cluster, on which one node at a time runs.
+#[derive(Debug)]
+pub struct Host {
+    /// Its number.
+    pub number: usize,
+    run: Option<Run>,
+    /// When the last one started.
+    started: Option<Instant>,
+    /// Knows the task in which a node leaves.
+    leaving: TaskTracker,
+}
+
+/// One run of a node on a host.
+#[derive(Debug)]
+pub struct Run {
+    /// The node.
+    pub node: Node,
+    /// The agents that were opened, by number.
+    pub agents: BTreeMap<usize, Agent>,
+    /// When its certificate expires, if it does.
+    pub expires: Option<Instant>,
+    /// What runs besides the node.
+    pub life: Life,
+}
+
+/// What all hosts of a run share.
+#[derive(Debug)]
+pub struct Site {
+    /// The wire.
+    pub network: Arc<Network>,
+    /// Who certifies the nodes.
+    pub authority: Authority,
+    /// The plan.
+    pub plan: Plan,
+    /// Where everything is told.
+    pub journal: Journal,
+    /// When it began.
+    pub began: Instant,
+}
+
+impl Site {
+    /// The name of the node on a host.
+    pub fn name(host: usize) -> NodeId {
+        NodeId::parse(&format!("n{host}")).expect("a letter and digits are a node name")
+    }
+
+    /// The host on which a node of this name runs.
+    pub fn host_of(name: &NodeId) -> Option<usize> {
+        name.as_str().strip_prefix('n')?.parse().ok()
+    }
+
+    /// How nodes are configured: the defaults of the product, except where the plan says otherwise.
+    pub fn config(&self, host: usize) -> Config {
+        let plan = &self.plan;
+        let seeds = (0..SEEDS.min(plan.nodes)).filter(|seed| *seed != host);
+        Config {
+            listen: Network::addr(host),
+            seeds: seeds.map(|seed| Network::addr(seed).to_string()).collect(),
+            client: None,
+            http: None,
+            drain: Duration::from_secs(2),
+            gossip: GossipConfig {
+                dead_node_grace: Duration::from_secs_f64(plan.dead_node_grace_s),
+                ..GossipConfig::default()
+            },
+            links: LinksConfig {
+                outbound_bytes_max: plan.outbound_bytes_max,
+                ..LinksConfig::default()
+            },
+            limits: Limits {
+                payload_bytes_max: plan.payload_bytes_max,
+                ..Limits::default()
+            },
+            ..Config::default()
+        }
+    }
+}
+
+impl Host {
+    /// A host on which nothing runs yet.
+    pub fn new(number: usize) -> Self {
+        Self {
+            number,
+            run: None,
+            started: None,
+            leaving: TaskTracker::new(),
+        }
+    }
+
+    /// What runs on it, unless its node has begun to leave.
+    pub fn run(&self) -> Option<&Run> {
+        self.run.as_ref()
+    }
+
+    /// The same, to change it.
+    pub fn run_mut(&mut self) -> Option<&mut Run> {
+        self.run.as_mut()
+    }
+
+    /// Starts a node, once the one before has left, with a new certificate that is good for so long.
+    /// Does nothing if one runs.
+    pub async fn start(&mut self, site: &Site, good_for: Option<Duration>) -> anyhow::Result<()> {
+        if self.run.is_some() {
+            return Ok(());
+        }
+        self.leaving.close();
+        self.leaving.wait().await;
+        self.leaving.reopen();
+        if let Some(started) = self.started {
+            sleep_until(started + RESTART_MIN).await;
+        }
+        self.started = Some(Instant::now());
+        let life = Life::default();
+        let clock_off = site
+            .plan
+            .clocks_off_s
+            .get(self.number)
+            .copied()
+            .unwrap_or_default();
+        let network = site.network.clone();
+        let net = HostNet::new(network, self.number, site.began, clock_off, life.clone());
+        let validity = Validity::from_now(&net, good_for.unwrap_or(LONG))?;
+        let name: PeerName = Site::name(self.number).as_str().parse()?;
+        let certificate = site.authority.issue(&name, validity)?;
+        let ca = site.authority.certificate_pem();
+        let identity = Identity::from_pem(ca, &certificate.certificate_pem, &certificate.key_pem)?;
+        let config = site.config(self.number);
+        let node = Node::start_on(config, Some(identity), Arc::new(net)).await;
+        let node = node.with_context(|| format!("host {} does not start", self.number))?;
+        let (host, incarnation) = (self.number, node.incarnation());
+        site.journal.note(Note::Started { host, incarnation });
+        let (_, watch) = node.watch();
+        life.spawn(follow(watch, host, site.journal.clone()));
+        let expires = good_for.map(|good_for| Instant::now() + good_for);
+        self.run = Some(Run {
+            node,
+            agents: BTreeMap::new(),
+            expires,
+            life,
+        });
+        Ok(())
+    }
+
+    /// Ends the node without a word: the network first, so that nothing is said on the way out.
+    pub fn crash(&mut self, site: &Site) {
+        let Some(run) = self.run.take() else { return };
+        site.network.unplug(self.number);
+        site.journal.note(Note::Crashed { host: self.number });
+        run.life.token.cancel();
+        run.node.token().cancel();
+    }
+
+    /// Lets the node leave in good order, which takes a while.
+    pub fn leave(&mut self, site: &Site) {
+        let Some(run) = self.run.take() else { return };
+        // One who stands still cannot leave.
+        run.life.gate.open();
+        let host = self.number;
+        site.journal.note(Note::Leaving { host });
+        let network = site.network.clone();
+        self.leaving.spawn(async move {
+            run.node.leave().await;
+            // What it said last is still on its way out.
+            sleep(LINGER).await;
+            run.life.token.cancel();
+            network.unplug(host);
+        });
+    }
+
+    /// Makes the host stand still, or lets it go on.
+    pub fn freeze(&self, site: &Site, frozen: bool) {
+        let Some(run) = &self.run else { return };
+        if run.life.gate.is_shut() == frozen {
+            return;
+        }
+        site.journal.note(Note::Frozen {
+            host: self.number,
+            frozen,
+        });
+        if frozen {
+            run.life.gate.shut()
+        } else {
+            run.life.gate.open()
+        }
+    }
+
+    /// Whether it stands still.
+    pub fn is_frozen(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.life.gate.is_shut())
+    }
+}
+
+impl Run {
+    /// The agent of this number, opened if it is not there, or no longer open.
+    pub fn agent(&mut self, site: &Site, (host, agent): (usize, usize)) -> Option<&mut Agent> {
+        let is_open = |agent: &Agent| {
+            site.journal
+                .truth(|truth| truth.sessions[agent.session()].open)
+        };
+        if !self.agents.get(&agent).is_some_and(is_open) {
+            let plan = &site.plan;
+            let is_last = plan.agents == 0 || agent + 1 >= plan.agents;
+            let mailbox = MailboxConfig {
+                messages_max: if is_last {
+                    plan.mailbox_messages_max
+                } else {
+                    65_536
+                },
+                overflow: plan.overflow,
+                ..MailboxConfig::default()
+            };
+            let (life, journal) = (&self.life, &site.journal);
+            let opened = Agent::open(&self.node, (host, agent), mailbox, life, journal).ok()?;
+            self.agents.insert(agent, opened);
+        }
+        self.agents.get_mut(&agent)
+    }
+}
+
+/// Tells the journal whom a node takes to be up and down, and how much its view shows.
+async fn follow(mut watch: Watch, on: usize, journal: Journal) {
+    let (mut nodes, mut members) = (1_usize, 0_usize);
+    while let Some(events) = watch.next().await {
+        for event in events {
+            match event {
+                Event::NodeUp {
+                    node, incarnation, ..
+                } => {
+                    nodes += 1;
+                    let Some(host) = Site::host_of(&node) else {
+                        continue;
+                    };
+                    journal.note(Note::NodeUp {
+                        on,
+                        host,
+                        incarnation,
+                    });
+                }
+                Event::NodeDown {
+                    node, incarnation, ..
+                } => {
+                    nodes -= 1;
+                    let Some(host) = Site::host_of(&node) else {
+                        continue;
+                    };
+                    journal.note(Note::NodeDown {
+                        on,
+                        host,
+                        incarnation,
+                    });
+                }
+                Event::Joined { .. } => members += 1,
+                Event::Left { .. } => members -= 1,
+            }
+        }
+        journal.note(Note::View { on, nodes, members });
+    }
+}
+
+/// No process starts, ends and starts again within less. Incarnations are told apart by the
+/// millisecond.
+const RESTART_MIN: Duration = Duration::from_millis(10);
+/// How long quinn's tasks outlive a node that has left.
+const LINGER: Duration = Duration::from_millis(50);

@@ -1,0 +1,197 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+
+/// A bug that can be planted: a change of one place in the source, and how it is to be found.
+///
+/// The product knows nothing of it. It is planted in a copy of the workspace.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mutant {
+    /// Its name: that of its file.
+    #[serde(skip)]
+    pub name: String,
+    /// What goes wrong with it.
+    pub bug: String,
+    /// The source file, relative to the workspace.
+    pub file: PathBuf,
+    /// A text that is there exactly once.
+    pub find: String,
+    /// What takes its place.
+    pub replace: String,
+    /// The invariants of which one must be found not to hold: the words with which violations begin.
+    pub found_by: Vec<String>,
+    /// Within how many seeds, from 0 on. Not used with a scenario.
+    #[serde(default)]
+    pub seeds: u64,
+    /// How many nodes.
+    #[serde(default)]
+    pub nodes: usize,
+    /// The scenario that must fail, by its name.
+    pub scenario: Option<String>,
+}
+
+/// A copy of the workspace in which bugs are planted.
+#[derive(Debug)]
+pub struct Workshop {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+/// What of the workspace is copied: all that the simulator is built from.
+const PARTS: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "membership",
+    "transport",
+    "node",
+    "sim",
+];
+
+impl Mutant {
+    /// Reads all bugs of a directory, sorted by name.
+    pub fn load_all(dir: &Path) -> anyhow::Result<Vec<Self>> {
+        let mut mutants = Vec::new();
+        for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+            let path = entry?.path();
+            let text = fs::read_to_string(&path)?;
+            let mut mutant: Self =
+                toml::from_str(&text).with_context(|| path.display().to_string())?;
+            let stem = path
+                .file_stem()
+                .context("a file that was listed has a name")?;
+            mutant.name = stem.to_string_lossy().into_owned();
+            ensure!(
+                mutant.scenario.is_some() || mutant.seeds > 0,
+                "{}: no seeds",
+                mutant.name
+            );
+            mutants.push(mutant);
+        }
+        mutants.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(mutants)
+    }
+
+    fn plant(&self, text: &str) -> anyhow::Result<String> {
+        let places = text.matches(&self.find).count();
+        ensure!(
+            places == 1,
+            "the text to replace is there {places} times, not once"
+        );
+        Ok(text.replace(&self.find, &self.replace))
+    }
+}
+
+impl Workshop {
+    /// Copies the workspace into its own target directory. What was built there before is used
+    /// again, as far as it can be.
+    pub fn prepare(workspace: &Path) -> anyhow::Result<Self> {
+        let workspace = workspace.canonicalize()?;
+        let shop = workspace.join("target").join("mutants");
+        let source = shop.join("source");
+        fs::create_dir_all(&source)?;
+        for part in PARTS {
+            copy(&workspace.join(part), &source.join(part))?;
+        }
+        // The tests are no part of it, and want more than is here.
+        let manifest = fs::read_to_string(source.join("Cargo.toml"))?;
+        let manifest = manifest.replace(", \"tests\"]", "]");
+        write_changed(&source.join("Cargo.toml"), manifest.as_bytes())?;
+        Ok(Self {
+            source,
+            target: shop.join("target"),
+        })
+    }
+
+    /// Plants a bug, runs its batch or scenario, and takes it out again. Returns the violation that
+    /// was found, if it is of an invariant that was to find it.
+    pub fn hunt(&self, mutant: &Mutant, jobs: usize) -> anyhow::Result<Option<String>> {
+        let path = self.source.join(&mutant.file);
+        let sound = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        fs::write(&path, mutant.plant(&sound)?)?;
+        let found = self.build().and_then(|()| self.search(mutant, jobs));
+        fs::write(&path, sound)?;
+        found
+    }
+
+    fn build(&self) -> anyhow::Result<()> {
+        let output = Command::new("cargo")
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--profile",
+                "sim",
+                "-p",
+                "tidings-sim",
+            ])
+            .current_dir(&self.source)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .output()?;
+        if !output.status.success() {
+            bail!(
+                "it does not build:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+
+    fn search(&self, mutant: &Mutant, jobs: usize) -> anyhow::Result<Option<String>> {
+        let mut command = Command::new(self.target.join("sim").join("tidings-sim"));
+        match &mutant.scenario {
+            Some(scenario) => {
+                let path = format!("sim/scenarios/{scenario}.toml");
+                command.args(["run", "--scenario", &path]);
+            }
+            None => {
+                let (seeds, nodes) = (format!("0..{}", mutant.seeds), mutant.nodes.to_string());
+                let jobs = jobs.to_string();
+                let seeds = ["swarm", "--fail-fast", "--seeds", &seeds];
+                command
+                    .args(seeds)
+                    .args(["--nodes", &nodes, "--jobs", &jobs]);
+            }
+        }
+        let output = command.current_dir(&self.source).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let violations = text
+            .lines()
+            .filter_map(|line| Some((line, line.split_once("VIOLATION ")?)));
+        for (line, (_, violation)) in violations {
+            if mutant
+                .found_by
+                .iter()
+                .any(|invariant| violation.starts_with(invariant.as_str()))
+            {
+                return Ok(Some(line.to_owned()));
+            }
+            println!("         {} broke something else: {line}", mutant.name);
+        }
+        Ok(None)
+    }
+}
+
+/// Copies a file, or a directory with all that is in it. A file that is the same already is left
+/// alone, so that it is not built again.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !from.is_dir() {
+        return write_changed(to, &fs::read(from)?);
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        copy(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
+}
+
+fn write_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    Ok(fs::write(path, bytes)?)
+}

@@ -1,0 +1,185 @@
+use serde::{Deserialize, Serialize};
+use tidings::{MemberId, Pattern, Topic};
+
+/// The number of a session: they are counted over all hosts of a run.
+pub type SessionNumber = usize;
+
+/// Something that happened in a run: what oracles judge, and the trace keeps.
+#[derive(Debug, Clone, Hash, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Note {
+    /// A new phase of the run.
+    Phase {
+        /// Which.
+        phase: Phase,
+    },
+    /// An event of the plan, as it is written in a scenario.
+    Fault {
+        /// The event.
+        event: String,
+        /// Whether it keeps hosts from reaching each other.
+        cut: bool,
+    },
+    /// A host runs a node from here on.
+    Started {
+        /// The host.
+        host: usize,
+        /// Of its node.
+        incarnation: u64,
+    },
+    /// A host's node is gone without a word.
+    Crashed {
+        /// The host.
+        host: usize,
+    },
+    /// A host's node has begun to leave.
+    Leaving {
+        /// The host.
+        host: usize,
+    },
+    /// A host stands still, or goes on.
+    Frozen {
+        /// The host.
+        host: usize,
+        /// Whether it stands still now.
+        frozen: bool,
+    },
+    /// An agent has opened a session.
+    Opened {
+        /// The session.
+        session: SessionNumber,
+        /// Where.
+        host: usize,
+        /// The number of the agent on that host.
+        agent: usize,
+        /// The bound of its mailbox.
+        mailbox_messages_max: usize,
+    },
+    /// A session is over.
+    Ended {
+        /// The session.
+        session: SessionNumber,
+        /// As the node says it.
+        reason: String,
+        /// Whether the node ended it, because its mailbox was full.
+        cut_off: bool,
+    },
+    /// A session is a member of a pattern.
+    Subscribed {
+        /// The session.
+        session: SessionNumber,
+        /// The membership.
+        member: MemberId,
+        /// The pattern.
+        pattern: Pattern,
+    },
+    /// A membership was ended by its session.
+    Unsubscribed {
+        /// The session.
+        session: SessionNumber,
+        /// The membership.
+        member: MemberId,
+    },
+    /// A session no longer takes what it receives, or does so again.
+    Reading {
+        /// The session.
+        session: SessionNumber,
+        /// Whether it does.
+        reading: bool,
+    },
+    /// A node has accepted a message.
+    Published {
+        /// The publisher.
+        session: SessionNumber,
+        /// Counts the messages of the publisher, over all topics.
+        number: u64,
+        /// The topic.
+        topic: Topic,
+        /// For whom it is.
+        reach: Reach,
+    },
+    /// A session has received a message.
+    Delivered {
+        /// The session.
+        session: SessionNumber,
+        /// For which of its memberships.
+        member: MemberId,
+        /// The publisher.
+        from: SessionNumber,
+        /// Its number.
+        number: u64,
+        /// The topic.
+        topic: Topic,
+    },
+    /// A session was told how many messages it missed.
+    Missed {
+        /// The session.
+        session: SessionNumber,
+        /// How many.
+        count: u64,
+    },
+    /// A node takes another to be running.
+    NodeUp {
+        /// Where it was seen.
+        on: usize,
+        /// The other.
+        host: usize,
+        /// Of the other.
+        incarnation: u64,
+    },
+    /// A node takes another to be gone.
+    NodeDown {
+        /// Where it was seen.
+        on: usize,
+        /// The other.
+        host: usize,
+        /// Of the other.
+        incarnation: u64,
+    },
+    /// How much a node's view shows.
+    View {
+        /// Where.
+        on: usize,
+        /// Live nodes, itself included.
+        nodes: usize,
+        /// Memberships.
+        members: usize,
+    },
+    /// An invariant does not hold.
+    Violation {
+        /// Which, and how.
+        text: String,
+    },
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// All hosts start and find each other.
+    Boot,
+    /// The events of the plan happen. Only what must hold at any time is judged.
+    Chaos,
+    /// The network is whole, and all hosts run that are to: their views must become the same.
+    Healing,
+    /// Nothing goes wrong: every message arrives, nobody is taken for dead.
+    Quiet,
+    /// One host crashes, the others must notice.
+    Detection,
+    /// It is over.
+    Done,
+}
+
+/// For whom a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// All members.
+    All,
+    /// All members but the publisher's own.
+    Others,
+    /// The members on the publisher's node.
+    Local,
+    /// The members on one host.
+    Direct(usize),
+}

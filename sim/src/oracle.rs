@@ -1,0 +1,61 @@
+//! What must hold: one invariant a file.
+//!
+//! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
+//! [`accounting`]. *Eventually*, once the network is whole: [`views`], [`detection`], and
+//! [`false_death`]. *Finally*: [`delivery`], [`monitor`], and [`accounting`] once more.
+
+use tidings::Stats;
+
+use crate::note::Note;
+use crate::truth::Truth;
+
+/// What was accepted is accounted for.
+pub mod accounting;
+/// What was published in quiet arrives.
+pub mod delivery;
+/// How long things may take.
+pub mod detection;
+/// The living are not taken for dead.
+pub mod false_death;
+/// Mailboxes are bounded.
+pub mod mailbox;
+/// Watches tell everything once.
+pub mod monitor;
+/// Order is kept, and nothing comes twice.
+pub mod order;
+/// Only members receive.
+pub mod stranger;
+/// Views are the truth.
+pub mod views;
+
+/// An invariant, and what it remembers in order to judge. An error says in what way it does not
+/// hold.
+pub trait Oracle: Send {
+    /// Judges what happens. The truth is that of just before.
+    fn note(&mut self, _note: &Note, _truth: &Truth) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Judges what a node has counted since it started.
+    fn counted(&mut self, _host: usize, _stats: &Stats, _truth: &Truth) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Judges the whole, when all messages have had time to arrive.
+    fn finish(&mut self, _truth: &Truth) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Those that judge while a run is under way.
+pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::<order::Order>::default(),
+        Box::<stranger::Stranger>::default(),
+        Box::<mailbox::Mailbox>::default(),
+        Box::<false_death::FalseDeath>::default(),
+        Box::<accounting::Accounting>::default(),
+        Box::<delivery::Delivery>::default(),
+        Box::<monitor::Monitor>::default(),
+    ]
+}

@@ -1,0 +1,118 @@
+use std::collections::BTreeMap;
+
+use tidings::Stats;
+
+use crate::note::Note;
+use crate::oracle::Oracle;
+use crate::truth::Truth;
+
+/// Every message that was accepted is delivered, or counted as dropped.
+///
+/// At any time nothing is counted twice: what is delivered or dropped was sent before. In the end
+/// nothing is missing either: of each node that lived to the end, what was put into its mailboxes;
+/// and, if none died, of the frames between all nodes. (What is lost with a node that dies, nobody
+/// is left to count.)
+#[derive(Debug, Default)]
+pub struct Accounting {
+    /// The newest counts of each run of a node.
+    counted: BTreeMap<(usize, u64), Stats>,
+    /// Whether a node has crashed or left.
+    any_gone: bool,
+}
+
+impl Oracle for Accounting {
+    fn note(&mut self, note: &Note, _: &Truth) -> Result<(), String> {
+        self.any_gone |= matches!(note, Note::Crashed { .. } | Note::Leaving { .. });
+        Ok(())
+    }
+
+    fn counted(&mut self, host: usize, stats: &Stats, truth: &Truth) -> Result<(), String> {
+        let Some(incarnation) = truth.hosts[host].running else {
+            return Ok(());
+        };
+        self.counted.insert((host, incarnation), stats.clone());
+        let done = stats.delivered + dropped_local(stats);
+        if done > stats.sent_local {
+            return Err(format!(
+                "accounting: host {host} put {} messages into mailboxes, and {done} came out",
+                stats.sent_local
+            ));
+        }
+        let taken = frames_taken(stats);
+        if taken > stats.sent_remote {
+            return Err(format!(
+                "accounting: host {host} handed over {} frames, and {taken} were sent or dropped",
+                stats.sent_remote
+            ));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, truth: &Truth) -> Result<(), String> {
+        for ((host, incarnation), stats) in &self.counted {
+            let runs = truth.hosts[*host].running == Some(*incarnation);
+            let done = stats.delivered + dropped_local(stats);
+            if runs && done != stats.sent_local {
+                return Err(format!(
+                    "accounting: host {host} put {} messages into mailboxes, of which {} were \
+                     received and {} counted as dropped",
+                    stats.sent_local,
+                    stats.delivered,
+                    dropped_local(stats),
+                ));
+            }
+            let mine = |session: &&crate::truth::SessionTruth| {
+                (session.host, session.incarnation) == (*host, *incarnation)
+            };
+            let sessions = || truth.sessions.iter().filter(mine);
+            let told: u64 = sessions().map(|session| session.missed).sum();
+            if runs && sessions().all(|s| s.open) && told != stats.dropped_mailbox_full {
+                return Err(format!(
+                    "accounting: the sessions of host {host} were told of {told} missed messages, \
+                     and {} were counted",
+                    stats.dropped_mailbox_full
+                ));
+            }
+        }
+        if self.any_gone {
+            return Ok(());
+        }
+        let sum = |count: fn(&Stats) -> u64| self.counted.values().map(count).sum::<u64>();
+        let (sent, received) = (sum(|s| s.sent_remote), sum(|s| s.received));
+        let dropped = sum(dropped_between);
+        if sent != received + dropped {
+            return Err(format!(
+                "accounting: {sent} frames were sent among all nodes, of which {received} arrived \
+                 and {dropped} were counted as dropped"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn dropped_local(stats: &Stats) -> u64 {
+    stats.dropped_mailbox_full + stats.dropped_slow_subscriber + stats.dropped_session_ended
+}
+
+/// Frames that do not wait any more.
+fn frames_taken(stats: &Stats) -> u64 {
+    let Some(transport) = &stats.transport else {
+        return 0;
+    };
+    transport.frames_sent
+        + transport.dropped_outbound_full
+        + transport.dropped_too_large
+        + transport.dropped_peer_forgotten
+        + transport.dropped_peer_restarted
+}
+
+fn dropped_between(stats: &Stats) -> u64 {
+    let Some(transport) = &stats.transport else {
+        return 0;
+    };
+    transport.dropped_outbound_full
+        + transport.dropped_too_large
+        + transport.dropped_peer_forgotten
+        + transport.dropped_peer_restarted
+        + transport.dropped_link_lost
+}

@@ -1,0 +1,94 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidings::{MemberId, NodeId, Pattern, Scope, Topic, View};
+
+use crate::truth::Truth;
+
+/// What all views show once they are the truth.
+#[derive(Debug)]
+pub struct Expected {
+    /// Who runs, and in which incarnation.
+    nodes: BTreeSet<(NodeId, u64)>,
+    /// How many subscribed to each pattern.
+    topics: BTreeMap<Pattern, usize>,
+    /// Whom each pattern shows as its members.
+    members: BTreeMap<Pattern, BTreeSet<(NodeId, MemberId)>>,
+}
+
+impl Expected {
+    /// By the truth of this moment.
+    pub fn of(truth: &Truth, name: impl Fn(usize) -> NodeId) -> Self {
+        let names: Vec<NodeId> = (0..truth.hosts.len()).map(name).collect();
+        let mut own: BTreeMap<&Pattern, BTreeSet<(NodeId, MemberId)>> = BTreeMap::new();
+        for (session, member, pattern) in truth.members() {
+            let node = names[truth.sessions[session].host].clone();
+            own.entry(pattern).or_default().insert((node, member));
+        }
+        let shown = |pattern: &Pattern| -> BTreeSet<(NodeId, MemberId)> {
+            let topic: Option<Topic> = pattern.as_str().parse().ok();
+            let is_shown = |other: &Pattern| match &topic {
+                Some(topic) => other.matches(topic),
+                None => other == pattern,
+            };
+            let shown = own.iter().filter(|(other, _)| is_shown(other));
+            shown
+                .flat_map(|(_, members)| members.iter().cloned())
+                .collect()
+        };
+        Self {
+            nodes: truth
+                .running()
+                .map(|(host, run)| (names[host].clone(), run))
+                .collect(),
+            topics: own
+                .iter()
+                .map(|(pattern, own)| ((*pattern).clone(), own.len()))
+                .collect(),
+            members: own
+                .keys()
+                .map(|pattern| ((*pattern).clone(), shown(pattern)))
+                .collect(),
+        }
+    }
+
+    /// In what a view is not the truth.
+    pub fn disagreement(&self, view: &View) -> Option<String> {
+        let live = view.nodes().into_iter().filter(|node| node.live);
+        let nodes = live.map(|node| (node.node, node.incarnation)).collect();
+        if let Some(text) = compare("nodes", &self.nodes, &nodes) {
+            return Some(text);
+        }
+        let topics: BTreeMap<Pattern, usize> = view
+            .topics()
+            .into_iter()
+            .map(|topic| (topic.pattern, topic.members))
+            .collect();
+        let pairs = |topics: &BTreeMap<Pattern, usize>| topics.clone().into_iter().collect();
+        if let Some(text) = compare("topics", &pairs(&self.topics), &pairs(&topics)) {
+            return Some(text);
+        }
+        self.members.iter().find_map(|(pattern, expected)| {
+            let members = view.members(&Scope::default(), pattern).into_iter();
+            let members = members.map(|member| (member.node, member.member)).collect();
+            compare(&format!("members of {pattern}"), expected, &members)
+        })
+    }
+}
+
+/// How many of what is wrong are told.
+const TOLD_MAX: usize = 5;
+
+fn compare<T: Ord + std::fmt::Debug>(
+    what: &str,
+    expected: &BTreeSet<T>,
+    seen: &BTreeSet<T>,
+) -> Option<String> {
+    if expected == seen {
+        return None;
+    }
+    let lacks: Vec<_> = expected.difference(seen).take(TOLD_MAX).collect();
+    let wrong: Vec<_> = seen.difference(expected).take(TOLD_MAX).collect();
+    Some(format!(
+        "lacks the {what} {lacks:?} and shows wrongly {wrong:?}"
+    ))
+}

@@ -1,0 +1,92 @@
+//! How rare situations are recognised.
+
+use crate::fault::Event;
+use crate::host::Site;
+use crate::world::World;
+
+impl World {
+    /// Looks at an event that is about to happen.
+    pub(crate) fn count_before(&mut self, event: &Event) {
+        let is_cut = self.site.network.is_cut();
+        let runs = |host: &usize| self.hosts[*host].run().is_some();
+        let mut occurred = Vec::new();
+        match event {
+            Event::Crash { host } if is_cut && runs(host) => occurred.push("crash during a split"),
+            Event::Leave { host } if is_cut && runs(host) => occurred.push("leave during a split"),
+            Event::Split { groups } if groups.iter().filter(|g| !g.is_empty()).count() > 2 => {
+                occurred.push("split into three or more");
+            }
+            Event::Start { host } if !runs(host) && self.is_shown_live(*host) => {
+                occurred.push("restart before detection");
+            }
+            Event::Thaw { host } if self.hosts[*host].is_frozen() && !self.is_shown_live(*host) => {
+                occurred.push("host frozen beyond detection");
+            }
+            _ => {}
+        }
+        occurred
+            .into_iter()
+            .for_each(|situation| self.sometimes.add(situation, 1));
+    }
+
+    /// Looks at the whole, in the end.
+    pub(crate) fn count_situations(&mut self) {
+        let seen = self.site.network.sightings();
+        self.sometimes
+            .add("cut during a handshake", seen.cuts_in_handshake);
+        self.sometimes.add("simultaneous dial", seen.crossed_dials);
+        let false_deaths = self.site.journal.truth(|truth| truth.false_deaths);
+        self.sometimes.add("live node taken for dead", false_deaths);
+        let (missed, cut_off) = self.site.journal.truth(|truth| {
+            let missed = truth
+                .sessions
+                .iter()
+                .filter(|session| session.missed > 0)
+                .count();
+            (missed as u64, truth.cut_off)
+        });
+        self.sometimes.add("mailbox overflow", missed);
+        self.sometimes.add("session cut off", cut_off);
+        let mut counted = [0; 4];
+        for host in &self.hosts {
+            let Some(run) = host.run() else { continue };
+            let stats = run.node.stats();
+            let Some(transport) = stats.transport else {
+                continue;
+            };
+            counted[0] += transport.dropped_link_lost;
+            counted[1] += transport.dropped_peer_forgotten;
+            counted[2] += transport.dropped_peer_restarted;
+            counted[3] += transport.handshakes_refused;
+        }
+        self.sometimes.add("frames lost with a link", counted[0]);
+        self.sometimes
+            .add("frames waited for a forgotten peer", counted[1]);
+        self.sometimes
+            .add("messages to an earlier run dropped", counted[2]);
+        if !self.site.plan.expiring.is_empty() {
+            self.sometimes.add("certificate expired", counted[3]);
+        }
+        let forgotten = self.site.plan.dead_node_grace_s < self.site.plan.chaos_s
+            && self
+                .site
+                .plan
+                .event
+                .iter()
+                .any(|timed| matches!(timed.event, Event::Crash { .. }));
+        self.sometimes
+            .add("dead node forgotten", u64::from(forgotten));
+    }
+
+    /// Whether any other node still takes the one on this host to be running.
+    fn is_shown_live(&self, host: usize) -> bool {
+        let name = Site::name(host);
+        let others = self.hosts.iter().filter(|other| other.number != host);
+        others.filter_map(|other| other.run()).any(|run| {
+            run.node
+                .nodes()
+                .iter()
+                .any(|seen| seen.node == name && seen.live)
+        })
+    }
+}

@@ -1,0 +1,74 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Rare situations that runs should come across now and then, and how often they did. A batch of
+/// runs in which one never occurred has not tested what it claims to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sometimes {
+    counts: BTreeMap<String, u64>,
+}
+
+/// All of them.
+pub const SITUATIONS: [&str; 17] = [
+    "certificate expired",
+    "crash during a split",
+    "cut during a handshake",
+    "dead node forgotten",
+    "frames lost with a link",
+    "frames waited for a forgotten peer",
+    "host frozen beyond detection",
+    "leave during a split",
+    "live node taken for dead",
+    "mailbox overflow",
+    "messages to an earlier run dropped",
+    "node stays down",
+    "restart before detection",
+    "session cut off",
+    "simultaneous dial",
+    "split into three or more",
+    "wildcard member",
+];
+
+impl Default for Sometimes {
+    fn default() -> Self {
+        Self {
+            counts: SITUATIONS
+                .into_iter()
+                .map(|situation| (situation.into(), 0))
+                .collect(),
+        }
+    }
+}
+
+impl Sometimes {
+    /// It occurred so many times.
+    pub fn add(&mut self, situation: &str, times: u64) {
+        let count = self.counts.get_mut(situation);
+        *count.expect("every situation is in the list") += times;
+    }
+
+    /// Adds the counts of another run.
+    pub fn merge(&mut self, other: &Self) {
+        other
+            .counts
+            .iter()
+            .for_each(|(situation, times)| self.add(situation, *times));
+    }
+
+    /// Those that never occurred.
+    pub fn never(&self) -> Vec<&str> {
+        self.counts
+            .iter()
+            .filter(|(_, times)| **times == 0)
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
+    /// All with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.counts
+            .iter()
+            .map(|(situation, times)| (situation.as_str(), *times))
+    }
+}

@@ -1,0 +1,247 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidings::{MemberId, Pattern, Topic};
+
+use crate::note::{Note, Phase, Reach, SessionNumber};
+
+/// How everything really is: what the simulator, who sees all hosts at once, knows from what it did
+/// itself.
+#[derive(Debug)]
+pub struct Truth {
+    /// How the hosts are.
+    pub hosts: Vec<HostTruth>,
+    /// All sessions there ever were.
+    pub sessions: Vec<SessionTruth>,
+    /// All messages that were accepted, by publisher and number.
+    pub messages: BTreeMap<(SessionNumber, u64), MessageTruth>,
+    /// The present phase.
+    pub phase: Phase,
+    /// How often a node took another for dead that ran.
+    pub false_deaths: u64,
+    /// How often that happened before the first cut.
+    pub false_deaths_uncut: u64,
+    /// Whether there has been a cut.
+    pub was_cut: bool,
+    /// How many sessions were ended by their node.
+    pub cut_off: u64,
+    /// Counts what happened, so that before and after can be told within one millisecond.
+    pub step: u64,
+}
+
+/// How a host is.
+#[derive(Debug, Clone, Default)]
+pub struct HostTruth {
+    /// The incarnation of the node that runs there and has not begun to leave.
+    pub running: Option<u64>,
+    /// Whether it stands still.
+    pub frozen: bool,
+    /// How many runs it has had.
+    pub runs: u64,
+}
+
+/// How a session is.
+#[derive(Debug)]
+pub struct SessionTruth {
+    /// Where it is.
+    pub host: usize,
+    /// Of the node it was opened on.
+    pub incarnation: u64,
+    /// Whether it is open.
+    pub open: bool,
+    /// How many messages it was told to have missed.
+    pub missed: u64,
+    /// How many it received.
+    pub received: u64,
+    /// The bound of its mailbox.
+    pub mailbox_messages_max: usize,
+    /// All memberships it ever had.
+    pub members: BTreeMap<MemberId, MembershipTruth>,
+}
+
+/// How a membership is.
+#[derive(Debug)]
+pub struct MembershipTruth {
+    /// Of what.
+    pub pattern: Pattern,
+    /// The step at which it ended.
+    pub until: Option<u64>,
+}
+
+/// How a message is.
+#[derive(Debug)]
+pub struct MessageTruth {
+    /// The step at which it was accepted.
+    pub step: u64,
+    /// The phase in which it was.
+    pub phase: Phase,
+    /// The topic.
+    pub topic: Topic,
+    /// For whom it is.
+    pub reach: Reach,
+    /// The memberships it is for that have not received it yet.
+    pub waiting: BTreeSet<(SessionNumber, MemberId)>,
+}
+
+impl Truth {
+    /// So many hosts, none of which runs.
+    pub fn new(hosts: usize) -> Self {
+        Self {
+            hosts: vec![HostTruth::default(); hosts],
+            sessions: Vec::new(),
+            messages: BTreeMap::new(),
+            phase: Phase::Boot,
+            false_deaths: 0,
+            false_deaths_uncut: 0,
+            was_cut: false,
+            cut_off: 0,
+            step: 0,
+        }
+    }
+
+    /// The incarnations that run, by host.
+    pub fn running(&self) -> impl Iterator<Item = (usize, u64)> {
+        let hosts = self.hosts.iter().enumerate();
+        hosts.filter_map(|(host, truth)| Some((host, truth.running?)))
+    }
+
+    /// All memberships there are, on nodes that run.
+    pub fn members(&self) -> impl Iterator<Item = (SessionNumber, MemberId, &Pattern)> {
+        let open = self
+            .sessions
+            .iter()
+            .enumerate()
+            .filter(|(_, session)| self.is_open(session));
+        open.flat_map(|(number, session)| {
+            let present = session
+                .members
+                .iter()
+                .filter(|(_, member)| member.until.is_none());
+            present.map(move |(id, member)| (number, *id, &member.pattern))
+        })
+    }
+
+    /// Whether the session is open, on a node that runs.
+    pub fn is_open(&self, session: &SessionTruth) -> bool {
+        session.open && self.hosts[session.host].running == Some(session.incarnation)
+    }
+
+    /// Takes in what happened.
+    pub fn apply(&mut self, note: &Note) {
+        self.step += 1;
+        match note {
+            Note::Phase { phase } => self.phase = *phase,
+            Note::Started { host, incarnation } => {
+                let truth = &mut self.hosts[*host];
+                truth.running = Some(*incarnation);
+                truth.runs += 1;
+            }
+            Note::Crashed { host } | Note::Leaving { host } => {
+                let runs = self.hosts[*host].runs;
+                self.hosts[*host] = HostTruth {
+                    runs,
+                    ..HostTruth::default()
+                };
+            }
+            Note::Frozen { host, frozen } => self.hosts[*host].frozen = *frozen,
+            Note::Opened {
+                host,
+                mailbox_messages_max,
+                ..
+            } => self.sessions.push(SessionTruth {
+                host: *host,
+                incarnation: self.hosts[*host].running.unwrap_or_default(),
+                open: true,
+                missed: 0,
+                received: 0,
+                mailbox_messages_max: *mailbox_messages_max,
+                members: BTreeMap::new(),
+            }),
+            Note::Ended {
+                session, cut_off, ..
+            } => {
+                self.cut_off += u64::from(*cut_off);
+                let step = self.step;
+                let session = &mut self.sessions[*session];
+                session.open = false;
+                for member in session.members.values_mut() {
+                    member.until.get_or_insert(step);
+                }
+            }
+            Note::Subscribed {
+                session,
+                member,
+                pattern,
+            } => {
+                let truth = MembershipTruth {
+                    pattern: pattern.clone(),
+                    until: None,
+                };
+                self.sessions[*session].members.insert(*member, truth);
+            }
+            Note::Unsubscribed { session, member } => {
+                let member = self.sessions[*session].members.get_mut(member);
+                member.expect("a session ends what it has begun").until = Some(self.step);
+            }
+            Note::Published {
+                session,
+                number,
+                topic,
+                reach,
+            } => {
+                let message = MessageTruth {
+                    step: self.step,
+                    phase: self.phase,
+                    topic: topic.clone(),
+                    reach: *reach,
+                    waiting: self.audience(*session, topic, *reach),
+                };
+                self.messages.insert((*session, *number), message);
+            }
+            Note::Delivered {
+                session,
+                member,
+                from,
+                number,
+                ..
+            } => {
+                self.sessions[*session].received += 1;
+                if let Some(message) = self.messages.get_mut(&(*from, *number)) {
+                    message.waiting.remove(&(*session, *member));
+                }
+            }
+            Note::Missed { session, count } => self.sessions[*session].missed += count,
+            Note::NodeDown {
+                host, incarnation, ..
+            } => {
+                let is_false = u64::from(self.hosts[*host].running == Some(*incarnation));
+                self.false_deaths += is_false;
+                self.false_deaths_uncut += if self.was_cut { 0 } else { is_false };
+            }
+            Note::Fault { cut, .. } => self.was_cut |= cut,
+            Note::Reading { .. }
+            | Note::NodeUp { .. }
+            | Note::View { .. }
+            | Note::Violation { .. } => {}
+        }
+    }
+
+    fn audience(
+        &self,
+        publisher: SessionNumber,
+        topic: &Topic,
+        reach: Reach,
+    ) -> BTreeSet<(SessionNumber, MemberId)> {
+        let own = self.sessions[publisher].host;
+        let is_meant = |session: SessionNumber| match reach {
+            Reach::All => true,
+            Reach::Others => session != publisher,
+            Reach::Local => self.sessions[session].host == own,
+            Reach::Direct(host) => self.sessions[session].host == host,
+        };
+        let members = self.members().filter(|(session, ..)| is_meant(*session));
+        let members = members.filter(|(_, _, pattern)| pattern.matches(topic));
+        members
+            .map(|(session, member, _)| (session, member))
+            .collect()
+    }
+}
