@@ -90,6 +90,12 @@ impl Draw {
             plan.down = self.some_hosts(self.nodes / 4);
         }
         if self.random.random_bool(0.1) {
+            // Large enough to take several packets, and to fill a small queue.
+            plan.payload_bytes = self.random.random_range(1_000..8_000);
+            plan.payload_bytes_max = 10_000;
+            plan.outbound_bytes_max = 65_536;
+        }
+        if self.random.random_bool(0.1) {
             // Short enough that a dead node is forgotten in a run.
             plan.dead_node_grace_s = 4.0;
         }
@@ -307,7 +313,8 @@ impl Draw {
             if self.random.random_bool(0.5) {
                 let topic = topic(self.random.random_range(0..6));
                 let times = self.random.random_range(10..500);
-                let (bytes, reach, refused) = (0, Reach::All, false);
+                let bytes = self.random.random_range(0..2_000);
+                let (reach, refused) = (Reach::All, false);
                 let is_near = self.random.random_bool(0.5);
                 let publish = Event::Publish {
                     host: if is_near { host } else { self.host() },

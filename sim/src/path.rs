@@ -47,10 +47,10 @@ impl Path {
         // another has not do not change the luck of the packets after.
         let [loss, burst, jitter, again, later]: [f64; 5] = self.random.random();
         let conditions = &self.conditions;
-        self.in_burst = if self.in_burst {
-            burst >= BURST_END
-        } else {
-            burst < conditions.burst
+        self.in_burst = match self.in_burst {
+            // Where there are no bursts any more, the last one is over as well.
+            true => conditions.burst > 0.0 && burst >= BURST_END,
+            false => burst < conditions.burst,
         };
         let rate = if self.in_burst {
             BURST_LOSS.max(conditions.loss)

@@ -47,7 +47,7 @@ impl World {
         });
         self.sometimes.add("mailbox overflow", missed);
         self.sometimes.add("session cut off", cut_off);
-        let mut counted = [0; 4];
+        let mut counted = [0; 5];
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
             let stats = run.node.stats();
@@ -58,12 +58,14 @@ impl World {
             counted[1] += transport.dropped_peer_forgotten;
             counted[2] += transport.dropped_peer_restarted;
             counted[3] += transport.handshakes_refused;
+            counted[4] += transport.dropped_outbound_full;
         }
         self.sometimes.add("frames lost with a link", counted[0]);
         self.sometimes
             .add("frames waited for a forgotten peer", counted[1]);
         self.sometimes
             .add("messages to an earlier run dropped", counted[2]);
+        self.sometimes.add("queue to a peer full", counted[4]);
         if !self.site.plan.expiring.is_empty() {
             self.sometimes.add("certificate expired", counted[3]);
         }

@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 17] = [
+pub const SITUATIONS: [&str; 18] = [
     "certificate expired",
     "crash during a split",
     "cut during a handshake",
@@ -22,6 +22,7 @@ pub const SITUATIONS: [&str; 17] = [
     "live node taken for dead",
     "mailbox overflow",
     "messages to an earlier run dropped",
+    "queue to a peer full",
     "node stays down",
     "restart before detection",
     "session cut off",
