@@ -39,7 +39,11 @@ use reply::Info;
 /// told so and closed. The gateway keeps the node going: a node that serves clients ends with
 /// [`Node::leave`] or when its token is cancelled, not when its last handle is dropped.
 pub fn serve(node: &Node, listener: TcpListener) {
-    node.spawn(accept(node.clone(), listener));
+    let leaving = node.leaving().clone();
+    let accepting = leaving.run_until_cancelled_owned(accept(node.clone(), listener));
+    node.spawn(async {
+        accepting.await;
+    });
 }
 
 /// How long to wait before accepting again when the machine has no room for another connection.

@@ -52,6 +52,8 @@ struct Inner {
     tasks: TaskTracker,
     /// Those of the tasks that serve clients.
     clients: TaskTracker,
+    /// Cancelled when the node begins to leave.
+    leaving: CancellationToken,
     token: CancellationToken,
 }
 
@@ -141,6 +143,7 @@ impl Node {
             transport,
             tasks,
             clients: TaskTracker::new(),
+            leaving: token.child_token(),
             token,
         };
         let node = Self {
@@ -246,10 +249,12 @@ impl Node {
             transport,
             tasks,
             clients,
+            leaving,
             token,
             config,
             ..
         } = &*self.inner;
+        leaving.cancel();
         sessions.stop();
         clients.close();
         let goodbye = async {
@@ -284,6 +289,11 @@ impl Node {
         self.inner.tasks.spawn(async move {
             token.run_until_cancelled_owned(task).await;
         });
+    }
+
+    /// Cancelled when the node begins to leave: nobody new is let in from then on.
+    pub(crate) fn leaving(&self) -> &CancellationToken {
+        &self.inner.leaving
     }
 
     /// Runs the task of one client. It should end by itself when its session is closed; a graceful

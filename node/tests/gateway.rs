@@ -510,6 +510,24 @@ async fn a_stopping_node_closes_its_clients() {
 }
 
 #[tokio::test]
+async fn a_stopping_node_lets_nobody_in_and_does_not_wait_for_who_says_nothing() {
+    let gateway = Gateway::start().await;
+    let silent = TcpStream::connect(gateway.addr).await.unwrap();
+    // Clients that lose their node try it again at once.
+    let addr = gateway.addr;
+    let returning = async {
+        while TcpStream::connect(addr).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let left = async { tokio::join!(gateway.node.leave(), returning) };
+    timeout(Duration::from_secs(3), left)
+        .await
+        .expect("the node leaves although clients come and wait");
+    drop(silent);
+}
+
+#[tokio::test]
 async fn a_stopping_node_delivers_what_waits_for_its_clients() {
     const MESSAGES: usize = 200;
     let gateway = Gateway::start().await;

@@ -38,9 +38,11 @@ pub(super) async fn run(node: Node, stream: TcpStream, peer: SocketAddr, client_
     };
 
     let accepting = accept(&node, &mut wire, &mut greeting);
-    let accepted = match timeout(node.config().gateway.connect_timeout, accepting).await {
-        Ok(accepted) => accepted,
-        Err(_) => Err(End::Refused(Refusal::ConnectTimeout)),
+    let accepting = timeout(node.config().gateway.connect_timeout, accepting);
+    let accepted = match node.leaving().run_until_cancelled(accepting).await {
+        Some(Ok(accepted)) => accepted,
+        Some(Err(_)) => Err(End::Refused(Refusal::ConnectTimeout)),
+        None => Err(End::NodeStopped),
     };
     let (client, inbox) = match accepted {
         Ok(accepted) => accepted,
