@@ -10,8 +10,7 @@ use std::net::SocketAddr;
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, IteratorRandom};
-
-use crate::NodeId;
+use tidings_identity::{Incarnation, NodeId};
 
 /// How many seeds are tried in one round, while this node is alone.
 const SEEDS_TRIED_MAX: usize = 8;
@@ -29,7 +28,7 @@ pub(crate) struct Book {
 
 #[derive(Debug)]
 struct Entry {
-    incarnation: u64,
+    incarnation: Incarnation,
     addr: SocketAddr,
     state: PeerState,
     since: u64,
@@ -69,7 +68,7 @@ impl Book {
     pub(crate) fn note(
         &mut self,
         node: &NodeId,
-        incarnation: u64,
+        incarnation: Incarnation,
         addr: SocketAddr,
         state: PeerState,
     ) -> bool {
@@ -175,9 +174,9 @@ mod tests {
         let mut book = Book::new(addr(0), 10);
         book.set_seeds(&[addr(0), addr(1), addr(2), addr(1)]);
         assert_eq!(away(&book), [addr(1), addr(2)].into());
-        assert!(book.note(&node(1), 7, addr(1), PeerState::Live));
-        assert!(book.note(&node(3), 7, addr(3), PeerState::Away));
-        assert!(book.note(&node(4), 7, addr(4), PeerState::Left));
+        assert!(book.note(&node(1), Incarnation::new(7), addr(1), PeerState::Live));
+        assert!(book.note(&node(3), Incarnation::new(7), addr(3), PeerState::Away));
+        assert!(book.note(&node(4), Incarnation::new(7), addr(4), PeerState::Left));
         assert_eq!(away(&book), [addr(2), addr(3)].into());
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(1)]);
     }
@@ -185,9 +184,9 @@ mod tests {
     #[test]
     fn an_older_incarnation_is_not_noted() {
         let mut book = Book::new(addr(0), 10);
-        assert!(book.note(&node(1), 7, addr(1), PeerState::Away));
-        assert!(!book.note(&node(1), 6, addr(2), PeerState::Live));
-        assert!(book.note(&node(1), 8, addr(3), PeerState::Live));
+        assert!(book.note(&node(1), Incarnation::new(7), addr(1), PeerState::Away));
+        assert!(!book.note(&node(1), Incarnation::new(6), addr(2), PeerState::Live));
+        assert!(book.note(&node(1), Incarnation::new(8), addr(3), PeerState::Live));
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(3)]);
     }
 
@@ -199,14 +198,14 @@ mod tests {
             (2, PeerState::Away),
             (3, PeerState::Live),
         ] {
-            book.note(&node(n), 1, addr(n), state);
+            book.note(&node(n), Incarnation::new(1), addr(n), state);
         }
-        book.note(&node(3), 1, addr(3), PeerState::Away);
-        book.note(&node(4), 1, addr(4), PeerState::Away);
+        book.note(&node(3), Incarnation::new(1), addr(3), PeerState::Away);
+        book.note(&node(4), Incarnation::new(1), addr(4), PeerState::Away);
         assert_eq!(away(&book), [addr(3), addr(4)].into());
-        book.note(&node(3), 1, addr(3), PeerState::Live);
-        book.note(&node(4), 1, addr(4), PeerState::Live);
-        book.note(&node(5), 1, addr(5), PeerState::Live);
+        book.note(&node(3), Incarnation::new(1), addr(3), PeerState::Live);
+        book.note(&node(4), Incarnation::new(1), addr(4), PeerState::Live);
+        book.note(&node(5), Incarnation::new(1), addr(5), PeerState::Live);
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(1), addr(3), addr(4)]);
     }
 }

@@ -1,7 +1,7 @@
+use tidings_identity::{Incarnation, NodeId};
+
 use std::net::SocketAddr;
 use std::time::Duration;
-
-use crate::NodeId;
 
 /// The longest text a bucket may have in gossip, in bytes. What a peer tells beyond is ignored.
 ///
@@ -19,7 +19,7 @@ pub struct Config {
     pub node: NodeId,
     /// Which run of the node this is. It must be greater than that of any run before, or peers
     /// take what this run says for old.
-    pub incarnation: u64,
+    pub incarnation: Incarnation,
     /// The address at which peers reach this node.
     pub advertise: SocketAddr,
     /// The name of the cluster. Gossip of another cluster is refused.
@@ -59,7 +59,7 @@ pub struct Config {
 
 impl Config {
     /// The defaults, in the cluster `tidings`.
-    pub fn new(node: NodeId, incarnation: u64, advertise: SocketAddr) -> Self {
+    pub fn new(node: NodeId, incarnation: Incarnation, advertise: SocketAddr) -> Self {
         Self {
             node,
             incarnation,

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tidings_identity::{Incarnation, NodeId};
+
 use crate::bucket::{Bucket, Membership, TopicMembers};
 use crate::node_view::NodeView;
 use crate::view::View;
-use crate::{AgentName, MemberId, NodeId, Pattern, Scope};
+use crate::{AgentName, MemberId, Pattern, Scope};
 
 /// Something that happened in the cluster, as this node came to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum Event {
         /// The peer.
         node: NodeId,
         /// Its incarnation.
-        incarnation: u64,
+        incarnation: Incarnation,
         /// Where to reach it.
         addr: SocketAddr,
     },
@@ -29,7 +31,7 @@ pub enum Event {
         /// The peer.
         node: NodeId,
         /// The incarnation that is gone.
-        incarnation: u64,
+        incarnation: Incarnation,
         /// Whether it said goodbye. Otherwise it died, or cannot be reached.
         left: bool,
     },
@@ -187,7 +189,7 @@ mod tests {
         NodeId::parse(&format!("n{n}")).unwrap()
     }
 
-    fn node(n: u8, incarnation: u64) -> NodeView {
+    fn node(n: u8, incarnation: Incarnation) -> NodeView {
         NodeView::new(name(n), incarnation, ([10, 0, 0, 1], 1).into(), 4)
     }
 
@@ -213,7 +215,9 @@ mod tests {
         let remote = Arc::make_mut(&mut view.remote);
         match what {
             0 => {
-                let incarnation = remote.get(&name(n)).map_or(1, |node| node.incarnation + 1);
+                let incarnation = remote
+                    .get(&name(n))
+                    .map_or(1.into(), |node| node.incarnation.next());
                 remote.insert(name(n), Arc::new(node(n, incarnation)));
             }
             9 => {
@@ -232,7 +236,7 @@ mod tests {
         let change = (0..3_u8, 0..10_u8, 0..TOPICS.len(), 0..6_u8);
         let changes = || proptest::collection::vec(change.clone(), 0..60);
         (changes(), changes()).prop_map(|(first, second)| {
-            let alone = View::new(node(0, 1));
+            let alone = View::new(node(0, 1.into()));
             let old = first
                 .into_iter()
                 .fold(alone, |view, c| self::change(&view, c));
@@ -243,7 +247,7 @@ mod tests {
         })
     }
 
-    type Contents = BTreeMap<NodeId, (u64, BTreeSet<(String, MemberId)>)>;
+    type Contents = BTreeMap<NodeId, (Incarnation, BTreeSet<(String, MemberId)>)>;
 
     fn contents(view: &View) -> Contents {
         let all = std::iter::once(&view.local).chain(view.remote.values());

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
+use tidings_identity::Incarnation;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -180,7 +181,7 @@ fn sightings(chitchat: &Chitchat, peers: &Peers) -> Vec<Sighting> {
     }
     let sighting = |(id, state): (&ChitchatId, &NodeState)| Sighting {
         name: id.node_id.clone(),
-        incarnation: id.generation_id,
+        incarnation: Incarnation::new(id.generation_id),
         addr: id.gossip_advertise_addr,
         heartbeat: state.heartbeat().into(),
         detected: live.contains(id),
@@ -191,7 +192,8 @@ fn sightings(chitchat: &Chitchat, peers: &Peers) -> Vec<Sighting> {
 }
 
 fn changes(id: &ChitchatId, state: &NodeState, peers: &Peers) -> Vec<(String, String)> {
-    let known = peers.known_version(&id.node_id, id.generation_id, id.gossip_advertise_addr);
+    let incarnation = Incarnation::new(id.generation_id);
+    let known = peers.known_version(&id.node_id, incarnation, id.gossip_advertise_addr);
     if known == state.max_version() {
         return Vec::new();
     }

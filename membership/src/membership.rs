@@ -301,7 +301,11 @@ fn gossip_config(config: &Config) -> ChitchatConfig {
         ..FailureDetectorConfig::default()
     };
     ChitchatConfig {
-        chitchat_id: ChitchatId::new(config.node.as_str(), config.incarnation, config.advertise),
+        chitchat_id: ChitchatId::new(
+            config.node.as_str(),
+            config.incarnation.get(),
+            config.advertise,
+        ),
         cluster_id: config.cluster.clone(),
         gossip_interval: config.gossip_interval,
         listen_addr: config.advertise,

@@ -1,8 +1,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tidings_identity::{Incarnation, NodeId};
+
 use crate::bucket::{Bucket, Membership, Refused, TopicMembers};
-use crate::{MemberId, NodeId, Pattern, Scope, Topic};
+use crate::{MemberId, Pattern, Scope, Topic};
 
 /// One node, as a view has it: who it is and what its members are.
 ///
@@ -10,7 +12,7 @@ use crate::{MemberId, NodeId, Pattern, Scope, Topic};
 #[derive(Debug, Clone)]
 pub(crate) struct NodeView {
     pub(crate) node: NodeId,
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     pub(crate) addr: SocketAddr,
     buckets: Box<[Arc<Bucket>]>,
     /// The patterns with wildcards that have members here, so that the members of a topic are
@@ -20,7 +22,12 @@ pub(crate) struct NodeView {
 
 impl NodeView {
     /// A node without members, which keeps them in so many buckets (at least one).
-    pub(crate) fn new(node: NodeId, incarnation: u64, addr: SocketAddr, buckets: u16) -> Self {
+    pub(crate) fn new(
+        node: NodeId,
+        incarnation: Incarnation,
+        addr: SocketAddr,
+        buckets: u16,
+    ) -> Self {
         Self {
             node,
             incarnation,

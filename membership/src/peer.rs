@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_identity::{Incarnation, NodeId};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::NodeId;
 use crate::book::PeerState;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::liveness::Liveness;
@@ -34,7 +34,7 @@ pub(crate) fn bucket_key(index: usize) -> String {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     pub(crate) addr: SocketAddr,
     /// The version up to which its state is known.
     pub(crate) version: u64,
@@ -111,7 +111,7 @@ impl Peer {
                 self.warned = true;
                 let error: &dyn std::error::Error = &error;
                 warn!(
-                    node = %self.node, incarnation = self.incarnation, error,
+                    node = %self.node, incarnation = %self.incarnation, error,
                     "a peer's gossip cannot be read; what was known before is kept"
                 );
             }

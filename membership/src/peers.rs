@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_identity::{Incarnation, NodeId};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::NodeId;
 use crate::book::{Book, PeerState};
 use crate::config::Config;
 use crate::node_view::NodeView;
@@ -22,7 +22,7 @@ use crate::view::NodeSummary;
 #[derive(Debug)]
 pub(crate) struct Sighting {
     pub(crate) name: Arc<str>,
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     pub(crate) addr: SocketAddr,
     pub(crate) heartbeat: u64,
     /// Whether the failure detector takes it to be running.
@@ -37,7 +37,7 @@ pub(crate) struct Sighting {
 #[derive(Debug)]
 pub(crate) struct Peers {
     own: NodeId,
-    own_incarnation: u64,
+    own_incarnation: Incarnation,
     silence_min: Duration,
     /// A longer time without a look at gossip means that this node itself stood still.
     pause_max: Duration,
@@ -71,7 +71,12 @@ impl Peers {
     }
 
     /// The version up to which the state of a node is known, 0 if it is not.
-    pub(crate) fn known_version(&self, name: &str, incarnation: u64, addr: SocketAddr) -> u64 {
+    pub(crate) fn known_version(
+        &self,
+        name: &str,
+        incarnation: Incarnation,
+        addr: SocketAddr,
+    ) -> u64 {
         let peer = self.peers.get(name);
         let same = peer.filter(|p| (p.incarnation, p.addr) == (incarnation, addr));
         same.map_or(0, |peer| peer.version)
@@ -163,7 +168,7 @@ impl Peers {
         if *seen.name == *self.own.as_str() {
             if seen.incarnation > self.own_incarnation {
                 warn!(
-                    node = %self.own, addr = %seen.addr, incarnation = seen.incarnation,
+                    node = %self.own, addr = %seen.addr, incarnation = %seen.incarnation,
                     "another node goes by the name of this one"
                 );
                 // So that it is said once for each.
@@ -193,7 +198,7 @@ mod tests {
 
     fn peers() -> Peers {
         let own = NodeId::parse("n0").unwrap();
-        let mut config = Config::new(own, 5, ([10, 0, 0, 1], 1).into());
+        let mut config = Config::new(own, 5.into(), ([10, 0, 0, 1], 1).into());
         config.silence_min = Duration::from_secs(1);
         Peers::new(&config)
     }
@@ -201,7 +206,7 @@ mod tests {
     fn sighting(name: &str, incarnation: u64, version: u64) -> Sighting {
         Sighting {
             name: name.into(),
-            incarnation,
+            incarnation: incarnation.into(),
             addr: ([10, 0, 0, 2], 1).into(),
             heartbeat: version,
             detected: true,
@@ -227,7 +232,11 @@ mod tests {
         let live = peers.live().into_values();
         live.map(|node| {
             let topics = node.topics().map(|topic| topic.pattern.to_string());
-            (node.node.to_string(), node.incarnation, topics.collect())
+            (
+                node.node.to_string(),
+                node.incarnation.get(),
+                topics.collect(),
+            )
         })
         .collect()
     }

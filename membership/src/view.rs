@@ -2,9 +2,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tidings_identity::{Incarnation, NodeId};
+
 use crate::bucket::Membership;
 use crate::node_view::NodeView;
-use crate::{AgentName, MemberId, NodeId, Pattern, Scope, Topic};
+use crate::{AgentName, MemberId, Pattern, Scope, Topic};
 
 /// Who is where, as this node knows it at one moment.
 ///
@@ -51,7 +53,7 @@ pub struct NodeSummary {
     /// The name of the node.
     pub node: NodeId,
     /// The newest incarnation heard of.
-    pub incarnation: u64,
+    pub incarnation: Incarnation,
     /// The address it tells its peers to reach it at.
     pub addr: SocketAddr,
     /// Whether it is this node.

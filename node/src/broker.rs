@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidings_membership::{NodeId, Pattern, Scope};
-use tidings_transport::{PeerName, Receive};
+use tidings_identity::{Incarnation, NodeId};
+use tidings_membership::{Pattern, Scope};
+use tidings_transport::Receive;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -202,7 +203,7 @@ impl Broker {
 }
 
 impl Receive for Broker {
-    fn frame(&self, from: &PeerName, _incarnation: u64, frame: Bytes) {
+    fn frame(&self, from: &NodeId, _: Incarnation, frame: Bytes) {
         self.metrics.received.inc();
         match envelope::decode(frame) {
             Ok((scope, message)) => {

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use tidings_membership::{Event, Follower, NodeId};
-use tidings_transport::{PeerName, Transport};
+use tidings_membership::{Event, Follower};
+use tidings_transport::Transport;
 use tracing::info;
 
 use crate::broker::Broker;
@@ -26,10 +26,9 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             incarnation,
             addr,
         } => {
-            info!(%node, incarnation, %addr, "node is up");
-            let name = peer_name(&node);
-            transport.keep(&name, incarnation, addr);
-            let peer = transport.peer(&name);
+            info!(%node, %incarnation, %addr, "node is up");
+            transport.keep(&node, incarnation, addr);
+            let peer = transport.peer(&node);
             broker.add_remote(Arc::new(Remote { node, peer }));
         }
         Event::NodeDown {
@@ -39,11 +38,11 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
         } => {
             broker.remove_remote(&node);
             if left {
-                info!(%node, incarnation, "node has left");
-                transport.part(&peer_name(&node));
+                info!(%node, %incarnation, "node has left");
+                transport.part(&node);
             } else {
-                info!(%node, incarnation, "node is down");
-                transport.forget(&peer_name(&node));
+                info!(%node, %incarnation, "node is down");
+                transport.forget(&node);
             }
         }
         Event::Joined {
@@ -59,10 +58,4 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             ..
         } => broker.remove_interest(&scope, &pattern, &node),
     }
-}
-
-fn peer_name(node: &NodeId) -> PeerName {
-    node.as_str()
-        .parse()
-        .expect("node ids and peer names are both DNS labels")
 }

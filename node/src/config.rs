@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidings_membership::{NodeId, Scope};
+use tidings_identity::NodeId;
+use tidings_membership::Scope;
 
 use crate::limits::Limits;
 use crate::mailbox::{MailboxConfig, Overflow};

@@ -2,6 +2,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tidings_identity::Incarnation;
+
 /// The file in the data directory that holds the last incarnation as text.
 const FILE: &str = "incarnation";
 
@@ -9,9 +11,9 @@ const FILE: &str = "incarnation";
 ///
 /// It is the wall clock in milliseconds, or one more than the last number kept in the data
 /// directory where that is greater because the clock has stepped back.
-pub(crate) fn next(data_dir: Option<&Path>, unix_ms: u64) -> Result<u64, IncarnationError> {
+pub(crate) fn next(data_dir: Option<&Path>, unix_ms: u64) -> Result<Incarnation, IncarnationError> {
     let Some(dir) = data_dir else {
-        return Ok(unix_ms);
+        return Ok(unix_ms.into());
     };
     fs::create_dir_all(dir).map_err(|source| IncarnationError::write(dir, source))?;
     let path = dir.join(FILE);
@@ -29,7 +31,7 @@ pub(crate) fn next(data_dir: Option<&Path>, unix_ms: u64) -> Result<u64, Incarna
     let aside = dir.join("incarnation.new");
     let written = fs::write(&aside, format!("{next}\n")).and_then(|()| fs::rename(&aside, &path));
     written.map_err(|source| IncarnationError::write(&path, source))?;
-    Ok(next)
+    Ok(next.into())
 }
 
 /// Why the incarnation could not be determined. A node does not run then: with a number that it had
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn incarnations_grow_also_when_the_clock_steps_back() {
         let dir = tempfile::tempdir().unwrap();
-        let at = |unix_ms| next(Some(dir.path()), unix_ms).unwrap();
+        let at = |unix_ms| next(Some(dir.path()), unix_ms).unwrap().get();
         assert_eq!(
             [at(1_000), at(5_000), at(4_000), at(4_000), at(9_000)],
             [1_000, 5_000, 5_001, 5_002, 9_000]

@@ -44,15 +44,15 @@ pub use session::{
 };
 pub use sidecar::{Sidecar, SidecarError};
 pub use stats::Stats;
+pub use tidings_identity::{
+    Authority, AuthorityError, ClusterName, Identity, IdentityError, Incarnation, NameError,
+    NodeCertificate, NodeId, Validity, ValidityError,
+};
 pub use tidings_membership::{
-    AgentName, AgentNameError, Event, GossipFailed, JoinError, Member, MemberId, NodeId,
-    NodeIdError, NodeSummary, Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View,
-    Watch,
+    AgentName, AgentNameError, Event, GossipFailed, JoinError, Member, MemberId, NodeSummary,
+    Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View, Watch,
 };
-pub use tidings_transport::{
-    Authority, AuthorityError, ClusterName, Identity, IdentityError, Net, NodeCertificate,
-    SystemNet, Validity,
-};
+pub use tidings_transport::{Net, SystemNet};
 
 /// Runs the program in the README as a test.
 #[cfg(doctest)]

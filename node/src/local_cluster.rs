@@ -3,12 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tidings_transport::{
-    Authority, AuthorityError, Identity, IdentityError, NameError, PeerName, SystemNet, Validity,
+use tidings_identity::{
+    Authority, AuthorityError, Identity, IdentityError, NameError, NodeId, Validity, ValidityError,
 };
+use tidings_transport::{Net, SystemNet};
 use tokio::time::{sleep, timeout};
 
-use crate::{Config, Node, NodeId, Sidecar, SidecarError};
+use crate::{Config, Node, Sidecar, SidecarError};
 
 /// Several real nodes in this process, joined over loopback: to try things out, for examples, and
 /// for tests of software that embeds nodes.
@@ -36,13 +37,13 @@ impl LocalCluster {
     /// configs say of them; the first node is the seed of the others.
     pub async fn start_with(configs: Vec<Config>) -> Result<Self, LocalClusterError> {
         let net = Arc::new(SystemNet);
-        let validity = Validity::from_now(&*net, LIFE)?;
+        let validity = Validity::starting(net.unix_time(), LIFE)?;
         let authority = Authority::create(&CLUSTER.parse()?, validity)?;
         let mut cluster = Self {
             sidecars: Vec::new(),
         };
         for (number, config) in (1..).zip(configs) {
-            let name: PeerName = format!("n{number}").parse()?;
+            let name: NodeId = format!("n{number}").parse()?;
             let certificate = authority.issue(&name, validity)?;
             let identity = Identity::from_pem(
                 authority.certificate_pem(),
@@ -129,6 +130,9 @@ pub enum LocalClusterError {
     /// A certificate.
     #[error("a certificate was not made")]
     Certificate(#[from] AuthorityError),
+    /// The time for which certificates are good.
+    #[error("the machine's clock is of no use")]
+    Validity(#[from] ValidityError),
     /// An identity.
     #[error("a node has no identity")]
     Identity(#[from] IdentityError),

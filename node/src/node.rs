@@ -2,11 +2,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_identity::{Identity, Incarnation, NameError, NodeId};
 use tidings_membership::{
-    Follower, GossipFailed, Member, Membership, NodeId, NodeIdError, NodeSummary, Pattern, Pipe,
-    Scope, TopicSummary, View, Watch,
+    Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
+    View, Watch,
 };
-use tidings_transport::{Identity, Net, SystemNet, Transport};
+use tidings_transport::{Net, SystemNet, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ struct Inner {
     config: Config,
     name: NodeId,
     cluster: String,
-    incarnation: u64,
+    incarnation: Incarnation,
     clock: Clock,
     sessions: Arc<Sessions>,
     transport: Option<Transport>,
@@ -164,7 +165,7 @@ impl Node {
     }
 
     /// The number of this run of the node; it grows from run to run.
-    pub fn incarnation(&self) -> u64 {
+    pub fn incarnation(&self) -> Incarnation {
         self.inner.incarnation
     }
 
@@ -342,7 +343,7 @@ fn cluster_name(config: &Config, identity: Option<&Identity>) -> Result<String, 
     }
 }
 
-fn transport_config(config: &Config, incarnation: u64) -> tidings_transport::Config {
+fn transport_config(config: &Config, incarnation: Incarnation) -> tidings_transport::Config {
     /// What a frame carries besides payload and headers: scope, topics, lengths.
     const ENVELOPE_BYTES_MAX: usize = 1024;
     let limits = &config.limits;
@@ -361,7 +362,7 @@ fn transport_config(config: &Config, incarnation: u64) -> tidings_transport::Con
 fn membership_config(
     config: &Config,
     node: NodeId,
-    incarnation: u64,
+    incarnation: Incarnation,
     advertise: SocketAddr,
     cluster: &str,
 ) -> tidings_membership::Config {
@@ -386,10 +387,10 @@ pub enum StartError {
     Config(#[from] InvalidConfig),
     /// The certificates.
     #[error("the node has no identity")]
-    Identity(#[from] tidings_transport::IdentityError),
+    Identity(#[from] tidings_identity::IdentityError),
     /// A name in a certificate that is no node name.
     #[error("the node name is not valid")]
-    Name(#[from] NodeIdError),
+    Name(#[from] NameError),
     /// The configured name is another than the certificate's.
     #[error("the node is to be called {name}, but its certificate is for {certified}")]
     NameMismatch {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use tidings_membership::{MemberId, NodeId};
+use tidings_identity::NodeId;
+use tidings_membership::MemberId;
 use tidings_transport::Peer;
 
 use crate::mailbox::Subscriber;

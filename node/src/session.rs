@@ -2,9 +2,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tidings_membership::{
-    AgentName, JoinError, MemberId, MemberIds, Membership, NodeId, Pattern, Scope,
-};
+use tidings_identity::NodeId;
+use tidings_membership::{AgentName, JoinError, MemberId, MemberIds, Membership, Pattern, Scope};
 
 use crate::Message;
 use crate::broker::{Broker, Publisher, Reach, Receipt};

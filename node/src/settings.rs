@@ -456,7 +456,7 @@ mod tests {
     fn an_error_names_the_flag_and_the_key() {
         let wrong = given("", &[]).flag("--name", "name", "No.1").error();
         assert!(
-            wrong.starts_with("in flag --name: name: a node name has only"),
+            wrong.starts_with("in flag --name: name: 'N' is not allowed in a name"),
             "{wrong}"
         );
     }

@@ -2,7 +2,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_transport::{Identity, Net};
+use tidings_identity::Identity;
+use tidings_transport::Net;
 use tokio::net::TcpListener;
 
 use crate::{Config, Node, StartError, gateway, http};

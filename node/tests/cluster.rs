@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings::{
-    Authority, Closed, Config, Delivery, Identity, Inbox, MailboxConfig, Message, Node, Overflow,
-    Pattern, Receipt, Scope, Session, SessionOptions, SystemNet, Topic, Validity,
+    Authority, Closed, Config, Delivery, Identity, Inbox, MailboxConfig, Message, Net, Node,
+    Overflow, Pattern, Receipt, Scope, Session, SessionOptions, SystemNet, Topic, Validity,
 };
 use tokio::time::{sleep, timeout};
 
@@ -22,7 +22,8 @@ struct Cluster {
 
 impl Cluster {
     async fn start(size: usize) -> Self {
-        let validity = Validity::from_now(&SystemNet, Duration::from_secs(3600)).unwrap();
+        let validity =
+            Validity::starting(SystemNet.unix_time(), Duration::from_secs(3600)).unwrap();
         let authority = Authority::create(&"test".parse().unwrap(), validity).unwrap();
         let mut cluster = Self {
             authority,
@@ -47,7 +48,8 @@ impl Cluster {
             seeds: seeds.collect(),
             ..Config::default()
         };
-        let validity = Validity::from_now(&SystemNet, Duration::from_secs(3600)).unwrap();
+        let validity =
+            Validity::starting(SystemNet.unix_time(), Duration::from_secs(3600)).unwrap();
         let issued = self
             .authority
             .issue(&name.parse().unwrap(), validity)

@@ -5,9 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tidings::config::{GossipConfig, LinksConfig};
 use tidings::{
-    Authority, Config, Event, Identity, Limits, MailboxConfig, Node, NodeId, Validity, Watch,
+    Authority, Config, Event, Identity, Limits, MailboxConfig, Net, Node, NodeId, Validity, Watch,
 };
-use tidings_transport::PeerName;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -144,8 +143,8 @@ impl Host {
             .unwrap_or_default();
         let network = site.network.clone();
         let net = HostNet::new(network, self.number, site.began, clock_off, life.clone());
-        let validity = Validity::from_now(&net, good_for.unwrap_or(LONG))?;
-        let name: PeerName = Site::name(self.number).as_str().parse()?;
+        let validity = Validity::starting(net.unix_time(), good_for.unwrap_or(LONG))?;
+        let name: NodeId = Site::name(self.number).as_str().parse()?;
         let certificate = site.authority.issue(&name, validity)?;
         let ca = site.authority.certificate_pem();
         let identity = Identity::from_pem(ca, &certificate.certificate_pem, &certificate.key_pem)?;

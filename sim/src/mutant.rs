@@ -42,9 +42,11 @@ pub struct Workshop {
 }
 
 /// What of the workspace is copied: all that the simulator is built from.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 8] = [
     "Cargo.toml",
     "Cargo.lock",
+    "bounds",
+    "identity",
     "membership",
     "transport",
     "node",

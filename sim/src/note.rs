@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{MemberId, Pattern, Topic};
+use tidings::{Incarnation, MemberId, Pattern, Topic};
 
 /// The number of a session: they are counted over all hosts of a run.
 pub type SessionNumber = usize;
@@ -25,7 +25,7 @@ pub enum Note {
         /// The host.
         host: usize,
         /// Of its node.
-        incarnation: u64,
+        incarnation: Incarnation,
     },
     /// A host's node is gone without a word.
     Crashed {
@@ -125,7 +125,7 @@ pub enum Note {
         /// The other.
         host: usize,
         /// Of the other.
-        incarnation: u64,
+        incarnation: Incarnation,
     },
     /// A node takes another to be gone.
     NodeDown {
@@ -134,7 +134,7 @@ pub enum Note {
         /// The other.
         host: usize,
         /// Of the other.
-        incarnation: u64,
+        incarnation: Incarnation,
     },
     /// How much a node's view shows.
     View {

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings::{MemberId, Pattern, Topic};
+use tidings::{Incarnation, MemberId, Pattern, Topic};
 
 use crate::note::{Note, Phase, Reach, SessionNumber};
 
@@ -32,7 +32,7 @@ pub struct Truth {
 #[derive(Debug, Clone, Default)]
 pub struct HostTruth {
     /// The incarnation of the node that runs there and has not begun to leave.
-    pub running: Option<u64>,
+    pub running: Option<Incarnation>,
     /// Whether it stands still.
     pub frozen: bool,
     /// How many runs it has had.
@@ -45,7 +45,7 @@ pub struct SessionTruth {
     /// Where it is.
     pub host: usize,
     /// Of the node it was opened on.
-    pub incarnation: u64,
+    pub incarnation: Incarnation,
     /// Whether it is open.
     pub open: bool,
     /// How many messages it was told to have missed.
@@ -99,7 +99,7 @@ impl Truth {
     }
 
     /// The incarnations that run, by host.
-    pub fn running(&self) -> impl Iterator<Item = (usize, u64)> {
+    pub fn running(&self) -> impl Iterator<Item = (usize, Incarnation)> {
         let hosts = self.hosts.iter().enumerate();
         hosts.filter_map(|(host, truth)| Some((host, truth.running?)))
     }

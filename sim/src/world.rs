@@ -4,7 +4,7 @@ use rand::Rng;
 use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tidings::{Authority, BroadcastError, SubscribeError, Validity};
+use tidings::{Authority, BroadcastError, Net, SubscribeError, Validity};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -98,7 +98,7 @@ impl World {
         let began = Instant::now();
         let clock = HostNet::new(network.clone(), 0, began, 0, Life::default());
         // Longer than any clock is off.
-        let validity = Validity::from_now(&clock, Duration::from_secs(10 * 86_400))?;
+        let validity = Validity::starting(clock.unix_time(), Duration::from_secs(10 * 86_400))?;
         let authority = Authority::create(&"sim".parse()?, validity)?;
         Ok(Self {
             seed,

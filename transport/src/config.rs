@@ -1,3 +1,5 @@
+use tidings_identity::Incarnation;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ pub struct Config {
 
     /// This run of the node. Must be higher than that of any earlier run under the same name:
     /// peers replace the links of a lower incarnation and refuse to go back.
-    pub incarnation: u64,
+    pub incarnation: Incarnation,
 
     /// Data lanes to each peer, 1 to 16, default 4. More lanes let more large messages travel side
     /// by side; each costs two tasks and a stream on every link.
@@ -87,7 +89,7 @@ pub(crate) const LANES_MAX: u8 = 16;
 
 impl Config {
     /// Defaults for a node that listens on `listen` in its run `incarnation`.
-    pub fn new(listen: SocketAddr, incarnation: u64) -> Self {
+    pub fn new(listen: SocketAddr, incarnation: Incarnation) -> Self {
         Self {
             listen,
             advertise: None,
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        Config::new(([127, 0, 0, 1], 0).into(), 1)
+        Config::new(([127, 0, 0, 1], 0).into(), 1.into())
     }
 
     #[test]

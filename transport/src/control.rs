@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quinn::{ReadExactError, RecvStream};
 use serde::{Deserialize, Serialize};
+use tidings_identity::Incarnation;
 
 use crate::config::LANES_MAX;
 use crate::pair::{Claim, LinkNumber};
@@ -27,7 +28,7 @@ pub(crate) enum Control {
 /// How a node introduces itself on a new connection. Its name is in its certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     pub(crate) advertised: SocketAddr,
     /// How many lanes it will open.
     pub(crate) lanes: u8,
@@ -162,7 +163,7 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
-            incarnation: 1_700_000_000_000,
+            incarnation: 1_700_000_000_000.into(),
             advertised: ([10, 0, 0, 1], 7400).into(),
             lanes: 4,
             number: LinkNumber::default(),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tidings_identity::NodeId;
 use tracing::debug;
 
 use crate::control::{Control, ControlError, Hello};
@@ -14,7 +15,7 @@ use crate::hub::{Hub, Seat};
 use crate::link::Link;
 use crate::pair::LinkNumber;
 use crate::refusal::Refusal;
-use crate::{CloseCode, PeerName, tls};
+use crate::{CloseCode, tls};
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +125,7 @@ fn refused(hub: &Hub, remote: SocketAddr, refusal: Refusal, detail: &dyn std::fm
     }
 }
 
-fn peer_name(connection: &Connection) -> Result<PeerName, HandshakeError> {
+fn peer_name(connection: &Connection) -> Result<NodeId, HandshakeError> {
     tls::peer_name(connection).ok_or(HandshakeError::Refused(CloseCode::Unauthenticated))
 }
 

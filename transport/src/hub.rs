@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quinn::{ClientConfig, Connection, Endpoint};
+use tidings_identity::{ClusterName, Incarnation, NodeId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,12 +18,12 @@ use crate::pair::{LinkNumber, Pair, Taken};
 use crate::refusal::RefusalLog;
 use crate::stats::Counters;
 use crate::table::{Entry, Holder, Kept, Table, Target};
-use crate::{CloseCode, ClusterName, Config, LinkInfo, Peer, PeerName, Receive};
+use crate::{CloseCode, Config, LinkInfo, Peer, Receive};
 
 /// What the tasks of a running transport share: what it was started with, and the table of peers.
 pub(crate) struct Hub {
     pub(crate) config: Config,
-    pub(crate) name: PeerName,
+    pub(crate) name: NodeId,
     pub(crate) cluster: ClusterName,
     pub(crate) local: SocketAddr,
     pub(crate) advertise: SocketAddr,
@@ -44,7 +45,7 @@ pub(crate) struct Hub {
 /// What a hub is made of.
 pub(crate) struct Parts {
     pub(crate) config: Config,
-    pub(crate) name: PeerName,
+    pub(crate) name: NodeId,
     pub(crate) cluster: ClusterName,
     pub(crate) local: SocketAddr,
     pub(crate) advertise: SocketAddr,
@@ -60,7 +61,7 @@ pub(crate) struct Parts {
 /// still holds it.
 pub(crate) struct Seat {
     hub: Arc<Hub>,
-    pub(crate) peer: PeerName,
+    pub(crate) peer: NodeId,
     pub(crate) number: LinkNumber,
 }
 
@@ -132,7 +133,12 @@ impl Hub {
         }
     }
 
-    pub(crate) fn keep(self: &Arc<Self>, peer: &PeerName, incarnation: u64, addr: SocketAddr) {
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        peer: &NodeId,
+        incarnation: Incarnation,
+        addr: SocketAddr,
+    ) {
         if *peer == self.name {
             return;
         }
@@ -161,7 +167,7 @@ impl Hub {
         self.settle(&mut table, peer, false);
     }
 
-    pub(crate) fn forget(&self, peer: &PeerName) {
+    pub(crate) fn forget(&self, peer: &NodeId) {
         let mut table = self.table();
         if let Some(entry) = table.peers.get_mut(peer) {
             entry.kept = None;
@@ -170,7 +176,7 @@ impl Hub {
         }
     }
 
-    pub(crate) fn part(&self, peer: &PeerName) {
+    pub(crate) fn part(&self, peer: &NodeId) {
         let mut table = self.table();
         if let Some(entry) = table.peers.get_mut(peer) {
             entry.kept = None;
@@ -178,7 +184,7 @@ impl Hub {
         }
     }
 
-    pub(crate) fn peer(&self, name: &PeerName) -> Arc<Peer> {
+    pub(crate) fn peer(&self, name: &NodeId) -> Arc<Peer> {
         self.entry(&mut self.table(), name).peer.clone()
     }
 
@@ -190,11 +196,7 @@ impl Hub {
 
     /// We are about to introduce ourselves on a connection that we dialled. `None` when the pair
     /// needs no further link.
-    pub(crate) fn offer(
-        self: &Arc<Self>,
-        peer: &PeerName,
-        connection: &Connection,
-    ) -> Option<Seat> {
+    pub(crate) fn offer(self: &Arc<Self>, peer: &NodeId, connection: &Connection) -> Option<Seat> {
         if self.draining.is_cancelled() {
             return None;
         }
@@ -207,7 +209,7 @@ impl Hub {
     /// The peer has introduced itself on a connection that it dialled.
     pub(crate) fn answer(
         self: &Arc<Self>,
-        peer: &PeerName,
+        peer: &NodeId,
         hello: &Hello,
         connection: &Connection,
     ) -> Result<Seat, CloseCode> {
@@ -235,7 +237,7 @@ impl Hub {
 
     fn decide(
         &self,
-        peer: &PeerName,
+        peer: &NodeId,
         hello: &Hello,
         decide: impl FnOnce(&mut Pair<Holder>) -> Result<Taken<Holder>, CloseCode>,
     ) -> Result<LinkNumber, CloseCode> {
@@ -280,7 +282,7 @@ impl Hub {
         true
     }
 
-    fn release(self: &Arc<Self>, peer: &PeerName, number: LinkNumber) {
+    fn release(self: &Arc<Self>, peer: &NodeId, number: LinkNumber) {
         let mut table = self.table();
         let Some(entry) = table.peers.get_mut(peer) else {
             return;
@@ -293,7 +295,7 @@ impl Hub {
     }
 
     /// Dials a peer that is kept and has no link.
-    fn settle(self: &Arc<Self>, table: &mut Table, peer: &PeerName, pause: bool) {
+    fn settle(self: &Arc<Self>, table: &mut Table, peer: &NodeId, pause: bool) {
         let Some(entry) = table.peers.get(peer) else {
             return;
         };
@@ -347,7 +349,7 @@ impl Hub {
     }
 
     /// `addr` leads to a peer that may have a link already: gossip for it goes there.
-    pub(crate) fn alias(&self, addr: SocketAddr, peer: &PeerName) {
+    pub(crate) fn alias(&self, addr: SocketAddr, peer: &NodeId) {
         let mut table = self.table();
         if let Some(link) = table.peers.get(peer).and_then(Entry::link).cloned() {
             self.route(&mut table, addr, &link);
@@ -368,7 +370,7 @@ impl Hub {
         self.table().own.insert(addr);
     }
 
-    fn entry<'a>(&self, table: &'a mut Table, name: &PeerName) -> &'a mut Entry {
+    fn entry<'a>(&self, table: &'a mut Table, name: &NodeId) -> &'a mut Entry {
         table.peers.entry(name.clone()).or_insert_with(|| Entry {
             peer: Arc::new(Peer::new(name.clone(), &self.config, self.counters.clone())),
             pair: Pair::new((self.name < *name).then_some(self.config.incarnation)),
@@ -377,7 +379,7 @@ impl Hub {
         })
     }
 
-    fn seat(self: &Arc<Self>, peer: &PeerName, number: LinkNumber) -> Seat {
+    fn seat(self: &Arc<Self>, peer: &NodeId, number: LinkNumber) -> Seat {
         Seat {
             hub: self.clone(),
             peer: peer.clone(),

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use tidings_identity::Incarnation;
 
 use crate::frame::Frame;
 use crate::pair::LinkNumber;
@@ -35,7 +36,7 @@ pub(crate) struct LaneQueue {
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     /// The peer's run that the numbers belong to.
-    incarnation: u64,
+    incarnation: Incarnation,
     /// The link that the lane is read from.
     link: LinkNumber,
     next: u64,
@@ -188,7 +189,12 @@ impl LaneQueue {
 impl Cursor {
     /// The lane goes on over `link`, beginning with frame `first`. Returns how many frames were
     /// lost before it, or `None` when a later link already carries the lane.
-    pub(crate) fn open(&mut self, incarnation: u64, link: LinkNumber, first: u64) -> Option<u64> {
+    pub(crate) fn open(
+        &mut self,
+        incarnation: Incarnation,
+        link: LinkNumber,
+        first: u64,
+    ) -> Option<u64> {
         if link < self.link {
             return None;
         }
@@ -245,7 +251,7 @@ mod tests {
     }
 
     fn number(counter: u64) -> LinkNumber {
-        LinkNumber::new(1, counter)
+        LinkNumber::new(1.into(), counter)
     }
 
     fn drain(queue: &mut LaneQueue, writer: LinkNumber) -> (u64, Vec<Bytes>) {
@@ -339,13 +345,13 @@ mod tests {
     #[test]
     fn a_gap_between_links_is_what_was_lost() {
         let mut cursor = Cursor::default();
-        assert_eq!(cursor.open(7, number(1), 0), Some(0));
+        assert_eq!(cursor.open(7.into(), number(1), 0), Some(0));
         assert!(cursor.admit(0) && cursor.admit(1));
-        assert_eq!(cursor.open(7, number(2), 5), Some(3));
+        assert_eq!(cursor.open(7.into(), number(2), 5), Some(3));
         assert!(!cursor.is_read_from(number(1)));
-        assert_eq!(cursor.open(7, number(1), 2), None);
+        assert_eq!(cursor.open(7.into(), number(1), 2), None);
         assert!(!cursor.admit(4));
         assert!(cursor.admit(5));
-        assert_eq!(cursor.open(8, number(3), 0), Some(0));
+        assert_eq!(cursor.open(8.into(), number(3), 0), Some(0));
     }
 }

@@ -12,7 +12,6 @@
 //! What lies on the wire is described in `docs/protocol.md`.
 
 mod accept;
-mod authority;
 mod close;
 mod config;
 mod control;
@@ -21,31 +20,24 @@ mod frame;
 mod gossip;
 mod handshake;
 mod hub;
-mod identity;
 mod lane;
 mod link;
-mod name;
 mod net;
 mod pair;
 mod peer;
 mod reader;
 mod refusal;
 mod stats;
-mod subject;
 mod table;
 mod tls;
 mod transport;
 mod writer;
 
-pub use authority::{Authority, AuthorityError, NodeCertificate, Validity};
 pub use close::CloseCode;
 pub use config::{Config, ConfigError};
 pub use frame::Frame;
-pub use identity::{Identity, IdentityError};
-pub use name::{ClusterName, NameError, PeerName};
 pub use net::{Net, SystemNet};
 pub use peer::{Dropped, Peer};
 pub use stats::{LinkInfo, Stats};
-pub use subject::SubjectError;
 pub use tls::TlsError;
 pub use transport::{Receive, StartError, Transport};

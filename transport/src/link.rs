@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use quinn::{Connection, RecvStream, SendStream};
+use tidings_identity::Incarnation;
 use tracing::{info, warn};
 
 use crate::control::{Control, ControlError, Hello};
@@ -17,7 +18,7 @@ pub(crate) struct Link {
     pub(crate) peer: Arc<Peer>,
     pub(crate) number: LinkNumber,
     /// The peer's run.
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     /// The address the peer advertises.
     pub(crate) advertised: SocketAddr,
     pub(crate) connection: Connection,
@@ -93,10 +94,10 @@ impl Link {
     async fn supervise(self: Arc<Self>, hub: Arc<Hub>, seat: Seat) {
         let peer = self.peer.name();
         let (incarnation, addr) = (self.incarnation, self.advertised);
-        info!(%peer, incarnation, %addr, "link up");
+        info!(%peer, %incarnation, %addr, "link up");
         let reason = self.connection.closed().await;
         hub.counters.links_closed.add(1);
-        info!(%peer, incarnation, %addr, %reason, "link down");
+        info!(%peer, %incarnation, %addr, %reason, "link down");
         hub.counters.gossip_dropped.add(self.gossip.clear());
         drop(seat);
     }

@@ -15,6 +15,7 @@
 //! time: the caller closes what it gets back as replaced.
 
 use serde::{Deserialize, Serialize};
+use tidings_identity::Incarnation;
 
 use crate::CloseCode;
 
@@ -24,7 +25,7 @@ use crate::CloseCode;
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub(crate) struct LinkNumber {
-    incarnation: u64,
+    incarnation: Incarnation,
     counter: u64,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct LinkNumber {
 #[derive(Debug)]
 pub(crate) struct Pair<T> {
     /// Our incarnation when we are the arbiter.
-    arbiter: Option<u64>,
+    arbiter: Option<Incarnation>,
     /// The highest number given out (arbiter) or heard of (follower).
     latest: LinkNumber,
     slot: Option<Slot<T>>,
@@ -43,7 +44,7 @@ pub(crate) struct Pair<T> {
 pub(crate) struct Slot<T> {
     pub(crate) number: LinkNumber,
     /// `None` while the arbiter waits for the answer to its own dial.
-    pub(crate) incarnation: Option<u64>,
+    pub(crate) incarnation: Option<Incarnation>,
     pub(crate) up: bool,
     pub(crate) holder: T,
 }
@@ -51,7 +52,7 @@ pub(crate) struct Slot<T> {
 /// What the other side's Hello says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     pub(crate) number: LinkNumber,
 }
 
@@ -64,7 +65,7 @@ pub(crate) struct Taken<T> {
 }
 
 impl LinkNumber {
-    pub(crate) fn new(incarnation: u64, counter: u64) -> Self {
+    pub(crate) fn new(incarnation: Incarnation, counter: u64) -> Self {
         Self {
             incarnation,
             counter,
@@ -74,7 +75,7 @@ impl LinkNumber {
 
 impl<T> Pair<T> {
     /// `arbiter` is our incarnation if our name is the smaller one.
-    pub(crate) fn new(arbiter: Option<u64>) -> Self {
+    pub(crate) fn new(arbiter: Option<Incarnation>) -> Self {
         Self {
             arbiter,
             latest: LinkNumber::default(),
@@ -181,7 +182,7 @@ impl<T> Pair<T> {
     }
 
     /// The arbiter gives its next number to `holder`.
-    fn take(&mut self, holder: T, incarnation: Option<u64>, up: bool) -> Taken<T> {
+    fn take(&mut self, holder: T, incarnation: Option<Incarnation>, up: bool) -> Taken<T> {
         self.latest = LinkNumber::new(self.arbiter.unwrap_or_default(), self.latest.counter + 1);
         let slot = Slot {
             number: self.latest,
@@ -232,7 +233,7 @@ mod tests {
     impl World {
         fn new() -> Self {
             Self {
-                pairs: [Pair::new(Some(1)), Pair::new(None)],
+                pairs: [Pair::new(Some(1.into())), Pair::new(None)],
                 connections: Vec::new(),
             }
         }
@@ -274,7 +275,7 @@ mod tests {
                 return;
             }
             let claim = |number| Claim {
-                incarnation: 1,
+                incarnation: 1.into(),
                 number,
             };
             let reply = match message {
@@ -399,14 +400,14 @@ mod tests {
 
     fn claim(incarnation: u64, number: LinkNumber) -> Claim {
         Claim {
-            incarnation,
+            incarnation: incarnation.into(),
             number,
         }
     }
 
     #[test]
     fn the_dial_of_the_arbiter_survives_a_crossing() {
-        let mut arbiter = Pair::new(Some(1));
+        let mut arbiter = Pair::new(Some(1.into()));
         let offered = arbiter.offer("own").unwrap();
         let crossed = arbiter.answer(claim(1, LinkNumber::default()), "crossed");
         assert_eq!(crossed.unwrap_err(), CloseCode::Duplicate);
@@ -416,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_later_run_of_the_peer_replaces_and_an_earlier_is_refused() {
-        let mut arbiter = Pair::new(Some(1));
+        let mut arbiter = Pair::new(Some(1.into()));
         let none = LinkNumber::default();
         arbiter.answer(claim(5, none), "first").unwrap();
         let later = arbiter.answer(claim(6, none), "later").unwrap();
@@ -428,13 +429,13 @@ mod tests {
     #[test]
     fn the_follower_takes_only_what_is_newer() {
         let mut follower = Pair::new(None);
-        let number = |counter| LinkNumber::new(7, counter);
+        let number = |counter| LinkNumber::new(7.into(), counter);
         follower.answer(claim(7, number(2)), "second").unwrap();
         let first = follower.answer(claim(7, number(1)), "first");
         assert_eq!(first.unwrap_err(), CloseCode::Duplicate);
         let third = follower.answer(claim(7, number(3)), "third").unwrap();
         assert_eq!(third.replaced, Some("second"));
-        let earlier_run = follower.answer(claim(6, LinkNumber::new(6, 9)), "stale");
+        let earlier_run = follower.answer(claim(6, LinkNumber::new(6.into(), 9)), "stale");
         assert_eq!(earlier_run.unwrap_err(), CloseCode::Stale);
     }
 }

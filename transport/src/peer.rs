@@ -1,13 +1,14 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidings_identity::NodeId;
 use tokio::sync::Notify;
 
+use crate::Config;
 use crate::config::LANES_MAX;
 use crate::frame::Frame;
 use crate::lane::{Cursor, LaneQueue, Refused};
 use crate::stats::Counters;
-use crate::{Config, PeerName};
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
 ///
@@ -18,7 +19,7 @@ use crate::{Config, PeerName};
 /// A peer's record of about 2 KiB is kept as long as the transport, so that numbers go on where
 /// they were when it comes back. The certificate authority bounds how many names there can be.
 pub struct Peer {
-    name: PeerName,
+    name: NodeId,
     frame_bytes_max: usize,
     outbound: Box<[Outbound]>,
     inbound: Box<[Mutex<Cursor>]>,
@@ -53,7 +54,7 @@ pub(crate) struct Outbound {
 }
 
 impl Peer {
-    pub(crate) fn new(name: PeerName, config: &Config, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(name: NodeId, config: &Config, counters: Arc<Counters>) -> Self {
         let outbound = || Outbound {
             queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max)),
             filled: Notify::new(),
@@ -68,7 +69,7 @@ impl Peer {
     }
 
     /// The peer's name.
-    pub fn name(&self) -> &PeerName {
+    pub fn name(&self) -> &NodeId {
         &self.name
     }
 

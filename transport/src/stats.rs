@@ -1,8 +1,8 @@
+use tidings_identity::{Incarnation, NodeId};
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use crate::PeerName;
 
 /// What a transport has done since it started. All counts only grow, except `links`.
 ///
@@ -58,9 +58,9 @@ pub struct Stats {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkInfo {
     /// The peer, by its certificate.
-    pub peer: PeerName,
+    pub peer: NodeId,
     /// The peer's run, by its Hello.
-    pub incarnation: u64,
+    pub incarnation: Incarnation,
     /// The address the peer advertises.
     pub advertised: SocketAddr,
     /// The address its packets come from.

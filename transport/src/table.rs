@@ -3,18 +3,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::Connection;
+use tidings_identity::{Incarnation, NodeId};
 
 use crate::gossip::GossipQueue;
 use crate::link::Link;
 use crate::pair::Pair;
-use crate::{CloseCode, Peer, PeerName};
+use crate::{CloseCode, Peer};
 
 /// Which peers there are, which addresses lead to them, and who is being dialled.
 #[derive(Default)]
 pub(crate) struct Table {
-    pub(crate) peers: BTreeMap<PeerName, Entry>,
+    pub(crate) peers: BTreeMap<NodeId, Entry>,
     /// Which peer's link leads to an address.
-    pub(crate) routes: BTreeMap<SocketAddr, PeerName>,
+    pub(crate) routes: BTreeMap<SocketAddr, NodeId>,
     /// Addresses with a dialling task, and the gossip that waits for it.
     pub(crate) dials: BTreeMap<SocketAddr, Arc<GossipQueue>>,
     /// Addresses at which we have found ourselves.
@@ -28,12 +29,12 @@ pub(crate) struct Entry {
     /// What membership wants.
     pub(crate) kept: Option<Kept>,
     /// The run of the peer that frames are queued for.
-    pub(crate) incarnation: Option<u64>,
+    pub(crate) incarnation: Option<Incarnation>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept {
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     pub(crate) addr: SocketAddr,
 }
 
@@ -47,7 +48,7 @@ pub(crate) struct Holder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     /// This peer and nobody else.
-    Peer(PeerName),
+    Peer(NodeId),
     /// Any node of the cluster.
     Anyone,
 }
@@ -84,7 +85,7 @@ impl Entry {
     }
 
     /// Frames are for this run of the peer from now on.
-    pub(crate) fn expect_run(&mut self, incarnation: u64) {
+    pub(crate) fn expect_run(&mut self, incarnation: Incarnation) {
         let before = self.incarnation.replace(incarnation);
         if before.is_some_and(|before| before != incarnation) {
             self.peer.restart();

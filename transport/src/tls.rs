@@ -11,16 +11,17 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerCo
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use tidings_identity::{ClusterName, Identity, NodeId};
 
+use crate::Config;
 use crate::config::LANES_MAX;
-use crate::identity::provider;
-use crate::subject::Subject;
-use crate::{ClusterName, Config, Identity, PeerName};
+use tidings_identity::Subject;
 
 /// Why the identity cannot be used for links.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub(crate) fn configs(
     identity: &Identity,
     time: Arc<dyn TimeProvider>,
 ) -> Result<(quinn::ServerConfig, quinn::ClientConfig), TlsError> {
-    let provider = Arc::new(provider());
+    let provider = Arc::new(ring::default_provider());
     let versions = &[&rustls::version::TLS13];
     let verifier = Arc::new(ClusterVerifier {
         cluster: identity.cluster().clone(),
@@ -87,7 +88,7 @@ pub(crate) fn configs(
 }
 
 /// The name in the certificate that the peer has proved to own in the handshake.
-pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<PeerName> {
+pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<NodeId> {
     let identity = connection.peer_identity()?;
     let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     Some(Subject::from_der(chain.first()?).ok()?.node)

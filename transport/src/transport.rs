@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::Endpoint;
+use tidings_identity::{Identity, Incarnation, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -13,9 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::hub::{Hub, Parts};
 use crate::net::WallClock;
 use crate::tls::{self, TlsError};
-use crate::{
-    CloseCode, Config, ConfigError, Identity, LinkInfo, Net, Peer, PeerName, Stats, accept,
-};
+use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept};
 
 /// One node's end of all its links.
 ///
@@ -40,7 +39,7 @@ pub trait Receive: Send + Sync + 'static {
     /// the other and in order, those for different lanes at the same time. The frame may share
     /// its memory with others that arrived with it, up to 64 KiB; copy what is small and kept for
     /// long.
-    fn frame(&self, from: &PeerName, incarnation: u64, frame: Bytes);
+    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes);
 }
 
 /// Why a transport could not be started. Nothing is left running.
@@ -138,7 +137,7 @@ impl Transport {
     }
 
     /// The node's own name.
-    pub fn name(&self) -> &PeerName {
+    pub fn name(&self) -> &NodeId {
         &self.hub.name
     }
 
@@ -155,24 +154,24 @@ impl Transport {
     ///
     /// A higher incarnation takes the place of a lower one, whose link is closed; a lower one than
     /// before is ignored. It can be called any number of times.
-    pub fn keep(&self, peer: &PeerName, incarnation: u64, addr: SocketAddr) {
+    pub fn keep(&self, peer: &NodeId, incarnation: Incarnation, addr: SocketAddr) {
         self.hub.keep(peer, incarnation, addr);
     }
 
     /// Membership calls the peer dead: closes its link, drops and counts what was queued, and
     /// refuses frames for it until it is kept again or comes back by itself.
-    pub fn forget(&self, peer: &PeerName) {
+    pub fn forget(&self, peer: &NodeId) {
         self.hub.forget(peer);
     }
 
     /// The peer has said goodbye: like [`forget`](Self::forget), but its link stays until the peer
     /// closes it, so that what it has sent still arrives.
-    pub fn part(&self, peer: &PeerName) {
+    pub fn part(&self, peer: &NodeId) {
         self.hub.part(peer);
     }
 
     /// The handle for sending frames to a peer, whether there is a link to it or not.
-    pub fn peer(&self, name: &PeerName) -> Arc<Peer> {
+    pub fn peer(&self, name: &NodeId) -> Arc<Peer> {
         self.hub.peer(name)
     }
 

@@ -331,7 +331,7 @@ async fn a_restarted_peer_gets_a_new_link_and_nothing_meant_for_its_earlier_run(
     a.send(&b, 0, numbered(1, 8));
     eventually("the first run hears it", || b.frames_from(&a).len() == 1).await;
     let mut again = config();
-    again.incarnation = INCARNATION + 1;
+    again.incarnation = INCARNATION.next();
     again.idle_timeout = Duration::from_secs(60);
     drop(b);
     eventually("its link ends", || a.transport.links().is_empty()).await;
@@ -341,14 +341,14 @@ async fn a_restarted_peer_gets_a_new_link_and_nothing_meant_for_its_earlier_run(
         .unwrap();
 
     let b = cluster.start_with("b", again);
-    a.keep_run(&b, INCARNATION + 1);
+    a.keep_run(&b, INCARNATION.next());
     linked(&a, &b).await;
-    assert_eq!(a.transport.links()[0].incarnation, INCARNATION + 1);
+    assert_eq!(a.transport.links()[0].incarnation, INCARNATION.next());
     assert_eq!(a.transport.stats().dropped_peer_restarted, 1);
     a.send(&b, 0, numbered(3, 8));
     b.send(&a, 0, numbered(4, 8));
     eventually("frames pass both ways", || {
-        b.frames_from(&a).len() == 1 && a.received.from("b", INCARNATION + 1).len() == 1
+        b.frames_from(&a).len() == 1 && a.received.from("b", INCARNATION.next()).len() == 1
     })
     .await;
     assert_eq!(number(&b.frames_from(&a)[0]), 3);
@@ -364,12 +364,12 @@ async fn a_later_run_that_dials_replaces_the_link_of_the_earlier_at_once() {
         earlier.keep(&other);
         linked(&earlier, &other).await;
         let mut config = config();
-        config.incarnation = INCARNATION + 1;
+        config.incarnation = INCARNATION.next();
         let later = cluster.start_with(old, config);
         later.keep(&other);
         eventually("the later run has the link", || {
             let links = other.transport.links();
-            links.len() == 1 && links[0].incarnation == INCARNATION + 1
+            links.len() == 1 && links[0].incarnation == INCARNATION.next()
         })
         .await;
         eventually("the earlier has none", || {
@@ -428,7 +428,7 @@ async fn all_tasks_end_with_the_token_or_the_last_handle() {
         linked(&a, &b).await;
         let (tasks, peer) = (b.tasks.clone(), b.transport.peer(&name("a")));
         let unreachable = ([127, 0, 0, 1], free_port()).into();
-        b.transport.keep(&name("c"), 1, unreachable);
+        b.transport.keep(&name("c"), INCARNATION, unreachable);
         tasks.close();
         assert!(tasks.len() > 5);
         if by_token {

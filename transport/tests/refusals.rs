@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Cluster, Node, config, eventually, hour, name};
+use cluster::{Cluster, INCARNATION, Node, config, eventually, hour, name};
 use quinn::crypto::rustls::QuicClientConfig;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ED25519, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_pki_types::pem::PemObject;
-use tidings_transport::{Authority, CloseCode, Identity, NodeCertificate, Validity};
-use time::OffsetDateTime;
+use tidings_identity::{Authority, Identity, NodeCertificate, Validity};
+use tidings_transport::{CloseCode, Net, SystemNet};
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
 
@@ -99,8 +99,8 @@ async fn a_node_of_another_authority_is_refused_also_when_it_trusts_ours() {
 async fn an_expired_certificate_is_refused() {
     let (log, _guard) = Log::start();
     let cluster = Cluster::new("c");
-    let now = OffsetDateTime::now_utc();
-    let past = Validity::between(now - time::Duration::days(2), now - time::Duration::days(1));
+    let (now, day) = (SystemNet.unix_time(), Duration::from_secs(86_400));
+    let past = Validity::between(now - 2 * day, now - day).unwrap();
     let expired = cluster.authority.issue(&name("b"), past).unwrap();
     let stranger = Node::start(cluster.identity_of(&expired), config());
     let a = cluster.start("a");
@@ -140,7 +140,7 @@ async fn another_node_at_the_address_of_a_peer_is_refused() {
     let cluster = Cluster::new("c");
     let (a, b) = (cluster.start("a"), cluster.start("b"));
     let addr = b.transport.advertise();
-    a.transport.keep(&name("elsewhere"), 1, addr);
+    a.transport.keep(&name("elsewhere"), INCARNATION, addr);
     eventually("both tell", || {
         log.lines_with("not for the node that was dialled") == 2
     })
@@ -154,7 +154,7 @@ async fn a_second_node_with_our_name_is_refused() {
     let (log, _guard) = Log::start();
     let cluster = Cluster::new("c");
     let mut other_run = config();
-    other_run.incarnation += 1;
+    other_run.incarnation = other_run.incarnation.next();
     let (a, double) = (cluster.start("a"), cluster.start_with("a", other_run));
     double
         .transport

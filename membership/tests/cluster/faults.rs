@@ -97,7 +97,7 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     let (_, mut watch) = nodes[0].membership.watch();
     drop(nodes.pop());
     let again = Config {
-        incarnation: 2,
+        incarnation: 2.into(),
         ..config(2)
     };
     let again = Node::start_with(&board, again, &[0]).await;
@@ -113,10 +113,10 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     assert!(
         matches!(&told[..], [
             Event::Left { member: left, .. },
-            Event::NodeDown { incarnation: 1, .. },
-            Event::NodeUp { incarnation: 2, .. },
+            Event::NodeDown { incarnation: before, .. },
+            Event::NodeUp { incarnation: after, .. },
             Event::Joined { member: joined, .. },
-        ] if (*left, *joined) == (old, new)),
+        ] if (*left, *joined) == (old, new) && (before.get(), after.get()) == (1, 2)),
         "{told:?}"
     );
     for _ in 0..100 {

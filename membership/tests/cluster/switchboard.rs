@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidings_identity::NodeId;
 use tidings_membership::{
-    AgentName, Config, Event, Member, MemberId, MemberIds, Membership, NodeId, Pattern, Pipe,
-    Scope, View,
+    AgentName, Config, Event, Member, MemberId, MemberIds, Membership, Pattern, Pipe, Scope, View,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -175,7 +175,7 @@ pub(crate) async fn cluster_with(board: &Switchboard, configs: Vec<Config>) -> V
 
 pub(crate) fn config(n: usize) -> Config {
     let node = NodeId::parse(&format!("n{n}")).unwrap();
-    Config::new(node, 1, addr(n))
+    Config::new(node, 1.into(), addr(n))
 }
 
 pub(crate) fn addr(n: usize) -> SocketAddr {

@@ -1,5 +1,6 @@
 use clap::Args;
 use serde::Deserialize;
+use tidings_identity::Incarnation;
 
 use crate::cli::http::HttpArgs;
 use crate::cli::stdout;
@@ -15,7 +16,7 @@ pub(crate) struct NodesArgs {
 #[derive(Debug, Deserialize)]
 struct Node {
     node: String,
-    incarnation: u64,
+    incarnation: Incarnation,
     addr: Option<String>,
     live: bool,
     #[serde(rename = "self")]

@@ -127,7 +127,7 @@ fn tell(sidecar: &Sidecar) {
     info!(
         node = %node.name(),
         cluster = node.cluster(),
-        incarnation = node.incarnation(),
+        incarnation = %node.incarnation(),
         peers = open(node.addr()),
         client = open(sidecar.client_addr()),
         http = open(sidecar.http_addr()),

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
+use tidings_identity::Incarnation;
 use tidings_membership::{Member, NodeSummary, TopicSummary};
 
 use crate::{AgentName, NodeId, Pattern, Scope};
@@ -9,7 +10,7 @@ use crate::{AgentName, NodeId, Pattern, Scope};
 #[derive(Debug, Serialize)]
 pub(super) struct NodeAnswer {
     node: NodeId,
-    incarnation: u64,
+    incarnation: Incarnation,
     /// None for a node that runs alone: peers cannot reach it anywhere.
     addr: Option<SocketAddr>,
     live: bool,

@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
 
-use tidings::Stats;
-
 use crate::note::Note;
 use crate::oracle::Oracle;
 use crate::truth::Truth;
+use tidings::{Incarnation, Stats};
 
 /// Every message that was accepted is delivered, or counted as dropped.
 ///
@@ -15,7 +14,7 @@ use crate::truth::Truth;
 #[derive(Debug, Default)]
 pub struct Accounting {
     /// The newest counts of each run of a node.
-    counted: BTreeMap<(usize, u64), Stats>,
+    counted: BTreeMap<(usize, Incarnation), Stats>,
     /// Whether a node has crashed or left.
     any_gone: bool,
 }

@@ -53,7 +53,7 @@ mod tests {
         let mut monitor = Monitor::default();
         let started = Note::Started {
             host: 0,
-            incarnation: 1,
+            incarnation: 1.into(),
         };
         truth.apply(&started);
         for (members, holds) in [(0, true), (1, false)] {

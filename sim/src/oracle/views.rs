@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings::{MemberId, NodeId, Pattern, Scope, Topic, View};
+use tidings::{Incarnation, MemberId, NodeId, Pattern, Scope, Topic, View};
 
 use crate::truth::Truth;
 
@@ -8,7 +8,7 @@ use crate::truth::Truth;
 #[derive(Debug)]
 pub struct Expected {
     /// Who runs, and in which incarnation.
-    nodes: BTreeSet<(NodeId, u64)>,
+    nodes: BTreeSet<(NodeId, Incarnation)>,
     /// How many subscribed to each pattern.
     topics: BTreeMap<Pattern, usize>,
     /// Whom each pattern shows as its members.

@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_transport::{
-    Authority, Config, Frame, Identity, NodeCertificate, PeerName, Receive, SystemNet, Transport,
-    Validity,
-};
+use tidings_identity::{Authority, Identity, Incarnation, NodeCertificate, NodeId, Validity};
+use tidings_transport::{Config, Frame, Net, Receive, SystemNet, Transport};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +31,7 @@ pub(crate) struct Node {
 /// Frames as they arrived, by sender and its incarnation.
 #[derive(Default)]
 pub(crate) struct Received {
-    frames: Mutex<BTreeMap<(String, u64), Vec<Bytes>>>,
+    frames: Mutex<BTreeMap<(String, Incarnation), Vec<Bytes>>>,
 }
 
 impl Cluster {
@@ -90,7 +88,7 @@ impl Node {
         self.keep_run(peer, INCARNATION);
     }
 
-    pub(crate) fn keep_run(&self, peer: &Node, incarnation: u64) {
+    pub(crate) fn keep_run(&self, peer: &Node, incarnation: Incarnation) {
         let addr = peer.transport.advertise();
         self.transport
             .keep(peer.transport.name(), incarnation, addr);
@@ -124,7 +122,7 @@ impl Drop for Node {
 }
 
 impl Received {
-    pub(crate) fn from(&self, peer: &str, incarnation: u64) -> Vec<Bytes> {
+    pub(crate) fn from(&self, peer: &str, incarnation: Incarnation) -> Vec<Bytes> {
         let frames = self.frames.lock().unwrap();
         let key = (peer.to_owned(), incarnation);
         frames.get(&key).cloned().unwrap_or_default()
@@ -132,19 +130,19 @@ impl Received {
 }
 
 impl Receive for Received {
-    fn frame(&self, from: &PeerName, incarnation: u64, frame: Bytes) {
+    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes) {
         let mut frames = self.frames.lock().unwrap();
         let key = (from.to_string(), incarnation);
         frames.entry(key).or_default().push(frame);
     }
 }
 
-pub(crate) const INCARNATION: u64 = 1;
+pub(crate) const INCARNATION: Incarnation = Incarnation::new(1);
 
 /// Longer than anything here takes, unless it fails.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub(crate) fn name(text: &str) -> PeerName {
+pub(crate) fn name(text: &str) -> NodeId {
     text.parse().unwrap()
 }
 
@@ -153,7 +151,7 @@ pub(crate) fn config() -> Config {
 }
 
 pub(crate) fn hour() -> Validity {
-    Validity::from_now(&SystemNet, Duration::from_secs(3600)).unwrap()
+    Validity::starting(SystemNet.unix_time(), Duration::from_secs(3600)).unwrap()
 }
 
 /// Waits until `condition` holds.

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use tidings::Authority;
-use tidings_transport::ClusterName;
+use tidings_identity::ClusterName;
 
 use super::files::{self, Access};
 use super::validity::ValidityArgs;

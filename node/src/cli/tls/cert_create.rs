@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use tidings::Authority;
-use tidings_transport::PeerName;
+use tidings_identity::NodeId;
 
 use super::files::{self, Access};
 use super::validity::ValidityArgs;
@@ -14,7 +14,7 @@ use crate::cli::stdout;
 pub(crate) struct CertCreateArgs {
     /// The node's name, unique in its cluster
     #[arg(long, value_name = "NAME")]
-    node: PeerName,
+    node: NodeId,
     /// Where the cluster's authority is
     #[arg(long, value_name = "DIR", default_value = "ca")]
     ca_dir: PathBuf,

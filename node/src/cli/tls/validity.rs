@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use tidings_transport::{AuthorityError, SystemNet, Validity};
+use tidings_identity::{Validity, ValidityError};
+use tidings_transport::{Net, SystemNet};
 
 /// How long a certificate is good for.
 #[derive(Debug, Args)]
@@ -16,8 +17,8 @@ pub(crate) struct ValidityArgs {
 
 impl ValidityArgs {
     /// Beginning now, by the system's clock.
-    pub(crate) fn validity(&self) -> Result<Validity, AuthorityError> {
+    pub(crate) fn validity(&self) -> Result<Validity, ValidityError> {
         let days = Duration::from_secs(u64::from(self.valid_days) * 86_400);
-        Validity::from_now(&SystemNet, self.valid_for.unwrap_or(days))
+        Validity::starting(SystemNet.unix_time(), self.valid_for.unwrap_or(days))
     }
 }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
 
 use crate::subject::{Subject, SubjectError};
-use crate::{ClusterName, PeerName};
+use crate::{ClusterName, NodeId};
 
 /// What a node presents to its peers, and whom it trusts.
 ///
@@ -124,7 +124,7 @@ impl Identity {
     }
 
     /// The node's name.
-    pub fn name(&self) -> &PeerName {
+    pub fn name(&self) -> &NodeId {
         &self.subject.node
     }
 
@@ -133,15 +133,18 @@ impl Identity {
         &self.subject.cluster
     }
 
-    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
+    /// The certificates of the authorities that it trusts.
+    pub fn roots(&self) -> Arc<RootCertStore> {
         self.roots.clone()
     }
 
-    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+    /// The node's certificate, then the intermediates that lead to the authority, if any.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.clone()
     }
 
-    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
+    /// The private key of the node's certificate.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
         self.key.clone_key()
     }
 
@@ -164,12 +167,12 @@ impl Identity {
                 source,
             }
         })?;
-        CertifiedKey::from_der(chain.clone(), der.clone_key(), &provider()).map_err(|source| {
-            IdentityError::Key {
+        CertifiedKey::from_der(chain.clone(), der.clone_key(), &ring::default_provider()).map_err(
+            |source| IdentityError::Key {
                 what: key.1.to_owned(),
                 source,
-            }
-        })?;
+            },
+        )?;
         Ok(Self {
             subject,
             roots: Arc::new(roots),
@@ -185,11 +188,6 @@ impl fmt::Debug for Identity {
             .field("subject", &self.subject)
             .finish_non_exhaustive()
     }
-}
-
-/// The cryptography of every link.
-pub(crate) fn provider() -> CryptoProvider {
-    rustls::crypto::ring::default_provider()
 }
 
 /// A text and what to call it in an error.
@@ -216,10 +214,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Authority, NodeCertificate, SystemNet, Validity};
+    use crate::{Authority, NodeCertificate, Validity};
 
     fn issued(node: &str) -> (Authority, NodeCertificate) {
-        let validity = Validity::from_now(&SystemNet, Duration::from_secs(3600)).unwrap();
+        let now = Duration::from_secs(1_800_000_000);
+        let validity = Validity::starting(now, Duration::from_secs(3600)).unwrap();
         let authority = Authority::create(&"c".parse().unwrap(), validity).unwrap();
         let certificate = authority.issue(&node.parse().unwrap(), validity).unwrap();
         (authority, certificate)

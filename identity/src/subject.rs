@@ -1,14 +1,16 @@
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::{ClusterName, NameError, PeerName};
+use crate::{ClusterName, NameError, NodeId};
 
 /// Which node of which cluster a certificate belongs to, read from its subject alternative names.
 ///
 /// It says what the certificate claims; that a trusted authority signed it is checked elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Subject {
-    pub(crate) node: PeerName,
-    pub(crate) cluster: ClusterName,
+pub struct Subject {
+    /// The node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterName,
 }
 
 /// Why a certificate does not say which node or cluster it belongs to.
@@ -32,7 +34,11 @@ pub enum SubjectError {
 }
 
 impl Subject {
-    pub(crate) fn from_der(der: &[u8]) -> Result<Self, SubjectError> {
+    /// Reads it from a certificate in DER.
+    ///
+    /// # Errors
+    /// When the bytes are no certificate, or one that does not name exactly one node.
+    pub fn from_der(der: &[u8]) -> Result<Self, SubjectError> {
         let names = Names::from_der(der)?;
         let form = "spiffe://<cluster>/node/<node>";
         let (cluster, node) = names
@@ -67,7 +73,7 @@ pub(crate) fn authority_cluster(
     Ok((names.public_key == public_key).then_some(cluster))
 }
 
-pub(crate) fn node_uri(cluster: &ClusterName, node: &PeerName) -> String {
+pub(crate) fn node_uri(cluster: &ClusterName, node: &NodeId) -> String {
     format!("{SCHEME}{cluster}/node/{node}")
 }
 

@@ -1,15 +1,11 @@
-use std::time::Duration;
-
+use crate::subject::{self, SubjectError};
+use crate::{ClusterName, NodeId, Validity};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, SanType,
 };
 use rustls::pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use time::OffsetDateTime;
-
-use crate::subject::{self, SubjectError};
-use crate::{ClusterName, Net, PeerName};
 
 /// The certificate authority of one cluster. Whoever holds its key decides who is a node.
 ///
@@ -31,19 +27,9 @@ pub struct NodeCertificate {
     pub key_pem: String,
 }
 
-/// From when until when a certificate is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
-}
-
 /// Why a certificate could not be made or an authority not be read. Nothing has been written.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// The network's clock gave no usable time.
-    #[error("the wall clock gives no usable time")]
-    Clock,
     /// Creating or signing failed.
     #[error("cannot create the certificate")]
     Create(#[source] rcgen::Error),
@@ -123,7 +109,7 @@ impl Authority {
     /// [`AuthorityError::Create`], which no input is known to cause.
     pub fn issue(
         &self,
-        node: &PeerName,
+        node: &NodeId,
         validity: Validity,
     ) -> Result<NodeCertificate, AuthorityError> {
         let key = KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::Create)?;
@@ -147,33 +133,6 @@ impl Authority {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
         })
-    }
-}
-
-impl Validity {
-    /// Valid for `lasting` from now on, by the clock of `net`. It begins an hour earlier, so that
-    /// nodes whose clocks are a little behind accept it at once.
-    ///
-    /// # Errors
-    /// [`AuthorityError::Clock`] when there is no clock or the end lies beyond the year 9999.
-    pub fn from_now(net: &dyn Net, lasting: Duration) -> Result<Self, AuthorityError> {
-        let seconds =
-            i64::try_from(net.unix_time().as_secs()).map_err(|_| AuthorityError::Clock)?;
-        let now =
-            OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| AuthorityError::Clock)?;
-        let lasting = time::Duration::try_from(lasting).map_err(|_| AuthorityError::Clock)?;
-        Ok(Self {
-            not_before: now.checked_sub(CLOCK_SKEW).ok_or(AuthorityError::Clock)?,
-            not_after: now.checked_add(lasting).ok_or(AuthorityError::Clock)?,
-        })
-    }
-
-    /// Valid from `not_before` until `not_after`.
-    pub fn between(not_before: OffsetDateTime, not_after: OffsetDateTime) -> Self {
-        Self {
-            not_before,
-            not_after,
-        }
     }
 }
 
@@ -209,15 +168,16 @@ fn uri(uri: &str) -> Result<SanType, AuthorityError> {
     Ok(SanType::URI(uri))
 }
 
-const CLOCK_SKEW: time::Duration = time::Duration::hours(1);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::{Identity, SystemNet};
+    use crate::Identity;
 
     fn year() -> Validity {
-        Validity::from_now(&SystemNet, Duration::from_secs(365 * 86_400)).unwrap()
+        let year = Duration::from_secs(365 * 86_400);
+        Validity::starting(Duration::from_secs(1_800_000_000), year).unwrap()
     }
 
     #[test]
@@ -262,7 +222,7 @@ mod tests {
         let cluster: ClusterName = format!("{}.{}", "x".repeat(50), "y".repeat(49))
             .parse()
             .unwrap();
-        let name: PeerName = "z".repeat(63).parse().unwrap();
+        let name: NodeId = "z".repeat(63).parse().unwrap();
         let authority = Authority::create(&cluster, year()).unwrap();
         let node = authority.issue(&name, year()).unwrap();
         let identity = Identity::from_pem(

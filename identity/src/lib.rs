@@ -1,0 +1,27 @@
+//! Who a node is: its [name](NodeId), its [run](NodeRun), and the [certificate](Identity) that
+//! proves it to others.
+//!
+//! Membership and transport know nothing of each other. What both speak of is here, once.
+//!
+//! [`Identity`] is what a running node needs; [`Authority`] makes certificates and is needed only
+//! where they are made.
+
+mod authority;
+mod cluster_name;
+mod identity;
+mod incarnation;
+mod label;
+mod node_id;
+mod node_run;
+mod subject;
+mod validity;
+
+pub use authority::{Authority, AuthorityError, NodeCertificate};
+pub use cluster_name::{CLUSTER_NAME_BYTES_MAX, ClusterName};
+pub use identity::{Identity, IdentityError};
+pub use incarnation::Incarnation;
+pub use label::{LABEL_BYTES_MAX, NameError};
+pub use node_id::NodeId;
+pub use node_run::NodeRun;
+pub use subject::{Subject, SubjectError};
+pub use validity::{Validity, ValidityError};
