@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use futures::future::try_join_all;
+use futures_util::future::try_join_all;
 use tidings::{
     AgentName, Delivery, Inbox, LocalCluster, Message, Node, Pattern, Scope, Session,
     SessionOptions, Topic,
@@ -57,7 +57,7 @@ async fn known(cluster: &LocalCluster, members: usize) -> anyhow::Result<Duratio
     let knows = |node: &Node| node.members(&Scope::default(), &topic).len() == members;
     let begun = Instant::now();
     let everywhere = async {
-        while !cluster.nodes().all(knows) {
+        while !cluster.nodes().iter().all(knows) {
             sleep(Duration::from_millis(1)).await;
         }
     };
@@ -74,8 +74,8 @@ async fn main() -> anyhow::Result<()> {
     cluster.joined(PATIENCE).await?;
     println!("{NODES} nodes know each other after {:?}", begun.elapsed());
 
-    let nodes: Vec<&Node> = cluster.nodes().collect();
-    let start = |number: usize| Agent::start(nodes[number % NODES], number);
+    let nodes = cluster.nodes();
+    let start = |number: usize| Agent::start(&nodes[number % NODES], number);
     let mut agents = (0..AGENTS).map(start).collect::<anyhow::Result<Vec<_>>>()?;
     println!(
         "{AGENTS} agents are in the view of every node after {:?}",

@@ -56,7 +56,7 @@ async fn known(node: &Node, topic: &Pattern, members: usize) -> anyhow::Result<(
 async fn main() -> anyhow::Result<()> {
     let cluster = LocalCluster::start(2).await?;
     cluster.joined(PATIENCE).await?;
-    let nodes: Vec<&Node> = cluster.nodes().collect();
+    let nodes = cluster.nodes();
     let topic = Topic::parse("tool:llm:req-123")?;
     let request = Pattern::parse(topic.as_str())?;
 
@@ -70,7 +70,7 @@ async fn main() -> anyhow::Result<()> {
     );
 
     let (model, _) = nodes[1].session(SessionOptions::default())?;
-    known(nodes[1], &request, 2).await?;
+    known(&nodes[1], &request, 2).await?;
     let tokens: Vec<&str> = ANSWER.split_inclusive(' ').collect();
     let (early, rest) = tokens.split_at(tokens.len() / 2);
     for token in early {
@@ -86,7 +86,7 @@ async fn main() -> anyhow::Result<()> {
 
     let (latecomer, mut latecomers_inbox) = nodes[0].session(SessionOptions::default())?;
     latecomer.subscribe(&request)?;
-    known(nodes[1], &request, 3).await?;
+    known(&nodes[1], &request, 3).await?;
     println!("somebody else begins to watch on {}", nodes[0].name());
     for token in rest {
         model.broadcast(Message::new(topic.clone(), token.to_owned()))?;

@@ -59,11 +59,11 @@ impl Reader {
 async fn main() -> anyhow::Result<()> {
     let cluster = LocalCluster::start(3).await?;
     cluster.joined(PATIENCE).await?;
-    let nodes: Vec<&Node> = cluster.nodes().collect();
+    let nodes = cluster.nodes();
 
-    let mut surfer = Reader::start(nodes[0], "surfer", "resource:weather:sf")?;
-    let mut pilot = Reader::start(nodes[1], "pilot", "resource:weather:*")?;
-    let mut gardener = Reader::start(nodes[2], "gardener", "resource:weather:nyc")?;
+    let mut surfer = Reader::start(&nodes[0], "surfer", "resource:weather:sf")?;
+    let mut pilot = Reader::start(&nodes[1], "pilot", "resource:weather:*")?;
+    let mut gardener = Reader::start(&nodes[2], "gardener", "resource:weather:nyc")?;
 
     // The station is told who would hear it. Joins arrive within milliseconds, so it waits for them.
     let sf = "resource:weather:sf";

@@ -1,14 +1,17 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 use tidings_membership::{Pattern, Scope};
 use tidings_transport::Receive;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::mailbox::{Pushed, Subscriber};
-use crate::metrics::Metrics;
+use crate::counters::Counters;
+use crate::mailbox::Pushed;
+use crate::registry::SessionId;
 use crate::route::{Remote, RouteChange};
 use crate::routes::{Matching, Routes};
 use crate::{Message, envelope};
@@ -22,7 +25,9 @@ use crate::{Message, envelope};
 pub(crate) struct Broker {
     scopes: papaya::HashMap<Scope, Arc<Routes>>,
     remotes: papaya::HashMap<NodeId, Arc<Remote>>,
-    pub(crate) metrics: Metrics,
+    pub(crate) counters: Arc<Counters>,
+    /// Where sessions go whose mailbox overflowed, to be ended.
+    cut_off: mpsc::UnboundedSender<SessionId>,
 }
 
 /// To how many a message was handed. Being handed over is not yet being received.
@@ -40,7 +45,7 @@ pub(crate) struct Publisher {
     /// Decides the lane: all messages of one publisher take the same.
     pub(crate) lane_key: u64,
     /// The session whose own subscriptions are left out.
-    pub(crate) skip_session: Option<u64>,
+    pub(crate) skip_session: Option<SessionId>,
 }
 
 /// How far a broadcast goes.
@@ -51,13 +56,17 @@ pub(crate) enum Reach {
 }
 
 impl Broker {
-    pub(crate) fn new() -> Self {
-        let (scopes, remotes) = (papaya::HashMap::new(), papaya::HashMap::new());
-        Self {
-            scopes,
-            remotes,
-            metrics: Metrics::new(),
-        }
+    /// A broker, and the sessions that it cuts off. Each is told once, so no more of them wait
+    /// than there are sessions.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<SessionId>) {
+        let (cut_off, cut_off_sessions) = mpsc::unbounded_channel();
+        let broker = Self {
+            scopes: papaya::HashMap::new(),
+            remotes: papaya::HashMap::new(),
+            counters: Arc::new(Counters::new()),
+            cut_off,
+        };
+        (broker, cut_off_sessions)
     }
 
     /// The routes of a scope, made when first asked for.
@@ -111,7 +120,7 @@ impl Broker {
             Reach::ThisNode => 0,
         };
         let receipt = Receipt { local, nodes };
-        self.count(started, receipt);
+        self.counters.broadcast(local + nodes, started.elapsed());
         receipt
     }
 
@@ -125,29 +134,21 @@ impl Broker {
     ) -> Receipt {
         let started = Instant::now();
         let frame = envelope::encode(&routes.scope, message);
-        self.metrics.sent_remote.inc();
+        self.counters.sent_remote.fetch_add(1, Relaxed);
         let sent = remote.peer.send(publisher.lane_key, &frame);
-        let receipt = Receipt {
-            local: 0,
-            nodes: usize::from(sent.is_ok()),
-        };
-        self.count(started, receipt);
-        receipt
+        let nodes = usize::from(sent.is_ok());
+        self.counters.broadcast(nodes, started.elapsed());
+        Receipt { local: 0, nodes }
     }
 
-    fn count(&self, started: Instant, receipt: Receipt) {
-        self.metrics.broadcasts.inc();
-        self.metrics
-            .duration
-            .observe(started.elapsed().as_secs_f64());
-        self.metrics
-            .subscribers
-            .observe((receipt.local + receipt.nodes) as f64);
-    }
-
-    fn deliver(&self, matching: &Matching, skip: Option<u64>, message: &Arc<Message>) -> usize {
+    fn deliver(
+        &self,
+        matching: &Matching,
+        skip: Option<SessionId>,
+        message: &Arc<Message>,
+    ) -> usize {
+        let counters = &self.counters;
         let (mut kept, mut pushed) = (0, 0);
-        let mut cut_off: Vec<&Arc<Subscriber>> = Vec::new();
         for subscriber in matching.routes().flat_map(|route| &route.local) {
             if skip == Some(subscriber.session) {
                 continue;
@@ -157,22 +158,20 @@ impl Broker {
                 Pushed::Kept => kept += 1,
                 Pushed::KeptLosing(lost) => {
                     kept += 1;
-                    self.metrics.dropped.mailbox_full.inc_by(lost);
+                    counters.dropped_mailbox_full.fetch_add(lost, Relaxed);
                 }
                 Pushed::Lost => {
-                    self.metrics.dropped.mailbox_full.inc();
+                    counters.dropped_mailbox_full.fetch_add(1, Relaxed);
                 }
                 Pushed::CutOff(lost) => {
-                    self.metrics.dropped.slow_subscriber.inc_by(lost);
-                    cut_off.push(subscriber);
+                    counters.dropped_slow_subscriber.fetch_add(lost, Relaxed);
+                    // Nobody listens only when the node has stopped, and its sessions with it.
+                    let _ = self.cut_off.send(subscriber.session);
                 }
                 Pushed::Closed => pushed -= 1,
             }
         }
-        self.metrics.sent_local.inc_by(pushed);
-        for subscriber in cut_off {
-            subscriber.end_session();
-        }
+        counters.sent_local.fetch_add(pushed, Relaxed);
         kept
     }
 
@@ -197,14 +196,14 @@ impl Broker {
             once.dedup_by(|a, b| a.node == b.node);
             once.into_iter().for_each(|remote| send(remote));
         }
-        self.metrics.sent_remote.inc_by(tried);
+        self.counters.sent_remote.fetch_add(tried, Relaxed);
         handed
     }
 }
 
 impl Receive for Broker {
     fn frame(&self, from: &NodeId, _: Incarnation, frame: Bytes) {
-        self.metrics.received.inc();
+        self.counters.received.fetch_add(1, Relaxed);
         match envelope::decode(frame) {
             Ok((scope, message)) => {
                 // Nobody here has a scope that is not known.
@@ -214,7 +213,7 @@ impl Receive for Broker {
                 }
             }
             Err(error) => {
-                self.metrics.dropped.malformed.inc();
+                self.counters.dropped_malformed.fetch_add(1, Relaxed);
                 warn!(peer = %from, %error, "left out a frame that is not a message");
             }
         }

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidings_identity::NodeId;
-use tidings_membership::Scope;
+use tidings_bounds::Time;
+use tidings_identity::{ClusterName, Identity, NodeId};
 
 use crate::limits::Limits;
-use crate::mailbox::{MailboxConfig, Overflow};
 
 /// The port on which nodes talk to each other when none is given.
 pub const PORT: u16 = 7946;
@@ -23,7 +22,7 @@ pub struct Config {
     pub name: Option<NodeId>,
     /// The cluster's name. Default: the one in the certificate, else `tidings`. If both are given
     /// they must agree.
-    pub cluster: Option<String>,
+    pub cluster: Option<ClusterName>,
     /// The UDP address on which peers reach this node. Default `0.0.0.0:7946`; without
     /// certificates it is not opened.
     pub listen: SocketAddr,
@@ -33,28 +32,18 @@ pub struct Config {
     /// Where to find the cluster, as `host:port`; names are resolved again from time to time.
     /// Default none: the node waits to be found.
     pub seeds: Vec<String>,
-    /// Where clients connect, in the NATS client protocol. Default `127.0.0.1:4222`; none closes
-    /// the gateway.
-    pub client: Option<SocketAddr>,
-    /// Where HTTP is served. Default `127.0.0.1:8222`; none closes it.
-    pub http: Option<SocketAddr>,
-    /// The directory with `ca.pem`, `node.pem` and `node-key.pem`. Default none: the node runs
-    /// alone.
-    pub tls_dir: Option<PathBuf>,
     /// Where the node keeps what must survive a restart: its last incarnation. Default none: the
     /// incarnation is then the wall clock, which must not step back over a restart.
     pub data_dir: Option<PathBuf>,
-    /// How long a graceful leave may take, until the node stops regardless. Default 5 s.
-    #[serde(with = "humantime_serde")]
-    pub drain: Duration,
+    /// How long a graceful leave may take, until the node stops regardless. Default 5 s, at most
+    /// 10 min.
+    pub drain: Time<0, 600_000>,
     /// How membership is gossiped.
     pub gossip: GossipConfig,
     /// How links to peers behave.
     pub links: LinksConfig,
     /// What sessions may ask for.
     pub limits: Limits,
-    /// The client gateway.
-    pub gateway: GatewayConfig,
 }
 
 /// How membership is gossiped. Should be the same on all nodes of a cluster.
@@ -102,26 +91,6 @@ pub struct LinksConfig {
     pub keep_alive: Duration,
 }
 
-/// The client gateway.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GatewayConfig {
-    /// The scope in which clients publish and subscribe. Default `default`.
-    pub scope: Scope,
-    /// How often a client is asked for a sign of life. Default 2 min.
-    #[serde(with = "humantime_serde")]
-    pub ping_interval: Duration,
-    /// After how many unanswered questions a client's connection is closed. Default 2.
-    pub pings_out_max: u32,
-    /// How long a client may take from connecting to its CONNECT. Default 5 s.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// The longest line of the protocol, in bytes. Default 4,096.
-    pub line_bytes_max: usize,
-    /// What may wait for a client that reads slowly. By default it is disconnected when more does.
-    pub mailbox: MailboxConfig,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -130,15 +99,11 @@ impl Default for Config {
             listen: (Ipv4Addr::UNSPECIFIED, PORT).into(),
             advertise: None,
             seeds: Vec::new(),
-            client: Some((Ipv4Addr::LOCALHOST, 4222).into()),
-            http: Some((Ipv4Addr::LOCALHOST, 8222).into()),
-            tls_dir: None,
             data_dir: None,
-            drain: Duration::from_secs(5),
+            drain: Time::of_ms::<5_000>(),
             gossip: GossipConfig::default(),
             links: LinksConfig::default(),
             limits: Limits::default(),
-            gateway: GatewayConfig::default(),
         }
     }
 }
@@ -167,26 +132,10 @@ impl Default for LinksConfig {
     }
 }
 
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self {
-            scope: Scope::default(),
-            ping_interval: Duration::from_secs(120),
-            pings_out_max: 2,
-            connect_timeout: Duration::from_secs(5),
-            line_bytes_max: 4096,
-            mailbox: MailboxConfig {
-                overflow: Overflow::Disconnect,
-                ..MailboxConfig::default()
-            },
-        }
-    }
-}
-
 /// A value that a node cannot run with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
-pub struct InvalidConfig {
+pub struct ConfigError {
     /// Which field, as a path: `gossip.interval`.
     pub key: &'static str,
     /// What is wrong with it, and what would be right.
@@ -194,8 +143,11 @@ pub struct InvalidConfig {
 }
 
 impl Config {
-    /// Checks what the types cannot: bounds, and values that must fit each other.
-    pub fn check(&self) -> Result<(), InvalidConfig> {
+    /// Checks what the types cannot: values that must fit each other, or the identity with which
+    /// the node is to run. A node that starts has passed it; one that has passed it can only fail
+    /// to start for what the machine refuses.
+    pub fn check(&self, identity: Option<&Identity>) -> Result<(), ConfigError> {
+        self.check_identity(identity)?;
         let ms = Duration::from_millis;
         let gossip = &self.gossip;
         between("gossip.interval", gossip.interval, ms(10), ms(10_000))?;
@@ -239,65 +191,52 @@ impl Config {
             ms(10),
             links.idle_timeout / 2,
         )?;
-        let limits = &self.limits;
-        between(
-            "limits.payload_bytes_max",
-            limits.payload_bytes_max,
-            1,
-            64 << 20,
-        )?;
-        between(
-            "limits.headers_bytes_max",
-            limits.headers_bytes_max,
-            0,
-            1 << 20,
-        )?;
-        let topic_bytes_max = tidings_membership::TOPIC_BYTES_MAX;
-        between(
-            "limits.topic_bytes_max",
-            limits.topic_bytes_max,
-            1,
-            topic_bytes_max,
-        )?;
-        let many = 100_000_000;
-        let subscriptions = limits.subscriptions_per_session_max;
-        between(
-            "limits.subscriptions_per_session_max",
-            subscriptions,
-            1,
-            many,
-        )?;
-        between("limits.sessions_max", limits.sessions_max, 1, many)?;
-        let gateway = &self.gateway;
-        between("gateway.ping_interval", gateway.ping_interval, ms(10), DAY)?;
-        between("gateway.pings_out_max", gateway.pings_out_max, 1, 100)?;
-        between(
-            "gateway.connect_timeout",
-            gateway.connect_timeout,
-            ms(10),
-            ms(600_000),
-        )?;
-        between(
-            "gateway.line_bytes_max",
-            gateway.line_bytes_max,
-            512,
-            1 << 20,
-        )?;
-        between(
-            "gateway.mailbox.messages_max",
-            gateway.mailbox.messages_max,
-            1,
-            many,
-        )?;
-        between(
-            "gateway.mailbox.bytes_max",
-            gateway.mailbox.bytes_max,
-            1,
-            1 << 40,
-        )?;
-        between("drain", self.drain, ms(0), ms(600_000))?;
         for seed in &self.seeds {
             check_seed(seed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// The node's name, when it runs with this identity.
+    pub(crate) fn name_with(&self, identity: Option<&Identity>) -> NodeId {
+        let certified = identity.map(|identity| identity.name().clone());
+        let nobody = || NodeId::parse("node").expect("`node` is a node name");
+        self.name.clone().or(certified).unwrap_or_else(nobody)
+    }
+
+    /// The cluster's name, when the node runs with this identity.
+    pub(crate) fn cluster_with(&self, identity: Option<&Identity>) -> ClusterName {
+        let certified = identity.map(|identity| identity.cluster().clone());
+        self.cluster.clone().or(certified).unwrap_or_default()
+    }
+
+    fn check_identity(&self, identity: Option<&Identity>) -> Result<(), ConfigError> {
+        let invalid = |key, problem| Err(ConfigError { key, problem });
+        let Some(identity) = identity else {
+            if self.seeds.is_empty() {
+                return Ok(());
+            }
+            let problem = "there are seeds but no certificates, without which nodes do not talk to \
+                           each other";
+            return invalid("seeds", problem.into());
+        };
+        let (name, certified) = (self.name_with(Some(identity)), identity.name());
+        if name != *certified {
+            let problem = format!("it is {name}, but the certificate is for {certified}");
+            return invalid("name", problem);
+        }
+        let (cluster, certified) = (self.cluster_with(Some(identity)), identity.cluster());
+        if cluster != *certified {
+            let problem = format!("it is {cluster}, but the certificate is for {certified}");
+            return invalid("cluster", problem);
+        }
+        // Without an address to advertise it is the one that is bound, whose port is never 0.
+        let advertise = self.advertise.unwrap_or(self.listen);
+        if advertise.ip().is_unspecified() || self.advertise.is_some_and(|own| own.port() == 0) {
+            let problem = format!("{advertise} cannot be dialled by peers: set one that can");
+            return invalid("advertise", problem);
         }
         Ok(())
     }
@@ -310,17 +249,17 @@ fn between<T: PartialOrd + std::fmt::Debug>(
     value: T,
     min: T,
     max: T,
-) -> Result<(), InvalidConfig> {
+) -> Result<(), ConfigError> {
     if min <= value && value <= max {
         return Ok(());
     }
-    Err(InvalidConfig {
+    Err(ConfigError {
         key,
         problem: format!("{value:?} is not within {min:?} to {max:?}"),
     })
 }
 
-fn check_seed(seed: &str) -> Result<(), InvalidConfig> {
+fn check_seed(seed: &str) -> Result<(), ConfigError> {
     let is_fine = match seed.rsplit_once(':') {
         Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
         None => false,
@@ -329,7 +268,7 @@ fn check_seed(seed: &str) -> Result<(), InvalidConfig> {
         return Ok(());
     }
     let problem = format!("{seed:?} is not host:port, such as 10.0.0.1:{PORT}");
-    Err(InvalidConfig {
+    Err(ConfigError {
         key: "seeds",
         problem,
     })
@@ -341,14 +280,14 @@ mod tests {
 
     #[test]
     fn the_default_is_valid() {
-        assert_eq!(Config::default().check(), Ok(()));
+        assert_eq!(Config::default().check(None), Ok(()));
     }
 
     #[test]
     fn an_error_names_the_key_and_the_bounds() {
         let mut config = Config::default();
         config.gossip.buckets = 0;
-        let error = config.check().unwrap_err();
+        let error = config.check(None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "gossip.buckets: 0 is not within 1 to 1024"
@@ -357,6 +296,6 @@ mod tests {
             seeds: vec!["nowhere".into()],
             ..Config::default()
         };
-        assert_eq!(config.check().unwrap_err().key, "seeds");
+        assert_eq!(config.check(None).unwrap_err().key, "seeds");
     }
 }

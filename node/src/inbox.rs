@@ -1,66 +1,103 @@
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 
-use prometheus_client::metrics::counter::Counter;
+use futures_core::Stream;
 
-use crate::mailbox::{Closed, Delivery, Mailbox};
-
-/// How many deliveries are taken out of the mailbox at a time, under one lock.
-const BATCH: usize = 256;
+use crate::counters::Counters;
+use crate::mailbox::Mailbox;
+use crate::{Delivery, RecvError};
 
 /// The receiving end of a session.
+///
+/// As a [`Stream`] it yields the deliveries and ends when nothing more will come; [`end`](Self::end)
+/// then says why.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidings::{Config, Delivery, Message, Node, SessionOptions};
+///
+/// let node = Node::start(Config::default(), None).await?;
+/// let (session, mut inbox) = node.session(SessionOptions::default())?;
+/// session.subscribe(&"weather.*".parse()?)?;
+/// session.broadcast(Message::new("weather.sf".parse()?, "sunny"))?;
+/// match inbox.recv().await? {
+///     Delivery::Message { message, .. } => assert_eq!(message.payload, "sunny"),
+///     Delivery::Missed(count) => println!("{count} messages were lost here"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Inbox {
     mailbox: Arc<Mailbox>,
     /// Taken from the mailbox, not yet received.
     batch: VecDeque<Delivery>,
-    delivered: Counter,
-    session_ended: Counter,
+    counters: Arc<Counters>,
 }
 
 impl Inbox {
-    pub(crate) fn new(mailbox: Arc<Mailbox>, delivered: Counter, session_ended: Counter) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, counters: Arc<Counters>) -> Self {
         Self {
             mailbox,
             batch: VecDeque::new(),
-            delivered,
-            session_ended,
+            counters,
         }
     }
 
     /// Waits for the next delivery. An error means that nothing more will come. Cancelling the call
     /// loses nothing.
-    pub async fn recv(&mut self) -> Result<Delivery, Closed> {
-        loop {
-            if let Some(delivery) = self.try_recv()? {
-                return Ok(delivery);
-            }
-            self.mailbox.ready().await;
-        }
-    }
-
-    /// Waits until the session is cut off because its mailbox overflowed, which may never happen.
-    /// For those who cannot receive at the moment and so would not hear of it.
-    pub(crate) async fn cut_off(&self) -> Closed {
-        loop {
-            match self.mailbox.closed() {
-                Some(closed @ Closed::Overflow { .. }) => return closed,
-                Some(_) => std::future::pending().await,
-                None => self.mailbox.ready().await,
-            }
-        }
+    pub async fn recv(&mut self) -> Result<Delivery, RecvError> {
+        poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// The next delivery, if one is there.
-    pub fn try_recv(&mut self) -> Result<Option<Delivery>, Closed> {
+    pub fn try_recv(&mut self) -> Result<Option<Delivery>, RecvError> {
         if self.batch.is_empty() {
             self.mailbox.take(&mut self.batch, BATCH)?;
         }
         let delivery = self.batch.pop_front();
         if let Some(Delivery::Message { .. }) = delivery {
-            self.delivered.inc();
+            self.counters.delivered.fetch_add(1, Relaxed);
         }
         Ok(delivery)
+    }
+
+    /// The next delivery, or the caller is woken when there may be one.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, RecvError>> {
+        loop {
+            if let Some(delivery) = self.try_recv()? {
+                return Poll::Ready(Ok(delivery));
+            }
+            ready!(self.mailbox.poll_ready(cx));
+        }
+    }
+
+    /// Why nothing more will come, once what is there has been received; none while the session is
+    /// open.
+    pub fn end(&self) -> Option<RecvError> {
+        self.mailbox.closed()
+    }
+
+    /// Waits until the session is cut off because its mailbox overflowed, which may never happen.
+    /// For those who cannot receive at the moment and so would not hear of it.
+    pub async fn overflowed(&mut self) -> RecvError {
+        match poll_fn(|cx| self.mailbox.poll_closed(cx)).await {
+            overflow @ RecvError::Overflow { .. } => overflow,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+impl Stream for Inbox {
+    type Item = Delivery;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        self.poll_recv(cx).map(Result::ok)
     }
 }
 
@@ -68,7 +105,11 @@ impl Drop for Inbox {
     fn drop(&mut self) {
         let is_message = |delivery: &&Delivery| matches!(delivery, Delivery::Message { .. });
         let taken = self.batch.iter().filter(is_message).count() as u64;
-        let lost = self.mailbox.close(Closed::Ended);
-        self.session_ended.inc_by(taken + lost);
+        let lost = self.mailbox.close(RecvError::Ended);
+        let ended = &self.counters.dropped_session_ended;
+        ended.fetch_add(taken + lost, Relaxed);
     }
 }
+
+/// How many deliveries are taken out of the mailbox at a time, under one lock.
+const BATCH: usize = 256;

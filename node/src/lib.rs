@@ -7,43 +7,44 @@
 
 mod broker;
 mod clock;
-mod cluster;
-pub mod config;
+mod config;
+mod counters;
+mod delivery;
 mod envelope;
-pub mod gateway;
 mod headers;
-pub mod http;
+mod histogram;
 mod inbox;
 mod incarnation;
 mod limits;
 mod local_cluster;
 mod mailbox;
 mod message;
-mod metrics;
 mod node;
+mod registry;
 mod route;
 mod routes;
 mod seeds;
 mod session;
-mod sidecar;
 mod stats;
 mod wildcards;
+mod wiring;
 
 pub use broker::Receipt;
-pub use config::Config;
+pub use config::{Config, ConfigError, GossipConfig, LinksConfig, PORT};
+pub use delivery::{Delivery, RecvError};
 pub use headers::{Headers, HeadersError};
+pub use histogram::Distribution;
 pub use inbox::Inbox;
 pub use incarnation::IncarnationError;
 pub use limits::Limits;
-pub use local_cluster::{LocalCluster, LocalClusterError, NotJoined};
-pub use mailbox::{Closed, Delivery, MailboxConfig, Overflow};
+pub use local_cluster::{LocalCluster, LocalClusterError, NotJoinedError};
+pub use mailbox::{MailboxConfig, Overflow};
 pub use message::Message;
 pub use node::{Node, StartError};
-pub use session::{
-    BroadcastError, NotSubscribed, OpenError, Session, SessionOptions, SubscribeError,
-};
-pub use sidecar::{Sidecar, SidecarError};
+pub use registry::OpenError;
+pub use session::{BroadcastError, Session, SessionOptions, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
+pub use tidings_bounds::{Count, CountError, Time, TimeError};
 pub use tidings_identity::{
     Authority, AuthorityError, ClusterName, Identity, IdentityError, Incarnation, NameError,
     NodeCertificate, NodeId, Validity, ValidityError,

@@ -1,4 +1,6 @@
 use serde::{Deserialize, Serialize};
+use tidings_bounds::Count;
+use tidings_membership::TOPIC_BYTES_MAX;
 
 /// What a session may ask for. What goes beyond is refused with an error that names the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -6,25 +8,25 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// The largest payload, in bytes. Default 1 MiB, 1 to 64 MiB. Should be the same on all nodes:
     /// a node closes the link to a peer that sends it a larger one.
-    pub payload_bytes_max: usize,
+    pub payload_bytes_max: Count<1, { 64 << 20 }>,
     /// The largest block of header lines of a message, in bytes. Default 16 KiB, at most 1 MiB.
-    pub headers_bytes_max: usize,
+    pub headers_bytes_max: Count<0, { 1 << 20 }>,
     /// The longest topic or pattern, in bytes. Default and maximum 255.
-    pub topic_bytes_max: usize,
+    pub topic_bytes_max: Count<1, TOPIC_BYTES_MAX>,
     /// Subscriptions of one session. Default 10,000.
-    pub subscriptions_per_session_max: usize,
+    pub subscriptions_per_session_max: Count<1, 100_000_000>,
     /// Sessions open at a time, clients of the gateway included. Default 10,000.
-    pub sessions_max: usize,
+    pub sessions_max: Count<1, 100_000_000>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            payload_bytes_max: 1 << 20,
-            headers_bytes_max: 16 << 10,
-            topic_bytes_max: tidings_membership::TOPIC_BYTES_MAX,
-            subscriptions_per_session_max: 10_000,
-            sessions_max: 10_000,
+            payload_bytes_max: Count::of::<{ 1 << 20 }>(),
+            headers_bytes_max: Count::of::<{ 16 << 10 }>(),
+            topic_bytes_max: Count::MAX,
+            subscriptions_per_session_max: Count::of::<10_000>(),
+            sessions_max: Count::of::<10_000>(),
         }
     }
 }

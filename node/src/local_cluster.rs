@@ -1,47 +1,45 @@
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures_util::future::join_all;
 use tidings_identity::{
     Authority, AuthorityError, Identity, IdentityError, NameError, NodeId, Validity, ValidityError,
 };
 use tidings_transport::{Net, SystemNet};
 use tokio::time::{sleep, timeout};
 
-use crate::{Config, Node, Sidecar, SidecarError};
+use crate::{Config, Node, StartError};
 
 /// Several real nodes in this process, joined over loopback: to try things out, for examples, and
 /// for tests of software that embeds nodes.
 ///
 /// Their certificates come from an authority that exists in memory only and is forgotten at once, so
-/// no other node can ever join. End it with [`leave`](Self::leave): a node with doors goes on when the
-/// cluster is dropped, one without ends as in a crash.
+/// no other node can ever join. End it with [`leave`](Self::leave); when it is dropped its nodes end as
+/// in a crash, unless somebody else holds them.
 #[derive(Debug)]
 pub struct LocalCluster {
-    sidecars: Vec<Sidecar>,
+    nodes: Vec<Node>,
 }
 
 impl LocalCluster {
-    /// Starts so many nodes without doors, `n1`, `n2` and so on.
+    /// Starts so many nodes, `n1`, `n2` and so on.
+    ///
+    /// # Errors
+    /// See [`LocalClusterError`]; nothing is left running then.
     pub async fn start(nodes: usize) -> Result<Self, LocalClusterError> {
-        let closed = Config {
-            client: None,
-            http: None,
-            ..Config::default()
-        };
-        Self::start_with(vec![closed; nodes]).await
+        Self::start_with(vec![Config::default(); nodes]).await
     }
 
     /// Starts a node for each config. Name, cluster, addresses and seeds are set here, whatever the
     /// configs say of them; the first node is the seed of the others.
+    ///
+    /// # Errors
+    /// See [`LocalClusterError`]; nothing is left running then.
     pub async fn start_with(configs: Vec<Config>) -> Result<Self, LocalClusterError> {
-        let net = Arc::new(SystemNet);
-        let validity = Validity::starting(net.unix_time(), LIFE)?;
+        let validity = Validity::starting(SystemNet.unix_time(), LIFE)?;
         let authority = Authority::create(&CLUSTER.parse()?, validity)?;
-        let mut cluster = Self {
-            sidecars: Vec::new(),
-        };
+        // Dropped with an error, and then its nodes end.
+        let mut cluster = Self { nodes: Vec::new() };
         for (number, config) in (1..).zip(configs) {
             let name: NodeId = format!("n{number}").parse()?;
             let certificate = authority.issue(&name, validity)?;
@@ -50,10 +48,7 @@ impl LocalCluster {
                 &certificate.certificate_pem,
                 &certificate.key_pem,
             )?;
-            let seed = cluster
-                .sidecars
-                .first()
-                .and_then(|first| first.node().addr());
+            let seed = cluster.nodes.first().and_then(Node::addr);
             let config = Config {
                 name: None,
                 cluster: None,
@@ -62,8 +57,9 @@ impl LocalCluster {
                 seeds: seed.iter().map(ToString::to_string).collect(),
                 ..config
             };
-            let sidecar = Sidecar::start_on(config, Some(identity), net.clone()).await?;
-            cluster.sidecars.push(sidecar);
+            cluster
+                .nodes
+                .push(Node::start(config, Some(identity)).await?);
         }
         Ok(cluster)
     }
@@ -72,37 +68,32 @@ impl LocalCluster {
     ///
     /// # Errors
     /// When that takes longer than `limit`. The nodes go on.
-    pub async fn joined(&self, limit: Duration) -> Result<(), NotJoined> {
-        let sees_all = |node: &Node| {
-            node.nodes().iter().filter(|seen| seen.live).count() == self.sidecars.len()
-        };
+    pub async fn joined(&self, limit: Duration) -> Result<(), NotJoinedError> {
+        let sees_all =
+            |node: &Node| node.nodes().iter().filter(|seen| seen.live).count() == self.nodes.len();
         let joined = async {
-            while !self.nodes().all(sees_all) {
+            while !self.nodes.iter().all(sees_all) {
                 sleep(POLL).await;
             }
         };
-        timeout(limit, joined).await.map_err(|_| NotJoined {
+        timeout(limit, joined).await.map_err(|_| NotJoinedError {
             nodes: self
-                .nodes()
+                .nodes
+                .iter()
                 .filter(|node| !sees_all(node))
                 .map(|n| n.name().clone())
                 .collect(),
         })
     }
 
-    /// The nodes with their doors, in the order of the configs.
-    pub fn sidecars(&self) -> &[Sidecar] {
-        &self.sidecars
-    }
-
-    /// The nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.sidecars.iter().map(Sidecar::node)
+    /// The nodes, in the order of the configs.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// Lets all nodes leave, at the same time.
     pub async fn leave(&self) {
-        join_all(self.nodes().map(Node::leave)).await;
+        join_all(self.nodes.iter().map(Node::leave)).await;
     }
 }
 
@@ -116,7 +107,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Some nodes do not see all others within the time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the nodes {nodes:?} do not yet see all others")]
-pub struct NotJoined {
+pub struct NotJoinedError {
     /// Those nodes.
     pub nodes: Vec<NodeId>,
 }
@@ -136,9 +127,9 @@ pub enum LocalClusterError {
     /// An identity.
     #[error("a node has no identity")]
     Identity(#[from] IdentityError),
-    /// A node, or one of its doors.
+    /// A node.
     #[error("a node did not start")]
-    Sidecar(#[from] SidecarError),
+    Node(#[from] StartError),
 }
 
 #[cfg(test)]
@@ -151,10 +142,16 @@ mod tests {
         cluster.joined(Duration::from_secs(20)).await.unwrap();
         let names: Vec<_> = cluster
             .nodes()
+            .iter()
             .map(|node| node.name().to_string())
             .collect();
         assert_eq!(names, ["n1", "n2", "n3"]);
         cluster.leave().await;
-        assert!(cluster.nodes().all(|node| node.token().is_cancelled()));
+        assert!(
+            cluster
+                .nodes()
+                .iter()
+                .all(|node| node.token().is_cancelled())
+        );
     }
 }

@@ -1,12 +1,13 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use serde::{Deserialize, Serialize};
+use tidings_bounds::Count;
 use tidings_membership::MemberId;
-use tokio::sync::Notify;
 
-use crate::Message;
-use crate::session::SessionState;
+use crate::registry::SessionId;
+use crate::{Delivery, Message, RecvError};
 
 /// What a mailbox does with a message it has no room for. Each lost message is counted, and the
 /// subscriber is told of it in order ([`Delivery::Missed`]).
@@ -26,12 +27,12 @@ pub enum Overflow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailboxConfig {
-    /// How many messages wait at most. Default 65,536, at least 1. More rides out longer pauses of
+    /// How many messages wait at most. Default 65,536, 1 to 100 million. More rides out longer pauses of
     /// the subscriber and costs memory when it pauses.
-    pub messages_max: usize,
+    pub messages_max: Count<1, 100_000_000>,
     /// How many bytes of payload and headers wait at most; one message alone is always let in.
     /// Default 64 MiB, at least 1.
-    pub bytes_max: usize,
+    pub bytes_max: Count<1, { isize::MAX as usize }>,
     /// What happens when either bound is reached. Default `drop-newest`.
     pub overflow: Overflow,
 }
@@ -39,8 +40,8 @@ pub struct MailboxConfig {
 impl Default for MailboxConfig {
     fn default() -> Self {
         Self {
-            messages_max: 65_536,
-            bytes_max: 64 << 20,
+            messages_max: Count::of::<65_536>(),
+            bytes_max: Count::of::<{ 64 << 20 }>(),
             overflow: Overflow::DropNewest,
         }
     }
@@ -50,53 +51,9 @@ impl Default for MailboxConfig {
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     pub(crate) member: MemberId,
-    pub(crate) label: Arc<str>,
-    pub(crate) session: u64,
-    pub(crate) owner: Weak<SessionState>,
+    pub(crate) tag: u64,
+    pub(crate) session: SessionId,
     pub(crate) mailbox: Arc<Mailbox>,
-}
-
-impl Subscriber {
-    /// Ends the whole session, after its mailbox was cut off.
-    pub(crate) fn end_session(&self) {
-        if let Some(owner) = self.owner.upgrade() {
-            owner.end();
-        }
-    }
-}
-
-/// What a session receives.
-#[derive(Debug, Clone)]
-pub enum Delivery {
-    /// A message, for one of the session's subscriptions. A message that two of them match is
-    /// delivered twice.
-    Message {
-        /// Which subscription it is for.
-        member: MemberId,
-        /// The label given with that subscription.
-        label: Arc<str>,
-        /// The message, shared with its other subscribers on this node.
-        message: Arc<Message>,
-    },
-    /// So many messages of this session were lost at this point, because the mailbox was full.
-    Missed(u64),
-}
-
-/// Why nothing more will be received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Closed {
-    /// The session was dropped.
-    #[error("the session has ended")]
-    Ended,
-    /// The mailbox was full and its policy is to disconnect.
-    #[error("the session was cut off: its mailbox was full, and {missed} messages were lost")]
-    Overflow {
-        /// How many messages were lost with the mailbox.
-        missed: u64,
-    },
-    /// The node has stopped.
-    #[error("the node has stopped")]
-    NodeStopped,
 }
 
 /// What became of a message that was put into a mailbox.
@@ -120,8 +77,6 @@ pub(crate) enum Pushed {
 pub(crate) struct Mailbox {
     config: MailboxConfig,
     state: Mutex<State>,
-    /// Signalled when the queue stops being empty, and on closing.
-    ready: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -130,7 +85,9 @@ struct State {
     bytes: usize,
     /// Lost after the last entry of the queue.
     missed_after: u64,
-    closed: Option<Closed>,
+    closed: Option<RecvError>,
+    /// Who waits for the queue to stop being empty, or for the end.
+    waiting: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -146,7 +103,6 @@ impl Mailbox {
         Self {
             config,
             state: Mutex::default(),
-            ready: Notify::new(),
         }
     }
 
@@ -169,18 +125,18 @@ impl Mailbox {
                 }
                 Overflow::Disconnect => {
                     let missed = state.clear() + 1;
-                    state.closed = Some(Closed::Overflow { missed });
-                    drop(state);
-                    self.ready.notify_one();
+                    state.closed = Some(RecvError::Overflow { missed });
+                    wake(state);
                     return Pushed::CutOff(missed);
                 }
             }
         }
         let was_empty = state.queue.is_empty();
         state.append(Arc::clone(subscriber), Arc::clone(message));
-        drop(state);
         if was_empty {
-            self.ready.notify_one();
+            wake(state);
+        } else {
+            drop(state);
         }
         if lost == 0 {
             Pushed::Kept
@@ -190,7 +146,7 @@ impl Mailbox {
     }
 
     /// Takes what is there, at most `max` deliveries, in order. An empty queue gives nothing.
-    pub(crate) fn take(&self, into: &mut VecDeque<Delivery>, max: usize) -> Result<(), Closed> {
+    pub(crate) fn take(&self, into: &mut VecDeque<Delivery>, max: usize) -> Result<(), RecvError> {
         let mut state = self.lock();
         let before = into.len();
         while into.len() - before < max {
@@ -204,28 +160,45 @@ impl Mailbox {
         }
     }
 
-    /// Waits until there may be something to take.
-    pub(crate) async fn ready(&self) {
-        self.ready.notified().await;
+    /// Ready when there is something to take, or nothing will come any more. Who asked last is
+    /// woken.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if !state.queue.is_empty() || state.missed_after > 0 || state.closed.is_some() {
+            return Poll::Ready(());
+        }
+        state.waiting = Some(cx.waker().clone());
+        Poll::Pending
     }
 
-    /// Ends the mailbox. With [`Closed::NodeStopped`] what waits can still be taken; otherwise it is
+    /// Ready when the mailbox has been closed. Who asked last is woken.
+    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<RecvError> {
+        let mut state = self.lock();
+        match state.closed {
+            Some(closed) => Poll::Ready(closed),
+            None => {
+                state.waiting = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ends the mailbox. With [`RecvError::NodeStopped`] what waits can still be taken; otherwise it is
     /// lost. Returns how many messages were lost.
-    pub(crate) fn close(&self, reason: Closed) -> u64 {
+    pub(crate) fn close(&self, reason: RecvError) -> u64 {
         let mut state = self.lock();
         state.closed.get_or_insert(reason);
-        let lost = if reason == Closed::NodeStopped {
+        let lost = if reason == RecvError::NodeStopped {
             0
         } else {
             state.clear()
         };
-        drop(state);
-        self.ready.notify_one();
+        wake(state);
         lost
     }
 
     /// Why nothing can be put in any more, if so.
-    pub(crate) fn closed(&self) -> Option<Closed> {
+    pub(crate) fn closed(&self) -> Option<RecvError> {
         self.lock().closed
     }
 
@@ -238,8 +211,8 @@ impl Mailbox {
 impl State {
     fn has_room(&self, config: &MailboxConfig, message_bytes: usize) -> bool {
         self.queue.is_empty()
-            || (self.queue.len() < config.messages_max
-                && self.bytes + message_bytes <= config.bytes_max)
+            || (self.queue.len() < config.messages_max.get()
+                && self.bytes + message_bytes <= config.bytes_max.get())
     }
 
     fn append(&mut self, subscriber: Arc<Subscriber>, message: Arc<Message>) {
@@ -272,10 +245,9 @@ impl State {
             ..
         } = self.queue.pop_front()?;
         self.bytes -= message.size_bytes();
-        let (member, label) = (subscriber.member, Arc::clone(&subscriber.label));
         Some(Delivery::Message {
-            member,
-            label,
+            member: subscriber.member,
+            tag: subscriber.tag,
             message,
         })
     }
@@ -296,6 +268,15 @@ impl State {
     }
 }
 
+/// Wakes who waits, after the lock has been given up.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waiting = state.waiting.take();
+    drop(state);
+    if let Some(waiting) = waiting {
+        waiting.wake();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,17 +285,16 @@ mod tests {
 
     fn subscriber(messages_max: usize, bytes_max: usize, overflow: Overflow) -> Arc<Subscriber> {
         let config = MailboxConfig {
-            messages_max,
-            bytes_max,
+            messages_max: messages_max.try_into().unwrap(),
+            bytes_max: bytes_max.try_into().unwrap(),
             overflow,
         };
         let mailbox = Arc::new(Mailbox::new(config));
         let member = MemberId::from_bytes([0; 16]);
         Arc::new(Subscriber {
             member,
-            label: "1".into(),
-            session: 1,
-            owner: Weak::new(),
+            tag: 1,
+            session: SessionId::new(1),
             mailbox,
         })
     }
@@ -389,18 +369,18 @@ mod tests {
         assert_eq!(push(&s, "b"), Pushed::CutOff(2));
         assert_eq!(push(&s, "c"), Pushed::Closed);
         let closed = s.mailbox.take(&mut VecDeque::new(), 1).unwrap_err();
-        assert_eq!(closed, Closed::Overflow { missed: 2 });
+        assert_eq!(closed, RecvError::Overflow { missed: 2 });
     }
 
     #[test]
     fn a_stopped_node_lets_its_sessions_drain() {
         let s = subscriber(9, 100, Overflow::DropNewest);
         push(&s, "a");
-        assert_eq!(s.mailbox.close(Closed::NodeStopped), 0);
+        assert_eq!(s.mailbox.close(RecvError::NodeStopped), 0);
         assert_eq!(take_all(&s), ["a"]);
         assert_eq!(
             s.mailbox.take(&mut VecDeque::new(), 1),
-            Err(Closed::NodeStopped)
+            Err(RecvError::NodeStopped)
         );
     }
 

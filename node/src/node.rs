@@ -2,13 +2,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{Identity, Incarnation, NameError, NodeId};
+use tidings_identity::{ClusterName, Identity, Incarnation, NodeId};
 use tidings_membership::{
     Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
     View, Watch,
 };
 use tidings_transport::{Net, SystemNet, Transport};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,19 +16,12 @@ use tracing::warn;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{Config, InvalidConfig};
+use crate::config::{Config, ConfigError};
 use crate::inbox::Inbox;
 use crate::incarnation::{self, IncarnationError};
-use crate::session::{OpenError, Session, SessionOptions, Sessions};
-use crate::{Stats, cluster, seeds};
-
-/// The cluster of a node that names none.
-const CLUSTER: &str = "tidings";
-/// The name of a node that has none, neither configured nor in a certificate.
-const NAME: &str = "node";
-
-/// How long tasks may take to notice that they are cancelled.
-const TASKS_END: Duration = Duration::from_secs(1);
+use crate::registry::OpenError;
+use crate::session::{Session, SessionOptions, Sessions};
+use crate::{Stats, seeds, wiring};
 
 /// One node of a cluster: it keeps the memberships of its sessions, knows those of all others, and
 /// delivers broadcasts among them.
@@ -36,6 +29,22 @@ const TASKS_END: Duration = Duration::from_secs(1);
 /// Cheap to clone; all clones are the same node. Dropping the last one without
 /// [`leave`](Self::leave) is a crash as far as others can tell: they notice after the failure
 /// detector's time.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidings::{Config, Node, Scope, SessionOptions};
+///
+/// // On its own. With an identity, and the address of a seed, it would join a cluster.
+/// let node = Node::start(Config::default(), None).await?;
+/// let (session, _inbox) = node.session(SessionOptions::default())?;
+/// session.subscribe(&"tool:llm:*".parse()?)?;
+/// assert_eq!(node.members(&Scope::default(), &"tool:llm:req-123".parse()?).len(), 1);
+/// assert_eq!(node.topics()[0].pattern.as_str(), "tool:llm:*");
+/// node.leave().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Node {
     inner: Arc<Inner>,
@@ -45,45 +54,52 @@ pub struct Node {
 struct Inner {
     config: Config,
     name: NodeId,
-    cluster: String,
+    cluster: ClusterName,
     incarnation: Incarnation,
     clock: Clock,
     sessions: Arc<Sessions>,
     transport: Option<Transport>,
     tasks: TaskTracker,
-    /// Those of the tasks that serve clients.
-    clients: TaskTracker,
+    /// Those of the tasks that a graceful leave waits for.
+    draining: TaskTracker,
     /// Cancelled when the node begins to leave.
     leaving: CancellationToken,
+    /// Set when it has left.
+    left: OnceCell<()>,
     token: CancellationToken,
 }
 
 impl Node {
-    /// Starts a node on the machine's own network, with the certificates that the config names.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
-        let identity = config.tls_dir.as_deref().map(Identity::load).transpose()?;
+    /// Starts a node on the machine's own network. Without an identity it runs alone.
+    ///
+    /// # Errors
+    /// As [`start_on`](Self::start_on).
+    pub async fn start(config: Config, identity: Option<Identity>) -> Result<Self, StartError> {
         Self::start_on(config, identity, Arc::new(SystemNet)).await
     }
 
     /// Starts a node with this identity on this network; without an identity it runs alone.
     ///
     /// Returns when the node serves its sessions and has begun to look for its seeds; it may not
-    /// have found them ([`is_ready`](Self::is_ready)).
+    /// have found them ([`is_ready`](Self::is_ready)). Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
     pub async fn start_on(
         config: Config,
         identity: Option<Identity>,
         net: Arc<dyn Net>,
     ) -> Result<Self, StartError> {
-        config.check()?;
-        let name = name(&config, identity.as_ref())?;
-        let cluster = cluster_name(&config, identity.as_ref())?;
-        if identity.is_none() && !config.seeds.is_empty() {
-            return Err(StartError::NoCertificates);
-        }
+        config.check(identity.as_ref())?;
+        let name = config.name_with(identity.as_ref());
+        let cluster = config.cluster_with(identity.as_ref());
         let clock = Clock::start(&*net);
         let incarnation = incarnation::next(config.data_dir.as_deref(), clock.unix_ms())?;
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
-        let broker = Arc::new(Broker::new());
+        // Whatever was started ends if the rest does not.
+        let unfinished = token.clone().drop_guard();
+        let (broker, cut_off) = Broker::new();
+        let broker = Arc::new(broker);
 
         let (transport, inbound) = match identity {
             Some(identity) => {
@@ -112,19 +128,12 @@ impl Node {
             None => false,
         });
         let pipe = Pipe { outbound, inbound };
-        let follower: Follower = match &transport {
-            Some(transport) => cluster::follower(Arc::clone(&broker), transport.clone()),
+        let events: Follower = match &transport {
+            Some(transport) => wiring::events(Arc::clone(&broker), transport.clone()),
             None => Box::new(|_| {}),
         };
-        let membership = Membership::start(
-            settings,
-            pipe,
-            seeds,
-            follower,
-            tasks.clone(),
-            token.clone(),
-        )
-        .await?;
+        let membership =
+            Membership::start(settings, pipe, seeds, events, tasks.clone(), token.clone()).await?;
 
         let sessions = Arc::new(Sessions::new(
             name.clone(),
@@ -140,16 +149,18 @@ impl Node {
             cluster,
             incarnation,
             clock,
-            sessions,
+            sessions: Arc::clone(&sessions),
             transport,
             tasks,
-            clients: TaskTracker::new(),
+            draining: TaskTracker::new(),
             leaving: token.child_token(),
-            token,
+            left: OnceCell::new(),
+            token: unfinished.disarm(),
         };
         let node = Self {
             inner: Arc::new(inner),
         };
+        node.spawn(sessions.end_cut_off(cut_off));
         node.spawn(seeds::follow(seeds, seed_addrs));
         Ok(node)
     }
@@ -160,7 +171,7 @@ impl Node {
     }
 
     /// The cluster's name.
-    pub fn cluster(&self) -> &str {
+    pub fn cluster(&self) -> &ClusterName {
         &self.inner.cluster
     }
 
@@ -185,6 +196,9 @@ impl Node {
     }
 
     /// Opens a session, and its inbox.
+    ///
+    /// # Errors
+    /// When there are too many, or the node leaves.
     pub fn session(&self, options: SessionOptions) -> Result<(Session, Inbox), OpenError> {
         self.inner.sessions.open(options)
     }
@@ -235,48 +249,28 @@ impl Node {
             ..
         } = &*self.inner;
         Stats {
+            sessions: sessions.count(),
             membership: sessions.membership.stats(),
             transport: transport.as_ref().map(Transport::stats),
-            ..Stats::of_broker(&sessions.broker)
+            ..sessions.broker.counters.snapshot()
         }
     }
 
     /// Leaves the cluster: what was published is sent, agents get what waits for them, the others
     /// see the node go at once, and all tasks end, at the latest after the configured `drain` time.
-    /// Doing so again does nothing.
+    /// Who calls it again waits for the same end, or for nothing if it has come.
     pub async fn leave(&self) {
-        let Inner {
-            sessions,
-            transport,
-            tasks,
-            clients,
-            leaving,
-            token,
-            config,
-            ..
-        } = &*self.inner;
-        leaving.cancel();
-        sessions.stop();
-        clients.close();
-        let goodbye = async {
-            sessions.membership.depart(config.drain / 2).await;
-            // The others know, and keep their links until they have what was published here.
-            if let Some(transport) = transport {
-                transport.close(config.drain / 2).await;
-            }
-        };
-        // Clients that do not take what waits for them are closed regardless.
-        let _ = tokio::join!(timeout(config.drain, clients.wait()), goodbye);
-        token.cancel();
-        tasks.close();
-        if timeout(TASKS_END, tasks.wait()).await.is_err() {
-            warn!("some tasks did not end in time");
-        }
+        self.inner.left.get_or_init(|| self.inner.leave()).await;
     }
 
     /// Waits until the node cannot go on, which it does only when something in it has broken.
     pub async fn failed(&self) -> GossipFailed {
         self.inner.sessions.membership.failed().await
+    }
+
+    /// Cancelled when the node begins to leave: nobody new is to be let in from then on.
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.inner.leaving
     }
 
     /// Cancelled when the node stops.
@@ -292,23 +286,44 @@ impl Node {
         });
     }
 
-    /// Cancelled when the node begins to leave: nobody new is let in from then on.
-    pub(crate) fn leaving(&self) -> &CancellationToken {
-        &self.inner.leaving
+    /// Runs a task that a graceful [`leave`](Self::leave) waits for, such as that of a gateway's
+    /// client. It should end by itself once its session's inbox says that the node has stopped; it
+    /// is ended when the `drain` time is over.
+    pub fn spawn_draining(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(self.inner.draining.track_future(task));
     }
+}
 
-    /// Runs the task of one client. It should end by itself when its session is closed; a graceful
-    /// leave waits for that.
-    pub(crate) fn spawn_client(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn(self.inner.clients.track_future(task));
-    }
-
-    pub(crate) fn sessions(&self) -> &Sessions {
-        &self.inner.sessions
-    }
-
-    pub(crate) fn transport(&self) -> Option<&Transport> {
-        self.inner.transport.as_ref()
+impl Inner {
+    async fn leave(&self) {
+        let Self {
+            sessions,
+            transport,
+            tasks,
+            draining,
+            leaving,
+            token,
+            config,
+            ..
+        } = self;
+        let drain = config.drain.get();
+        leaving.cancel();
+        sessions.stop();
+        draining.close();
+        let goodbye = async {
+            sessions.membership.depart(drain / 2).await;
+            // The others know, and keep their links until they have what was published here.
+            if let Some(transport) = transport {
+                transport.close(drain / 2).await;
+            }
+        };
+        // Clients that do not take what waits for them are closed regardless.
+        let _ = tokio::join!(timeout(drain, draining.wait()), goodbye);
+        token.cancel();
+        tasks.close();
+        if timeout(TASKS_END, tasks.wait()).await.is_err() {
+            warn!("some tasks did not end in time");
+        }
     }
 }
 
@@ -318,36 +333,12 @@ impl Drop for Inner {
     }
 }
 
-fn name(config: &Config, identity: Option<&Identity>) -> Result<NodeId, StartError> {
-    let certified = identity
-        .map(|identity| NodeId::parse(identity.name().as_str()))
-        .transpose()?;
-    match (config.name.clone(), certified) {
-        (Some(name), Some(certified)) if name != certified => {
-            Err(StartError::NameMismatch { name, certified })
-        }
-        (name, certified) => match name.or(certified) {
-            Some(name) => Ok(name),
-            None => Ok(NodeId::parse(NAME)?),
-        },
-    }
-}
-
-fn cluster_name(config: &Config, identity: Option<&Identity>) -> Result<String, StartError> {
-    let certified = identity.map(|identity| identity.cluster().as_str().to_owned());
-    match (config.cluster.clone(), certified) {
-        (Some(cluster), Some(certified)) if cluster != certified => {
-            Err(StartError::ClusterMismatch { cluster, certified })
-        }
-        (cluster, certified) => Ok(cluster.or(certified).unwrap_or_else(|| CLUSTER.into())),
-    }
-}
-
 fn transport_config(config: &Config, incarnation: Incarnation) -> tidings_transport::Config {
     /// What a frame carries besides payload and headers: scope, topics, lengths.
     const ENVELOPE_BYTES_MAX: usize = 1024;
     let limits = &config.limits;
-    let frame_bytes_max = limits.payload_bytes_max + limits.headers_bytes_max + ENVELOPE_BYTES_MAX;
+    let frame_bytes_max =
+        limits.payload_bytes_max.get() + limits.headers_bytes_max.get() + ENVELOPE_BYTES_MAX;
     tidings_transport::Config {
         advertise: config.advertise,
         lanes: config.links.lanes,
@@ -364,11 +355,11 @@ fn membership_config(
     node: NodeId,
     incarnation: Incarnation,
     advertise: SocketAddr,
-    cluster: &str,
+    cluster: &ClusterName,
 ) -> tidings_membership::Config {
     let gossip = &config.gossip;
     tidings_membership::Config {
-        cluster: cluster.to_owned(),
+        cluster: cluster.to_string(),
         buckets: gossip.buckets,
         gossip_interval: gossip.interval,
         coalesce: gossip.coalesce,
@@ -381,39 +372,11 @@ fn membership_config(
 
 /// Why a node did not start. Nothing of it is left running then.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
-    /// A value in the config.
-    #[error("the configuration is not valid")]
-    Config(#[from] InvalidConfig),
-    /// The certificates.
-    #[error("the node has no identity")]
-    Identity(#[from] tidings_identity::IdentityError),
-    /// A name in a certificate that is no node name.
-    #[error("the node name is not valid")]
-    Name(#[from] NameError),
-    /// The configured name is another than the certificate's.
-    #[error("the node is to be called {name}, but its certificate is for {certified}")]
-    NameMismatch {
-        /// As configured.
-        name: NodeId,
-        /// As certified.
-        certified: NodeId,
-    },
-    /// The configured cluster is another than the certificate's.
-    #[error("the cluster is to be {cluster}, but the certificate is for {certified}")]
-    ClusterMismatch {
-        /// As configured.
-        cluster: String,
-        /// As certified.
-        certified: String,
-    },
-    /// Seeds are of no use without certificates.
-    #[error(
-        "there are seeds but no certificates, without which nodes do not talk to each other; make \
-         some with `tidings tls ca create` and `tidings tls cert create`, and name their directory \
-         as tls_dir"
-    )]
-    NoCertificates,
+    /// The config does not hold.
+    #[error("invalid configuration")]
+    Config(#[from] ConfigError),
     /// The last incarnation is not known.
     #[error("the incarnation cannot be determined")]
     Incarnation(#[from] IncarnationError),
@@ -424,3 +387,6 @@ pub enum StartError {
     #[error("membership did not start")]
     Membership(#[from] tidings_membership::StartError),
 }
+
+/// How long tasks may take to notice that they are cancelled.
+const TASKS_END: Duration = Duration::from_secs(1);

@@ -1,18 +1,19 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
 use tidings_membership::{AgentName, JoinError, MemberId, MemberIds, Membership, Pattern, Scope};
+use tokio::sync::mpsc;
 
-use crate::Message;
 use crate::broker::{Broker, Publisher, Reach, Receipt};
 use crate::clock::Clock;
 use crate::inbox::Inbox;
-use crate::limits::Limits;
-use crate::mailbox::{Closed, Mailbox, MailboxConfig, Subscriber};
+use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
+use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
 use crate::routes::Routes;
+use crate::{Limits, Message, RecvError};
 
 /// How a session is opened.
 #[derive(Debug, Clone, Default)]
@@ -31,12 +32,36 @@ pub struct SessionOptions {
 /// that one session publishes reach every subscriber in the order in which they were published,
 /// over all topics; none is delivered twice. Dropping the session ends its memberships at once, on
 /// every node; what still waits in the inbox is then lost, and counted as such.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidings::{AgentName, Config, Message, Node, Scope, SessionOptions};
+///
+/// let node = Node::start(Config::default(), None).await?;
+/// let (session, _inbox) = node.session(SessionOptions {
+///     agent: Some(AgentName::parse("planner")?),
+///     ..SessionOptions::default()
+/// })?;
+/// let member = session.subscribe(&"kb.*".parse()?)?;
+/// assert_eq!(node.members(&Scope::default(), &"kb.updates".parse()?).len(), 1);
+///
+/// let receipt = session.broadcast(Message::new("kb.updates".parse()?, "rebuilt"))?;
+/// assert_eq!(receipt.local, 1);
+/// let others = session.broadcast_from(Message::new("kb.updates".parse()?, "again"))?;
+/// assert_eq!(others.local, 0);
+///
+/// session.unsubscribe(member)?;
+/// assert!(node.topics().is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Session {
     state: Arc<SessionState>,
 }
 
-/// What all sessions of a node share.
+/// The sessions of a node, and what they share.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     pub(crate) node: NodeId,
@@ -44,34 +69,21 @@ pub(crate) struct Sessions {
     pub(crate) membership: Membership,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
-    book: Mutex<Book>,
-    open: AtomicUsize,
-    /// Set once the node leaves: no session is opened and nothing broadcast from then on.
-    stopped: AtomicBool,
+    open: Registry<SessionState>,
+    members: Mutex<MemberIds>,
 }
 
-#[derive(Debug, Default)]
-struct Book {
-    members: MemberIds,
-    last_session: u64,
-    mailboxes: HashMap<u64, Weak<Mailbox>>,
-}
-
-/// The part of a session that the broker can end, when the mailbox overflows.
+/// The part of a session that its node can end.
 #[derive(Debug)]
-pub(crate) struct SessionState {
-    id: u64,
+struct SessionState {
+    id: SessionId,
     node: Arc<Sessions>,
     routes: Arc<Routes>,
     agent: Option<AgentName>,
     mailbox: Arc<Mailbox>,
-    subscriptions: Mutex<Subscriptions>,
-}
-
-#[derive(Debug, Default)]
-struct Subscriptions {
-    patterns: HashMap<MemberId, Pattern>,
-    ended: bool,
+    /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
+    ended: AtomicBool,
+    subscriptions: Mutex<HashMap<MemberId, Pattern>>,
 }
 
 impl Sessions {
@@ -82,16 +94,14 @@ impl Sessions {
         limits: Limits,
         clock: Clock,
     ) -> Self {
-        let (book, open, stopped) = Default::default();
         Self {
             node,
             broker,
             membership,
+            open: Registry::new(limits.sessions_max.get()),
             limits,
             clock,
-            book,
-            open,
-            stopped,
+            members: Mutex::default(),
         }
     }
 
@@ -105,60 +115,48 @@ impl Sessions {
             mailbox,
         } = options;
         let mailbox = Arc::new(Mailbox::new(mailbox));
-        let mut book = self.lock();
-        if self.stopped.load(Ordering::Relaxed) {
-            return Err(OpenError::NodeStopped);
-        }
-        if self.open.load(Ordering::Relaxed) >= self.limits.sessions_max {
-            return Err(OpenError::TooMany {
-                max: self.limits.sessions_max,
-            });
-        }
-        self.open.fetch_add(1, Ordering::Relaxed);
-        book.last_session += 1;
-        let id = book.last_session;
-        book.mailboxes.insert(id, Arc::downgrade(&mailbox));
-        drop(book);
-        let state = SessionState {
+        let inbox = Inbox::new(Arc::clone(&mailbox), Arc::clone(&self.broker.counters));
+        let state = self.open.open(|id| SessionState {
             id,
             node: Arc::clone(self),
             routes: self.broker.routes(&scope),
             agent,
-            mailbox: Arc::clone(&mailbox),
+            mailbox,
+            ended: AtomicBool::new(false),
             subscriptions: Mutex::default(),
-        };
-        let delivered = self.broker.metrics.delivered.clone();
-        let ended = self.broker.metrics.dropped.session_ended.clone();
-        Ok((
-            Session {
-                state: Arc::new(state),
-            },
-            Inbox::new(mailbox, delivered, ended),
-        ))
+        })?;
+        Ok((Session { state }, inbox))
     }
 
     /// How many sessions are open.
     pub(crate) fn count(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.open.count()
     }
 
     /// Lets no session receive anything more than what waits for it already.
     pub(crate) fn stop(&self) {
-        let book = self.lock();
-        self.stopped.store(true, Ordering::Relaxed);
-        for mailbox in book.mailboxes.values().filter_map(Weak::upgrade) {
-            mailbox.close(Closed::NodeStopped);
+        for session in self.open.stop() {
+            session.mailbox.close(RecvError::NodeStopped);
+        }
+    }
+
+    /// Ends the sessions that the broker has cut off. That takes time for each of their
+    /// subscriptions, which no publisher is to spend.
+    pub(crate) async fn end_cut_off(
+        self: Arc<Self>,
+        mut cut_off: mpsc::UnboundedReceiver<SessionId>,
+    ) {
+        while let Some(id) = cut_off.recv().await {
+            // If it is not open any more, it has ended by itself meanwhile.
+            if let Some(session) = self.open.get(id) {
+                session.end();
+            }
         }
     }
 
     fn next_member(&self) -> MemberId {
         let unix_ms = self.clock.unix_ms();
-        self.lock().members.next(unix_ms)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        // Nothing panics while the lock is held, so the state behind a poisoned one is whole.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.members).next(unix_ms)
     }
 }
 
@@ -166,27 +164,35 @@ impl Session {
     /// Makes the session a member of this topic or pattern, and returns the new membership's id.
     /// Subscribing n times makes n memberships, each of which gets every message. It is visible on
     /// this node at once and on connected nodes within milliseconds.
+    ///
+    /// # Errors
+    /// See [`SubscribeError`]; nothing has changed then.
     pub fn subscribe(&self, pattern: &Pattern) -> Result<MemberId, SubscribeError> {
-        self.subscribe_labelled(pattern, "")
+        self.subscribe_tagged(pattern, 0)
     }
 
-    /// Subscribes with a label of the caller's own, which comes back with every delivery.
-    pub fn subscribe_labelled(
+    /// Subscribes with a tag of the caller's own, which comes back with every delivery and means
+    /// nothing to the node.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_tagged(
         &self,
         pattern: &Pattern,
-        label: &str,
+        tag: u64,
     ) -> Result<MemberId, SubscribeError> {
-        SessionState::subscribe(&self.state, pattern, label)
+        self.state.subscribe(pattern, tag)
     }
 
     /// Ends one membership. Messages that wait in the inbox are still delivered.
-    pub fn unsubscribe(&self, member: MemberId) -> Result<(), NotSubscribed> {
+    ///
+    /// # Errors
+    /// When the session has no such membership; nothing has changed then.
+    pub fn unsubscribe(&self, member: MemberId) -> Result<(), UnsubscribeError> {
         let state = &self.state;
-        let pattern = state
-            .lock()
-            .patterns
+        let pattern = lock(&state.subscriptions)
             .remove(&member)
-            .ok_or(NotSubscribed { member })?;
+            .ok_or(UnsubscribeError { member })?;
         state.withdraw(member, &pattern);
         // Whether or not the cluster's side still had it, it has it no more.
         let _ = state
@@ -197,21 +203,33 @@ impl Session {
     }
 
     /// Hands a message to every subscriber of its topic on every node, each membership once.
+    ///
+    /// # Errors
+    /// See [`BroadcastError`]; nobody has got it then.
     pub fn broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
         self.publish(message, None, Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but this session's own subscriptions get nothing.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
         self.publish(message, Some(self.state.id), Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but the message never leaves this node.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
     pub fn local_broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
         self.publish(message, None, Reach::ThisNode)
     }
 
     /// Hands a message to the subscribers on one node only.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast), and when no live node has this name.
     pub fn direct(&self, to: &NodeId, message: Message) -> Result<Receipt, BroadcastError> {
         if *to == self.state.node.node {
             return self.local_broadcast(message);
@@ -230,9 +248,9 @@ impl Session {
         &self.state.routes.scope
     }
 
-    fn publisher(&self, skip_session: Option<u64>) -> Publisher {
+    fn publisher(&self, skip_session: Option<SessionId>) -> Publisher {
         Publisher {
-            lane_key: self.state.id,
+            lane_key: self.state.id.lane_key(),
             skip_session,
         }
     }
@@ -240,7 +258,7 @@ impl Session {
     fn publish(
         &self,
         message: Message,
-        skip_session: Option<u64>,
+        skip_session: Option<SessionId>,
         reach: Reach,
     ) -> Result<Receipt, BroadcastError> {
         let message = self.accept(message)?;
@@ -251,20 +269,23 @@ impl Session {
 
     fn accept(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
         let limits = &self.state.node.limits;
-        let (bytes, max) = (message.payload.len(), limits.payload_bytes_max);
+        let (bytes, max) = (message.payload.len(), limits.payload_bytes_max.get());
         if bytes > max {
             return Err(BroadcastError::PayloadTooLarge { bytes, max });
         }
-        let (bytes, max) = (message.headers.as_bytes().len(), limits.headers_bytes_max);
+        let (bytes, max) = (
+            message.headers.as_bytes().len(),
+            limits.headers_bytes_max.get(),
+        );
         if bytes > max {
             return Err(BroadcastError::HeadersTooLarge { bytes, max });
         }
-        let (bytes, max) = (message.topic.as_str().len(), limits.topic_bytes_max);
+        let (bytes, max) = (message.topic.as_str().len(), limits.topic_bytes_max.get());
         if bytes > max {
             return Err(BroadcastError::TopicTooLong { bytes, max });
         }
-        let stopped = self.state.node.stopped.load(Ordering::Relaxed);
-        if stopped || self.state.lock().ended {
+        let stopped = self.state.node.open.is_stopped();
+        if stopped || self.state.ended.load(Relaxed) {
             return Err(BroadcastError::Ended);
         }
         Ok(Arc::new(message))
@@ -278,30 +299,26 @@ impl Drop for Session {
 }
 
 impl SessionState {
-    fn subscribe(
-        self: &Arc<Self>,
-        pattern: &Pattern,
-        label: &str,
-    ) -> Result<MemberId, SubscribeError> {
+    fn subscribe(&self, pattern: &Pattern, tag: u64) -> Result<MemberId, SubscribeError> {
         let limits = &self.node.limits;
-        let (bytes, max) = (pattern.as_str().len(), limits.topic_bytes_max);
+        let (bytes, max) = (pattern.as_str().len(), limits.topic_bytes_max.get());
         if bytes > max {
             return Err(SubscribeError::TopicTooLong { bytes, max });
         }
-        let mut subscriptions = self.lock();
-        if subscriptions.ended || self.mailbox.closed().is_some() {
+        let mut subscriptions = lock(&self.subscriptions);
+        // Under the lock, so that ending finds every subscription that was made before.
+        if self.ended.load(Relaxed) || self.mailbox.closed().is_some() {
             return Err(SubscribeError::Ended);
         }
-        let max = limits.subscriptions_per_session_max;
-        if subscriptions.patterns.len() >= max {
+        let max = limits.subscriptions_per_session_max.get();
+        if subscriptions.len() >= max {
             return Err(SubscribeError::TooMany { max });
         }
         let member = self.node.next_member();
         let subscriber = Arc::new(Subscriber {
             member,
-            label: label.into(),
+            tag,
             session: self.id,
-            owner: Arc::downgrade(self),
             mailbox: Arc::clone(&self.mailbox),
         });
         // First the route, then the membership: whoever sees the member must reach it.
@@ -316,17 +333,17 @@ impl SessionState {
             self.withdraw(member, pattern);
             return Err(error.into());
         }
-        subscriptions.patterns.insert(member, pattern.clone());
+        subscriptions.insert(member, pattern.clone());
         Ok(member)
     }
 
     /// Ends all memberships and the mailbox. Doing so again does nothing.
-    pub(crate) fn end(&self) {
-        let mut subscriptions = self.lock();
-        if std::mem::replace(&mut subscriptions.ended, true) {
+    fn end(&self) {
+        let mut subscriptions = lock(&self.subscriptions);
+        if self.ended.swap(true, Relaxed) {
             return;
         }
-        let patterns = std::mem::take(&mut subscriptions.patterns);
+        let patterns = std::mem::take(&mut *subscriptions);
         drop(subscriptions);
         for (member, pattern) in &patterns {
             self.withdraw(*member, pattern);
@@ -336,41 +353,26 @@ impl SessionState {
             .into_iter()
             .map(|(m, pattern)| (scope.clone(), pattern, m));
         self.node.membership.leave_all(memberships);
-        let lost = self.mailbox.close(Closed::Ended);
-        self.node.broker.metrics.dropped.session_ended.inc_by(lost);
-        self.node.lock().mailboxes.remove(&self.id);
-        self.node.open.fetch_sub(1, Ordering::Relaxed);
+        let lost = self.mailbox.close(RecvError::Ended);
+        let counters = &self.node.broker.counters;
+        counters.dropped_session_ended.fetch_add(lost, Relaxed);
+        self.node.open.remove(self.id);
     }
 
     fn withdraw(&self, member: MemberId, pattern: &Pattern) {
         self.routes
             .change(pattern, &RouteChange::RemoveLocal(member));
     }
-
-    fn lock(&self) -> MutexGuard<'_, Subscriptions> {
-        // Nothing panics while the lock is held, so the state behind a poisoned one is whole.
-        self.subscriptions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Why a session was not opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The limit `sessions_max` is reached.
-    #[error("the node has {max} sessions open already, its limit (sessions_max)")]
-    TooMany {
-        /// The limit.
-        max: usize,
-    },
-    /// The node is leaving or has left.
-    #[error("the node has stopped")]
-    NodeStopped,
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one of these locks is held, so the state behind a poisoned one is whole.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a subscription was refused. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SubscribeError {
     /// The topic or pattern is longer than `topic_bytes_max`.
     #[error("the topic has {bytes} bytes, the limit (topic_bytes_max) is {max}")]
@@ -397,13 +399,14 @@ pub enum SubscribeError {
 /// The session has no such subscription. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the session has no subscription {member}")]
-pub struct NotSubscribed {
+pub struct UnsubscribeError {
     /// What was to be ended.
     pub member: MemberId,
 }
 
 /// Why a message was not accepted. Nobody has got it then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BroadcastError {
     /// The payload is larger than `payload_bytes_max`.
     #[error("the payload has {bytes} bytes, the limit (payload_bytes_max) is {max}")]

@@ -122,8 +122,8 @@ impl Tree {
 mod tests {
     use super::*;
     use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
+    use crate::registry::SessionId;
     use proptest::prelude::*;
-    use std::sync::Weak;
     use tidings_membership::MemberId;
 
     fn subscriber(number: u8) -> Arc<Subscriber> {
@@ -131,9 +131,8 @@ mod tests {
         let member = MemberId::from_bytes([number; 16]);
         Arc::new(Subscriber {
             member,
-            label: "".into(),
-            session: 0,
-            owner: Weak::new(),
+            tag: 0,
+            session: SessionId::new(0),
             mailbox,
         })
     }

@@ -1,8 +1,8 @@
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tidings::{
-    BroadcastError, Closed, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId,
-    OpenError, Pattern, Session, SessionOptions, SubscribeError, Topic,
+    BroadcastError, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId, OpenError,
+    Pattern, RecvError, Session, SessionOptions, SubscribeError, Topic,
 };
 use tokio::sync::watch;
 
@@ -33,7 +33,7 @@ impl Agent {
         life: &Life,
         journal: &Journal,
     ) -> Result<Self, OpenError> {
-        let mailbox_messages_max = mailbox.messages_max;
+        let mailbox_messages_max = mailbox.messages_max.get();
         let options = SessionOptions {
             mailbox,
             ..SessionOptions::default()
@@ -216,9 +216,9 @@ async fn read(
             }
             Ok(Delivery::Missed(count)) => journal.note(Note::Missed { session, count }),
             // It is the agent itself that ended it, and said so.
-            Err(Closed::Ended) => return,
+            Err(RecvError::Ended) => return,
             Err(closed) => {
-                let cut_off = matches!(closed, Closed::Overflow { .. });
+                let cut_off = matches!(closed, RecvError::Overflow { .. });
                 let reason = closed.to_string();
                 return journal.note(Note::Ended {
                     session,

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tidings::config::{GossipConfig, LinksConfig};
 use tidings::{
-    Authority, Config, Event, Identity, Limits, MailboxConfig, Net, Node, NodeId, Validity, Watch,
+    Authority, Config, Count, Event, GossipConfig, Identity, Limits, LinksConfig, MailboxConfig,
+    Net, Node, NodeId, Time, Validity, Watch,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -80,9 +80,7 @@ impl Site {
         Config {
             listen: Network::addr(host),
             seeds: seeds.map(|seed| Network::addr(seed).to_string()).collect(),
-            client: None,
-            http: None,
-            drain: Duration::from_secs(2),
+            drain: Time::of_ms::<2_000>(),
             gossip: GossipConfig {
                 dead_node_grace: Duration::from_secs_f64(plan.dead_node_grace_s),
                 ..GossipConfig::default()
@@ -92,7 +90,7 @@ impl Site {
                 ..LinksConfig::default()
             },
             limits: Limits {
-                payload_bytes_max: plan.payload_bytes_max,
+                payload_bytes_max: within(plan.payload_bytes_max),
                 ..Limits::default()
             },
             ..Config::default()
@@ -226,9 +224,9 @@ impl Run {
             let is_last = plan.agents == 0 || agent + 1 >= plan.agents;
             let mailbox = MailboxConfig {
                 messages_max: if is_last {
-                    plan.mailbox_messages_max
+                    within(plan.mailbox_messages_max)
                 } else {
-                    65_536
+                    Count::of::<65_536>()
                 },
                 overflow: plan.overflow,
                 ..MailboxConfig::default()
@@ -239,6 +237,12 @@ impl Run {
         }
         self.agents.get_mut(&agent)
     }
+}
+
+/// A number of the plan as a setting: the nearest one that there is.
+fn within<const MIN: usize, const MAX: usize>(number: usize) -> Count<MIN, MAX> {
+    let nearest = number.clamp(MIN, MAX);
+    nearest.try_into().expect("it is clamped to the bounds")
 }
 
 /// Tells the journal whom a node takes to be up and down, and how much its view shows.

@@ -1,0 +1,40 @@
+use std::sync::Arc;
+
+use tidings_membership::MemberId;
+
+use crate::Message;
+
+/// What a session receives.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// A message, for one of the session's subscriptions. A message that two of them match is
+    /// delivered twice.
+    Message {
+        /// Which subscription it is for.
+        member: MemberId,
+        /// The tag given with that subscription.
+        tag: u64,
+        /// The message, shared with its other subscribers on this node.
+        message: Arc<Message>,
+    },
+    /// So many messages of this session were lost at this point, because the mailbox was full.
+    Missed(u64),
+}
+
+/// Why nothing more will be received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The session was dropped.
+    #[error("the session has ended")]
+    Ended,
+    /// The mailbox was full and its policy is to disconnect.
+    #[error("the session was cut off: its mailbox was full, and {missed} messages were lost")]
+    Overflow {
+        /// How many messages were lost with the mailbox.
+        missed: u64,
+    },
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    NodeStopped,
+}

@@ -1,0 +1,39 @@
+use clap::Args;
+use tidings::Scope;
+use tidings_sidecar::answers::MemberAnswer;
+
+use crate::cli::http::HttpArgs;
+use crate::cli::stdout;
+use crate::cli::table::table;
+
+/// List the members of a topic: who gets what is published on it
+#[derive(Debug, Args)]
+pub(crate) struct MembersArgs {
+    /// The topic, or a pattern to see who subscribed to just that
+    topic: String,
+    /// The scope that the topic is in
+    #[arg(long, value_name = "SCOPE", default_value_t)]
+    scope: Scope,
+    #[command(flatten)]
+    http: HttpArgs,
+}
+
+/// Prints them.
+pub(crate) async fn members(args: &MembersArgs) -> anyhow::Result<()> {
+    let path = ["v1", "topics", &args.topic, "members"];
+    let answer = args
+        .http
+        .list(&path, &[("scope", args.scope.as_str())])
+        .await?;
+    stdout::write(answer.show(human).as_bytes())
+}
+
+fn human(members: &[MemberAnswer]) -> String {
+    let row = |member: &MemberAnswer| {
+        let agent = member.agent.as_ref();
+        let agent = agent.map_or("-".into(), ToString::to_string);
+        [member.node.to_string(), agent, member.member.to_string()]
+    };
+    let rows: Vec<_> = members.iter().map(row).collect();
+    table(["NODE", "AGENT", "MEMBER"], &rows)
+}

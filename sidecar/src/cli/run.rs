@@ -1,0 +1,144 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tidings_sidecar::Sidecar;
+use tracing::{info, warn};
+
+use crate::cli::signals::Signals;
+use crate::settings::{Setting, Settings, SettingsError, Sources};
+
+/// Run a node until it is told to leave by SIGTERM or SIGINT; a second signal ends it at once
+///
+/// Flags win over the environment, which wins over the file, which wins over the defaults. In the
+/// environment a setting such as `gossip.interval` is TIDINGS_GOSSIP__INTERVAL; lists are separated by
+/// commas.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// The flags that say how a node runs.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SettingsArgs {
+    /// A TOML file with settings; `tidings config check` prints all there are
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TIDINGS_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+    /// The node's name, unique in the cluster [default: as in its certificate, or else `node`]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The cluster's name [default: as in the certificate, or else `tidings`]
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// The UDP address for other nodes [default: 0.0.0.0:7946]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The address that other nodes are told [default: that of --listen]
+    #[arg(long, value_name = "ADDR")]
+    advertise: Option<String>,
+    /// A node to find the cluster through, by address or DNS name; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    seed: Vec<String>,
+    /// Where clients connect, or `none` [default: 127.0.0.1:4222]
+    #[arg(long, value_name = "ADDR")]
+    client: Option<String>,
+    /// Where HTTP is served, or `none` [default: 127.0.0.1:8222]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+    /// The directory with ca.pem, node.pem and node-key.pem, without which the node runs alone
+    #[arg(long, value_name = "DIR")]
+    tls_dir: Option<String>,
+    /// Where the node keeps what must survive a restart
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+}
+
+impl SettingsArgs {
+    /// The settings from these flags and from where else there are some.
+    pub(crate) fn load(&self) -> Result<Settings, SettingsError> {
+        let one = |text: &Option<String>| text.clone().map(Setting::One);
+        let seeds = (!self.seed.is_empty()).then(|| Setting::Many(self.seed.clone()));
+        let flags = [
+            ("--name", "name", one(&self.name)),
+            ("--cluster", "cluster", one(&self.cluster)),
+            ("--listen", "listen", one(&self.listen)),
+            ("--advertise", "advertise", one(&self.advertise)),
+            ("--seed", "seeds", seeds),
+            ("--client", "client", one(&self.client)),
+            ("--http", "http", one(&self.http)),
+            ("--tls-dir", "tls_dir", one(&self.tls_dir)),
+            ("--data-dir", "data_dir", one(&self.data_dir)),
+        ];
+        let given = |(flag, key, setting): (_, _, Option<Setting>)| Some((flag, key, setting?));
+        let sources = Sources {
+            file: self.config.clone(),
+            environment: Sources::environment()?,
+            flags: flags.into_iter().filter_map(given).collect(),
+        };
+        sources.load()
+    }
+}
+
+/// Runs a node to its end.
+pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let Settings {
+        config,
+        identity,
+        unknown_variables,
+    } = args.settings.load()?;
+    for variable in unknown_variables {
+        warn!(%variable, "this environment variable sets nothing that a node has");
+    }
+    let mut signals = Signals::listen()?;
+    let sidecar = tokio::select! {
+        started = Sidecar::start(config, identity) => started?,
+        stop = signals.next() => return Ok(stop.exit_code()),
+    };
+    tell(&sidecar);
+
+    let node = sidecar.node();
+    tokio::select! {
+        stop = signals.next() => info!(signal = ?stop, "leaving"),
+        failure = node.failed() => {
+            return Err(anyhow::Error::new(failure).context("the node cannot go on"));
+        }
+    }
+    tokio::select! {
+        () = node.leave() => info!("left"),
+        stop = signals.next() => {
+            warn!(signal = ?stop, "ending at once, on a second signal");
+            return Ok(stop.exit_code());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the log what runs now and where it can be reached.
+fn tell(sidecar: &Sidecar) {
+    let node = sidecar.node();
+    let open = |addr: Option<std::net::SocketAddr>| {
+        addr.map_or_else(|| "none".to_owned(), |addr| addr.to_string())
+    };
+    info!(
+        node = %node.name(),
+        cluster = %node.cluster(),
+        incarnation = %node.incarnation(),
+        peers = open(node.addr()),
+        client = open(sidecar.client_addr()),
+        http = open(sidecar.http_addr()),
+        "listening"
+    );
+    if node.addr().is_none() {
+        info!(
+            "without certificates this node runs alone; to form a cluster: `tidings tls ca create`, \
+             `tidings tls cert create --node {}`, then run it with --tls-dir, and others with --seed",
+            node.name()
+        );
+    }
+}

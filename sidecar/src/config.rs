@@ -1,0 +1,97 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tidings::{ConfigError, Count, Identity, IdentityError, MailboxConfig, Overflow, Scope, Time};
+
+/// How a sidecar runs: its node, and its doors. Every field has a default, so that
+/// `Config::default()` is a node on its own with doors on loopback.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Where clients connect, in the NATS client protocol. Default `127.0.0.1:4222`; none closes
+    /// the gateway.
+    pub client: Option<SocketAddr>,
+    /// Where HTTP is served. Default `127.0.0.1:8222`; none closes it.
+    pub http: Option<SocketAddr>,
+    /// The directory with `ca.pem`, `node.pem` and `node-key.pem`. Default none: the node runs
+    /// alone.
+    pub tls_dir: Option<PathBuf>,
+    /// The client gateway.
+    pub gateway: GatewayConfig,
+    /// The node. In a file its settings stand beside those above.
+    #[serde(flatten)]
+    pub node: tidings::Config,
+}
+
+/// The client gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// The scope in which clients publish and subscribe. Default `default`.
+    pub scope: Scope,
+    /// How often a client is asked for a sign of life. Default 2 min, 10 ms to
+    /// a day.
+    pub ping_interval: Time<10, 86_400_000>,
+    /// After how many unanswered questions a client's connection is closed. Default 2, 1 to
+    /// 100.
+    pub pings_out_max: Count<1, 100>,
+    /// How long a client may take from connecting to its CONNECT. Default 5 s, 10 ms to
+    /// 10 min.
+    pub connect_timeout: Time<10, 600_000>,
+    /// The longest line of the protocol, in bytes. Default 4,096, 512 to 1 MiB.
+    pub line_bytes_max: Count<512, { 1 << 20 }>,
+    /// What may wait for a client that reads slowly. By default it is disconnected when more does.
+    pub mailbox: MailboxConfig,
+}
+
+impl Config {
+    /// The identity of the node, if it has one.
+    ///
+    /// # Errors
+    /// When there is no whole one in the directory that the config names.
+    pub fn identity(&self) -> Result<Option<Identity>, IdentityError> {
+        self.tls_dir.as_deref().map(Identity::load).transpose()
+    }
+
+    /// Checks what the types cannot, for a node with this identity.
+    ///
+    /// # Errors
+    /// The first value that does not hold.
+    pub fn check(&self, identity: Option<&Identity>) -> Result<(), ConfigError> {
+        self.node.check(identity).map_err(|mut invalid| {
+            if invalid.key == "seeds" && identity.is_none() {
+                invalid.problem += "; make some with `tidings tls ca create` and `tidings tls cert \
+                                    create`, and name their directory as tls_dir";
+            }
+            invalid
+        })
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client: Some((Ipv4Addr::LOCALHOST, 4222).into()),
+            http: Some((Ipv4Addr::LOCALHOST, 8222).into()),
+            tls_dir: None,
+            gateway: GatewayConfig::default(),
+            node: tidings::Config::default(),
+        }
+    }
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            scope: Scope::default(),
+            ping_interval: Time::of_ms::<120_000>(),
+            pings_out_max: Count::of::<2>(),
+            connect_timeout: Time::of_ms::<5_000>(),
+            line_bytes_max: Count::of::<4096>(),
+            mailbox: MailboxConfig {
+                overflow: Overflow::Disconnect,
+                ..MailboxConfig::default()
+            },
+        }
+    }
+}

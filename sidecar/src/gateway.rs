@@ -1,0 +1,107 @@
+//! The client gateway: the NATS client protocol, so that existing clients of every language work.
+//!
+//! A connection is a session. The server greets with INFO; the client answers with CONNECT and from
+//! then on publishes (PUB, HPUB), subscribes (SUB, UNSUB) and receives (MSG, HMSG). Each control
+//! line ends in CR LF, a payload is as long as its control line says. What is served and what is
+//! not stands in `docs/clients.md`.
+//!
+//! The gateway parses, translates and maps errors; what is allowed is decided by the [`Session`].
+//!
+//! [`Session`]: tidings::Session
+
+mod client;
+mod connect_options;
+mod connection;
+mod end;
+mod header_block;
+mod op;
+mod parser;
+mod refusal;
+mod reply;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use crate::GatewayConfig;
+use refusal::Refusal;
+use reply::Info;
+use tidings::Node;
+
+/// Serves clients that connect to this listener, until the node stops.
+///
+/// As many connections are served at a time as there may be sessions (`sessions_max`); one more is
+/// told so and closed. The gateway keeps the node going: a node that serves clients ends with
+/// [`Node::leave`] or when its token is cancelled, not when its last handle is dropped.
+pub fn serve(node: &Node, listener: TcpListener, config: GatewayConfig) {
+    let leaving = node.leaving().clone();
+    let accepting =
+        leaving.run_until_cancelled_owned(accept(node.clone(), listener, Arc::new(config)));
+    node.spawn(async {
+        accepting.await;
+    });
+}
+
+/// What a connection is served with.
+#[derive(Debug, Clone)]
+struct Door {
+    node: Node,
+    config: Arc<GatewayConfig>,
+}
+
+/// How long to wait before accepting again when the machine has no room for another connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+async fn accept(node: Node, listener: TcpListener, config: Arc<GatewayConfig>) {
+    let slots = Arc::new(Semaphore::new(node.config().limits.sessions_max.get()));
+    let mut client_id = 0;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(error.kind()) => continue,
+            Err(error) => {
+                warn!(%error, "cannot accept clients, trying again");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        client_id += 1;
+        match Arc::clone(&slots).try_acquire_owned() {
+            Ok(slot) => {
+                let door = Door {
+                    node: node.clone(),
+                    config: Arc::clone(&config),
+                };
+                node.spawn_draining(async move {
+                    connection::run(door, stream, peer, client_id).await;
+                    drop(slot);
+                });
+            }
+            Err(_) => turn_away(&node, &stream, peer, client_id),
+        }
+    }
+}
+
+fn is_of_one_connection(kind: ErrorKind) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        kind,
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+/// Tells a client that there is no room for it, as far as that can be done without waiting for it.
+fn turn_away(node: &Node, stream: &TcpStream, peer: SocketAddr, client_id: u64) {
+    info!(%peer, "turned a client away: too many connections");
+    let mut out = BytesMut::new();
+    reply::info(&mut out, &Info::new(node, stream, client_id));
+    reply::refusal(&mut out, &Refusal::TooManyConnections);
+    // A fresh socket takes this much at once; a client that is gone already needs no answer.
+    let _ = stream.try_write(&out);
+}

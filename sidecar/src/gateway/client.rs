@@ -1,0 +1,222 @@
+use std::collections::HashMap;
+
+use bytes::{Bytes, BytesMut};
+use tracing::debug;
+
+use super::connect_options::ConnectOptions;
+use super::op::{Op, Publication};
+use super::refusal::Refusal;
+use super::{header_block, reply};
+use tidings::{
+    BroadcastError, Delivery, MemberId, Message, Pattern, Session, SubscribeError, Topic,
+};
+
+/// One client as the gateway sees it: translates what it asks for into calls of its session, and
+/// what the session delivers into the protocol.
+///
+/// No I/O: what is to be sent is appended to `out`.
+#[derive(Debug)]
+pub(super) struct Client {
+    session: Session,
+    options: ConnectOptions,
+    /// By their tag, which comes back with every delivery. None is used twice, so what is left
+    /// over from a subscription that has ended does not count for another one of the same name.
+    subscriptions: HashMap<u64, Subscription>,
+    /// The tags by the client's own name for them (`sid`).
+    tags: HashMap<Box<str>, u64>,
+    last_tag: u64,
+    /// What was published on last. Publishers mostly stay with a topic, which then is parsed and
+    /// stored once.
+    last_topic: Option<Topic>,
+    pub(super) out: BytesMut,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    sid: Box<str>,
+    member: MemberId,
+    delivered: u64,
+    /// After so many messages the subscription ends by itself.
+    max: Option<u64>,
+}
+
+impl Client {
+    pub(super) fn new(session: Session, options: ConnectOptions, out: BytesMut) -> Self {
+        Self {
+            session,
+            options,
+            subscriptions: HashMap::new(),
+            tags: HashMap::new(),
+            last_tag: 0,
+            last_topic: None,
+            out,
+        }
+    }
+
+    /// Does what the client asks for. An error is fatal to the connection; what concerns only this
+    /// one operation the client is told, and goes on.
+    pub(super) fn apply(&mut self, op: &Op<'_>) -> Result<(), Refusal> {
+        let outcome = match op {
+            Op::Ping => {
+                reply::pong(&mut self.out);
+                return Ok(());
+            }
+            Op::Pong => return Ok(()),
+            Op::Connect(json) => self.connect(json),
+            Op::Publish(publication) => self.publish(publication),
+            Op::Subscribe {
+                subject,
+                queue,
+                sid,
+            } => self.subscribe(subject, *queue, sid),
+            Op::Unsubscribe { sid, max } => {
+                self.unsubscribe(sid, *max);
+                Ok(())
+            }
+        };
+        match outcome {
+            Ok(()) if self.options.verbose => reply::ok(&mut self.out),
+            Ok(()) => {}
+            Err(refusal) if refusal.is_fatal() => return Err(refusal),
+            Err(refusal) => {
+                debug!(%refusal, "refused an operation of a client");
+                reply::refusal(&mut self.out, &refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends on what the session has received.
+    pub(super) fn deliver(&mut self, delivery: &Delivery) {
+        let Delivery::Message { tag, message, .. } = delivery else {
+            // The protocol has no word for a loss. The broker has counted it.
+            debug!(?delivery, "a client missed messages");
+            return;
+        };
+        let Some(subscription) = self.subscriptions.get_mut(tag) else {
+            return;
+        };
+        subscription.delivered += 1;
+        let sid = &subscription.sid;
+        reply::message(&mut self.out, sid, message, self.options.headers);
+        if subscription.is_used_up() {
+            self.end_subscription(*tag);
+        }
+    }
+
+    /// A second CONNECT changes how the client is talked to, not what it is called.
+    fn connect(&mut self, json: &str) -> Result<(), Refusal> {
+        self.options = connect_options(json)?;
+        Ok(())
+    }
+
+    fn publish(&mut self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let subject = publication.subject;
+        let topic = match &self.last_topic {
+            Some(topic) if topic.as_str() == subject => topic.clone(),
+            _ => Topic::parse(subject).map_err(|_| Refusal::InvalidPublishSubject)?,
+        };
+        self.last_topic = Some(topic.clone());
+        let reply_to = publication.reply.map(Topic::parse).transpose();
+        let mut message = Message::new(topic, Bytes::copy_from_slice(publication.payload));
+        message.reply_to = reply_to.map_err(|_| Refusal::InvalidPublishSubject)?;
+        let refuse = |reason: String| Refusal::Publish {
+            subject: subject.to_owned(),
+            reason,
+        };
+        if let Some(block) = publication.headers {
+            message.headers =
+                header_block::parse(block).map_err(|error| refuse(error.to_string()))?;
+        }
+        let broadcast = if self.options.echo {
+            self.session.broadcast(message)
+        } else {
+            self.session.broadcast_from(message)
+        };
+        match broadcast {
+            Ok(_) => Ok(()),
+            // The inbox will say why.
+            Err(BroadcastError::Ended) => Ok(()),
+            Err(BroadcastError::PayloadTooLarge { .. }) => Err(Refusal::PayloadTooLarge),
+            Err(BroadcastError::TopicTooLong { .. }) => Err(Refusal::InvalidPublishSubject),
+            Err(error) => Err(refuse(error.to_string())),
+        }
+    }
+
+    fn subscribe(&mut self, subject: &str, queue: Option<&str>, sid: &str) -> Result<(), Refusal> {
+        let refuse = |reason: String| {
+            let (subject, queue) = (subject.to_owned(), queue.map(str::to_owned));
+            Refusal::Subscribe {
+                subject,
+                queue,
+                reason,
+            }
+        };
+        if queue.is_some() {
+            return Err(refuse("queue groups are not served".into()));
+        }
+        let pattern = Pattern::parse(subject).map_err(|_| Refusal::InvalidSubject)?;
+        // As the NATS server does: the first one stays.
+        if self.tags.contains_key(sid) {
+            return Ok(());
+        }
+        let tag = self.last_tag + 1;
+        match self.session.subscribe_tagged(&pattern, tag) {
+            Ok(member) => {
+                self.last_tag = tag;
+                let subscription = Subscription {
+                    sid: sid.into(),
+                    member,
+                    delivered: 0,
+                    max: None,
+                };
+                self.subscriptions.insert(tag, subscription);
+                self.tags.insert(sid.into(), tag);
+                Ok(())
+            }
+            // The inbox will say why.
+            Err(SubscribeError::Ended) => Ok(()),
+            Err(SubscribeError::TooMany { .. }) => Err(Refusal::TooManySubscriptions),
+            Err(SubscribeError::TopicTooLong { .. }) => Err(Refusal::InvalidSubject),
+            Err(error) => Err(refuse(error.to_string())),
+        }
+    }
+
+    /// Clients unsubscribe what has ended by itself; that is no error.
+    fn unsubscribe(&mut self, sid: &str, max: Option<u64>) {
+        let Some(&tag) = self.tags.get(sid) else {
+            return;
+        };
+        let Some(subscription) = self.subscriptions.get_mut(&tag) else {
+            return;
+        };
+        subscription.max = max;
+        if max.is_none() || subscription.is_used_up() {
+            self.end_subscription(tag);
+        }
+    }
+
+    fn end_subscription(&mut self, tag: u64) {
+        if let Some(subscription) = self.subscriptions.remove(&tag) {
+            self.tags.remove(&subscription.sid);
+            // If the session has been cut off meanwhile, the subscription went with it.
+            let _ = self.session.unsubscribe(subscription.member);
+        }
+    }
+}
+
+impl Subscription {
+    fn is_used_up(&self) -> bool {
+        self.max.is_some_and(|max| self.delivered >= max)
+    }
+}
+
+/// Reads what a client says in CONNECT.
+pub(super) fn connect_options(json: &str) -> Result<ConnectOptions, Refusal> {
+    let options: ConnectOptions = serde_json::from_str(json).map_err(|_| Refusal::Malformed)?;
+    if options.tls_required {
+        Err(Refusal::TlsNotServed)
+    } else {
+        Ok(options)
+    }
+}

@@ -1,0 +1,373 @@
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::task::consume_budget;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tracing::debug;
+
+use super::Door;
+use super::client::{Client, connect_options};
+use super::connect_options::ConnectOptions;
+use super::end::End;
+use super::header_block;
+use super::op::Op;
+use super::parser::{Parsed, Parser};
+use super::refusal::Refusal;
+use super::reply::{self, Info};
+use tidings::{AgentName, Inbox, OpenError, SessionOptions};
+
+/// Above this many bytes that wait to be written, nothing more is taken from the inbox. Messages
+/// then wait in the mailbox, whose overflow policy decides what becomes of them.
+const OUT_BYTES_SOFT: usize = 256 << 10;
+/// How much is read at a time. Grows from the first to the last as long as the client fills it, so
+/// that an idle client costs little.
+const READ_BYTES: (usize, usize) = (4 << 10, 64 << 10);
+
+/// Serves one client until it goes, is refused, or the node stops.
+pub(super) async fn run(door: Door, stream: TcpStream, peer: SocketAddr, client_id: u64) {
+    // Answers are short and awaited. A socket that cannot do it is served all the same.
+    let _ = stream.set_nodelay(true);
+    let mut greeting = BytesMut::new();
+    reply::info(&mut greeting, &Info::new(&door.node, &stream, client_id));
+    let mut wire = Wire {
+        stream,
+        input: BytesMut::new(),
+        parser: parser(&door),
+    };
+
+    let accepting = accept(&door, &mut wire, &mut greeting);
+    let accepting = timeout(door.config.connect_timeout.get(), accepting);
+    let accepted = match door.node.leaving().run_until_cancelled(accepting).await {
+        Some(Ok(accepted)) => accepted,
+        Some(Err(_)) => Err(End::Refused(Refusal::ConnectTimeout)),
+        None => Err(End::NodeStopped),
+    };
+    let (client, inbox) = match accepted {
+        Ok(accepted) => accepted,
+        Err(end) => {
+            end.log(peer);
+            end.close(wire.stream, greeting).await;
+            return;
+        }
+    };
+    debug!(%peer, "a client connected");
+    let mut connection = Connection::new(&door, wire, client, inbox);
+    let end = connection.serve().await;
+    end.log(peer);
+    let Connection {
+        wire,
+        mut client,
+        inbox,
+        ..
+    } = connection;
+    let out = std::mem::take(&mut client.out);
+    if end == End::NodeStopped {
+        // The node waits for its sessions, so that they get what it has accepted for them.
+        end.close(wire.stream, out).await;
+        drop((client, inbox));
+    } else {
+        // First the session, so that others see at once that the agent is gone.
+        drop((client, inbox));
+        end.close(wire.stream, out).await;
+    }
+}
+
+/// The socket, and what has been read from it and not yet understood.
+#[derive(Debug)]
+struct Wire {
+    stream: TcpStream,
+    input: BytesMut,
+    parser: Parser,
+}
+
+fn parser(door: &Door) -> Parser {
+    let limits = &door.node.config().limits;
+    Parser {
+        line_bytes_max: door.config.line_bytes_max.get(),
+        payload_bytes_max: limits.payload_bytes_max.get(),
+        headers_bytes_max: limits.headers_bytes_max.get() + header_block::FRAME_BYTES,
+    }
+}
+
+/// Greets the client and opens its session as soon as it says something, CONNECT or not.
+async fn accept(
+    door: &Door,
+    wire: &mut Wire,
+    greeting: &mut BytesMut,
+) -> Result<(Client, Inbox), End> {
+    while !greeting.is_empty() {
+        wire.stream.write_buf(greeting).await?;
+    }
+    let options = loop {
+        match wire.parser.parse(&wire.input)? {
+            // Whatever it is, it is applied once the session is open.
+            Parsed::Op(Op::Connect(json), _) => break connect_options(json)?,
+            Parsed::Op(..) => break ConnectOptions::default(),
+            Parsed::Incomplete(missing) => {
+                wire.input.reserve(missing.max(READ_BYTES.0));
+                if wire.stream.read_buf(&mut wire.input).await? == 0 {
+                    return Err(End::Gone(io::ErrorKind::UnexpectedEof));
+                }
+            }
+        }
+    };
+    let agent = options.name.as_deref().and_then(AgentName::nearest);
+    let (scope, mailbox) = (door.config.scope.clone(), door.config.mailbox.clone());
+    match door.node.session(SessionOptions {
+        scope,
+        agent,
+        mailbox,
+    }) {
+        Ok((session, inbox)) => {
+            let ConnectOptions {
+                name,
+                lang,
+                version,
+                ..
+            } = &options;
+            debug!(?name, ?lang, ?version, "a client says what it is");
+            Ok((
+                Client::new(session, options, std::mem::take(greeting)),
+                inbox,
+            ))
+        }
+        Err(OpenError::TooMany { .. }) => Err(End::Refused(Refusal::TooManyConnections)),
+        Err(_) => Err(End::NodeStopped),
+    }
+}
+
+/// A client with a session. One task does everything: it reads while a write is pending, writes
+/// while the client sends nothing, and takes messages as long as the client takes them.
+#[derive(Debug)]
+struct Connection {
+    wire: Wire,
+    client: Client,
+    inbox: Inbox,
+    /// How much to read next.
+    read_bytes: usize,
+    /// Above this many bytes that wait to be written, no operation is read: a client that asks and
+    /// does not take the answers waits for itself.
+    out_bytes_max: usize,
+    barrier: Barrier,
+    /// As many deliveries are certain to include all that are in the inbox now.
+    inbox_max: usize,
+    ticks: Interval,
+    /// Whether the client gave a sign of life since the last tick.
+    heard: bool,
+    pings_out: usize,
+    pings_out_max: usize,
+}
+
+/// An operation whose answer comes after the messages that were there before it waits for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Barrier {
+    /// Nothing waits.
+    Open,
+    /// No operation is read until the inbox was empty or has given so many more deliveries.
+    Waiting(usize),
+    /// The messages are through: the next operation is the one that waited.
+    Passed,
+}
+
+impl Connection {
+    fn new(door: &Door, wire: Wire, client: Client, inbox: Inbox) -> Self {
+        let (limits, gateway) = (&door.node.config().limits, &door.config);
+        let ping_interval = gateway.ping_interval.get();
+        let mut ticks = interval_at(Instant::now() + ping_interval, ping_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            wire,
+            client,
+            inbox,
+            read_bytes: READ_BYTES.0,
+            // Messages alone, which may pass the soft bound by one, must not keep it from reading.
+            out_bytes_max: 2 * OUT_BYTES_SOFT
+                + limits.payload_bytes_max.get()
+                + limits.headers_bytes_max.get(),
+            barrier: Barrier::Open,
+            // Every message may come with a gap before it, and the inbox holds some of its own.
+            inbox_max: gateway
+                .mailbox
+                .messages_max
+                .get()
+                .saturating_mul(2)
+                .saturating_add(1024),
+            ticks,
+            heard: true,
+            pings_out: 0,
+            pings_out_max: gateway.pings_out_max.get(),
+        }
+    }
+
+    async fn serve(&mut self) -> End {
+        loop {
+            if let Err(end) = self.step().await {
+                return end;
+            }
+        }
+    }
+
+    /// Does all that can be done at once, then waits until something more can be.
+    async fn step(&mut self) -> Result<(), End> {
+        // Under load there is always something to do, and others want to run as well.
+        consume_budget().await;
+        loop {
+            let is_input_used_up = self.take_operations()?;
+            self.take_deliveries()?;
+            self.write()?;
+            if is_input_used_up || !(self.may_take_operations() || self.may_take_deliveries()) {
+                break;
+            }
+        }
+
+        let interest = match (self.may_take_operations(), !self.client.out.is_empty()) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        let ready = self
+            .wire
+            .stream
+            .ready(interest.unwrap_or(Interest::READABLE));
+        let may_take_deliveries = self.may_take_deliveries();
+        let inbox = &mut self.inbox;
+        let delivery = async {
+            if may_take_deliveries {
+                inbox.recv().await
+            } else {
+                // A client that takes nothing is to be cut off all the same.
+                Err(inbox.overflowed().await)
+            }
+        };
+        tokio::select! {
+            ready = ready, if interest.is_some() => {
+                let ready = ready?;
+                if ready.is_readable() && self.may_take_operations() {
+                    self.read()?;
+                }
+                // What can be written is written by the next step.
+            }
+            delivery = delivery => {
+                let delivery = delivery?;
+                self.client.deliver(&delivery);
+                self.count_delivery();
+            }
+            _ = self.ticks.tick() => self.tick()?,
+        }
+        Ok(())
+    }
+
+    fn may_take_operations(&self) -> bool {
+        let waits = matches!(self.barrier, Barrier::Waiting(_));
+        !waits && self.client.out.len() < self.out_bytes_max
+    }
+
+    fn may_take_deliveries(&self) -> bool {
+        self.client.out.len() < OUT_BYTES_SOFT
+    }
+
+    /// Applies the operations that have arrived whole, and says whether there are no more of them.
+    fn take_operations(&mut self) -> Result<bool, End> {
+        let mut taken = 0;
+        let mut is_input_used_up = false;
+        while !is_input_used_up && self.may_take_operations() {
+            match self.wire.parser.parse(&self.wire.input[taken..])? {
+                Parsed::Op(op, _) if op.follows_deliveries() && self.barrier == Barrier::Open => {
+                    self.barrier = Barrier::Waiting(self.inbox_max);
+                }
+                Parsed::Op(op, op_bytes) => {
+                    self.barrier = Barrier::Open;
+                    self.client.apply(&op)?;
+                    taken += op_bytes;
+                }
+                Parsed::Incomplete(missing) => {
+                    self.read_bytes = self.read_bytes.max(missing);
+                    is_input_used_up = true;
+                }
+            }
+        }
+        self.wire.input.advance(taken);
+        Ok(is_input_used_up)
+    }
+
+    /// Translates what the inbox has, as far as there is room.
+    fn take_deliveries(&mut self) -> Result<(), End> {
+        while self.may_take_deliveries() {
+            let Some(delivery) = self.inbox.try_recv()? else {
+                if let Barrier::Waiting(_) = self.barrier {
+                    self.barrier = Barrier::Passed;
+                }
+                break;
+            };
+            self.client.deliver(&delivery);
+            self.count_delivery();
+        }
+        Ok(())
+    }
+
+    fn count_delivery(&mut self) {
+        self.barrier = match self.barrier {
+            Barrier::Waiting(0 | 1) => Barrier::Passed,
+            Barrier::Waiting(left) => Barrier::Waiting(left - 1),
+            barrier => barrier,
+        };
+    }
+
+    fn read(&mut self) -> Result<(), End> {
+        let Wire { stream, input, .. } = &mut self.wire;
+        input.reserve(self.read_bytes);
+        match stream.try_read_buf(input) {
+            Ok(0) => return Err(End::Gone(io::ErrorKind::UnexpectedEof)),
+            Ok(bytes) => {
+                self.heard = true;
+                let filled = bytes >= self.read_bytes;
+                let next = if filled {
+                    2 * self.read_bytes
+                } else {
+                    self.read_bytes
+                };
+                self.read_bytes = next.clamp(READ_BYTES.0, READ_BYTES.1);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Writes what the socket takes now.
+    fn write(&mut self) -> Result<(), End> {
+        let out = &mut self.client.out;
+        while !out.is_empty() {
+            match self.wire.stream.try_write(out) {
+                Ok(written) => out.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a silent client for a sign of life, or gives it up.
+    fn tick(&mut self) -> Result<(), End> {
+        // What a burst or a large payload took must not be held as long as the client stays.
+        for buffer in [&mut self.wire.input, &mut self.client.out] {
+            if buffer.is_empty() {
+                *buffer = BytesMut::new();
+            }
+        }
+        if std::mem::take(&mut self.heard) {
+            self.pings_out = 0;
+            return Ok(());
+        }
+        if self.pings_out >= self.pings_out_max {
+            return Err(End::Refused(Refusal::Stale));
+        }
+        self.pings_out += 1;
+        reply::ping(&mut self.client.out);
+        Ok(())
+    }
+}

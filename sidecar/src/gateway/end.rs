@@ -1,0 +1,89 @@
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::parser::ParseError;
+use super::refusal::Refusal;
+use super::reply;
+use tidings::RecvError;
+
+/// How long a client has to take the last words, and then to close its side.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client closed it, or its process or machine is gone.
+    Gone(io::ErrorKind),
+    /// The client is told why.
+    Refused(Refusal),
+    /// All that was there for the client has been translated.
+    NodeStopped,
+}
+
+impl End {
+    /// Tells whoever runs the node what they may have to know.
+    pub(super) fn log(&self, peer: SocketAddr) {
+        match self {
+            Self::Gone(kind) => debug!(%peer, reason = %kind, "a client went"),
+            Self::Refused(Refusal::SlowConsumer) => {
+                warn!(%peer, "cut off a client that did not keep up with its messages");
+            }
+            Self::Refused(refusal) => info!(%peer, %refusal, "closed a client's connection"),
+            Self::NodeStopped => debug!(%peer, "closed a client's connection, the node stops"),
+        }
+    }
+
+    /// Says the last words and closes, as far as the client goes along.
+    pub(super) async fn close(&self, mut stream: TcpStream, mut out: BytesMut) {
+        if let Self::Refused(refusal) = self {
+            reply::refusal(&mut out, refusal);
+        }
+        let last_words = async {
+            while !out.is_empty() {
+                stream.write_buf(&mut out).await?;
+            }
+            stream.shutdown().await?;
+            // Closing with input unread would reset the connection and lose the last words.
+            let mut unread = [0; 4096];
+            while stream.read(&mut unread).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Who is not there any more needs no last words.
+        let _ = timeout(CLOSE_TIMEOUT, last_words).await;
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error.kind())
+    }
+}
+
+impl From<RecvError> for End {
+    fn from(closed: RecvError) -> Self {
+        match closed {
+            RecvError::Overflow { .. } => Self::Refused(Refusal::SlowConsumer),
+            // The session has ended, and only a node that stops ends one whose inbox is here.
+            _ => Self::NodeStopped,
+        }
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<ParseError> for End {
+    fn from(error: ParseError) -> Self {
+        Self::Refused(error.into())
+    }
+}

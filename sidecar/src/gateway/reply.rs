@@ -1,0 +1,158 @@
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use serde::Serialize;
+use tokio::net::TcpStream;
+
+use super::header_block;
+use super::refusal::Refusal;
+use tidings::{Message, Node};
+
+/// What the server says of itself. What is not here it does not offer.
+#[derive(Debug, Serialize)]
+pub(super) struct Info<'a> {
+    server_id: String,
+    server_name: &'a str,
+    /// Of this program: clients decide by the version only about features that are not promised
+    /// here.
+    version: &'a str,
+    proto: u8,
+    host: String,
+    port: u16,
+    headers: bool,
+    max_payload: usize,
+    client_id: u64,
+}
+
+impl<'a> Info<'a> {
+    pub(super) fn new(node: &'a Node, stream: &TcpStream, client_id: u64) -> Self {
+        // A socket that has no address any more will not carry this either.
+        let local = stream
+            .local_addr()
+            .unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
+        Self {
+            server_id: format!("{}-{}", node.name(), node.incarnation()),
+            server_name: node.name().as_str(),
+            version: env!("CARGO_PKG_VERSION"),
+            proto: 1,
+            host: local.ip().to_string(),
+            port: local.port(),
+            headers: true,
+            max_payload: node.config().limits.payload_bytes_max.get(),
+            client_id,
+        }
+    }
+}
+
+pub(super) fn info(out: &mut BytesMut, info: &Info<'_>) {
+    let json = serde_json::to_vec(info).expect("texts and numbers always serialise");
+    out.extend_from_slice(b"INFO ");
+    out.extend_from_slice(&json);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(super) fn ok(out: &mut BytesMut) {
+    out.extend_from_slice(b"+OK\r\n");
+}
+
+pub(super) fn ping(out: &mut BytesMut) {
+    out.extend_from_slice(b"PING\r\n");
+}
+
+pub(super) fn pong(out: &mut BytesMut) {
+    out.extend_from_slice(b"PONG\r\n");
+}
+
+pub(super) fn refusal(out: &mut BytesMut, refusal: &Refusal) {
+    write!(out, "-ERR '{refusal}'\r\n").expect("a buffer in memory takes all that is written");
+}
+
+/// A message for the subscription `sid`: HMSG if it has headers and the client takes them, else MSG.
+pub(super) fn message(out: &mut BytesMut, sid: &str, message: &Message, takes_headers: bool) {
+    /// Verb, separators, two sizes and line ends.
+    const FRAME_BYTES: usize = 64;
+    let header_lines = &message.headers.as_bytes()[..];
+    let has_headers = takes_headers && !header_lines.is_empty();
+    let reply_to = message
+        .reply_to
+        .as_ref()
+        .map_or("", |reply_to| reply_to.as_str());
+    let topic = message.topic.as_str();
+    let line_bytes = topic.len() + sid.len() + reply_to.len() + FRAME_BYTES;
+    out.reserve(line_bytes + message.size_bytes());
+
+    out.extend_from_slice(if has_headers { b"HMSG " } else { b"MSG " });
+    out.extend_from_slice(topic.as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(sid.as_bytes());
+    out.extend_from_slice(b" ");
+    if !reply_to.is_empty() {
+        out.extend_from_slice(reply_to.as_bytes());
+        out.extend_from_slice(b" ");
+    }
+    if has_headers {
+        let headers_bytes = header_lines.len() + header_block::FRAME_BYTES;
+        number(out, headers_bytes);
+        out.extend_from_slice(b" ");
+        number(out, headers_bytes + message.payload.len());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(header_block::VERSION);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(header_lines);
+    } else {
+        number(out, message.payload.len());
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&message.payload);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Decimal digits, without the cost of formatting: there is one of these in every message.
+fn number(out: &mut BytesMut, mut number: usize) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidings::{Headers, Topic};
+
+    fn text(message: &Message, takes_headers: bool) -> String {
+        let mut out = BytesMut::new();
+        super::message(&mut out, "7", message, takes_headers);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn messages_are_framed_as_clients_expect() {
+        let mut message = Message::new(Topic::parse("a.b").unwrap(), "hello");
+        assert_eq!(text(&message, true), "MSG a.b 7 5\r\nhello\r\n");
+        message.reply_to = Some(Topic::parse("r").unwrap());
+        assert_eq!(text(&message, true), "MSG a.b 7 r 5\r\nhello\r\n");
+        let headers = Headers::default().with("k", "v").unwrap();
+        let message = message.with_headers(headers);
+        let expected = "HMSG a.b 7 r 18 23\r\nNATS/1.0\r\nk: v\r\n\r\nhello\r\n";
+        assert_eq!(text(&message, true), expected);
+        assert_eq!(text(&message, false), "MSG a.b 7 r 5\r\nhello\r\n");
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for n in [0, 9, 10, 1_048_576, usize::MAX] {
+            let mut out = BytesMut::new();
+            number(&mut out, n);
+            assert_eq!(out, n.to_string());
+        }
+    }
+}

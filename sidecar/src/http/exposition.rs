@@ -1,0 +1,231 @@
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::{MetricType, info::Info};
+use prometheus_client::registry::{Registry, Unit};
+
+use tidings::{Distribution, Node};
+
+/// What [`Exposition::text`] returns.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of a node as text: those that the broker counts, and those that are read from its
+/// parts at the moment of asking. Their labels are few and fixed; none carries a topic.
+#[derive(Debug)]
+pub(super) struct Exposition {
+    registry: Registry,
+}
+
+impl Exposition {
+    pub(super) fn new(node: Node) -> Self {
+        let mut registry = Registry::with_prefix("tidings");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", version);
+        registry.register_collector(Box::new(Sample { node }));
+        Self { registry }
+    }
+
+    pub(super) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// What is read when it is asked for.
+#[derive(Debug)]
+struct Sample {
+    node: Node,
+}
+
+impl Collector for Sample {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut to = Writer { encoder };
+        let stats = self.node.stats();
+        let membership = stats.membership;
+        let transport = stats.transport.unwrap_or_default();
+
+        let started = ConstGauge::new(self.node.started_unix().as_secs_f64());
+        let help = "When the node started, since the Unix epoch";
+        let descriptor = to.encoder.encode_descriptor(
+            "start_time",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        started.encode(descriptor)?;
+
+        to.gauge(
+            "sessions",
+            "Open sessions, clients included",
+            stats.sessions,
+        )?;
+        to.gauge(
+            "members",
+            "Memberships on this node",
+            membership.memberships_local,
+        )?;
+        let help = "Memberships in the whole cluster, as this node knows it";
+        to.gauge("cluster_members", help, membership.memberships)?;
+        let help = "Topics and patterns with members in the whole cluster, as this node knows it";
+        to.gauge("topics", help, self.node.topics().len())?;
+        // This node is among the live ones.
+        let peers = membership.nodes_live.saturating_sub(1);
+        to.gauge("peers", "Live peers", peers)?;
+        to.gauge("links", "Links to peers that are up", transport.links)?;
+
+        let help = "Messages accepted for broadcast by this node";
+        to.counter("broadcasts", help, stats.broadcasts)?;
+        let sent = [("local", stats.sent_local), ("remote", stats.sent_remote)];
+        let help = "Messages put into mailboxes of local subscribers, or handed to links to peers";
+        to.counters("messages_sent", help, "to", &sent)?;
+        let help = "Messages received from peers";
+        to.counter("messages_received", help, stats.received)?;
+        let help = "Messages received by local subscribers";
+        to.counter("messages_delivered", help, stats.delivered)?;
+        let help = "Time to hand a broadcast to all its local subscribers and links";
+        let seconds = Some(&Unit::Seconds);
+        to.histogram(
+            "broadcast_duration",
+            help,
+            seconds,
+            &stats.broadcast_seconds,
+        )?;
+        let help = "Local subscribers and peers a broadcast was handed to";
+        let recipients = &stats.broadcast_recipients;
+        to.histogram("broadcast_subscribers", help, None, recipients)?;
+
+        let dropped = [
+            ("mailbox_full", stats.dropped_mailbox_full),
+            ("slow_subscriber", stats.dropped_slow_subscriber),
+            ("session_ended", stats.dropped_session_ended),
+            ("malformed", stats.dropped_malformed),
+            ("outbound_full", transport.dropped_outbound_full),
+            ("too_large", transport.dropped_too_large),
+            ("peer_forgotten", transport.dropped_peer_forgotten),
+            ("peer_restarted", transport.dropped_peer_restarted),
+            ("link_lost", transport.dropped_link_lost),
+        ];
+        let help = "Messages that were accepted and lost, by reason";
+        to.counters("messages_dropped", help, "reason", &dropped)?;
+
+        let help = "Links to peers that came up, and that ended";
+        let opened_closed = [
+            ("opened", transport.links_opened),
+            ("closed", transport.links_closed),
+        ];
+        to.counters("link_changes", help, "change", &opened_closed)?;
+        let failures = [
+            ("refused", transport.handshakes_refused),
+            ("dial_failed", transport.dials_failed),
+        ];
+        let help = "Attempts at a link that failed: one side refused the other, or none answered";
+        to.counters("handshake_failures", help, "reason", &failures)?;
+        let help = "Attempts at a link after an earlier one failed or was lost";
+        to.counter("redials", help, transport.redials)?;
+        let help = "Links closed because the peer broke the protocol";
+        to.counter("link_violations", help, transport.violations)?;
+        let frames = [
+            ("out", transport.frames_sent),
+            ("in", transport.frames_received),
+        ];
+        to.counters(
+            "link_frames",
+            "Frames with broadcasts on links",
+            "direction",
+            &frames,
+        )?;
+        let bytes = [
+            ("out", transport.frame_bytes_sent),
+            ("in", transport.frame_bytes_received),
+        ];
+        to.counters("link_bytes", "Bytes of these frames", "direction", &bytes)?;
+
+        let messages = [
+            ("out", membership.messages_out),
+            ("in", membership.messages_in),
+        ];
+        to.counters("gossip_messages", "Gossip messages", "direction", &messages)?;
+        let bytes = [("out", membership.bytes_out), ("in", membership.bytes_in)];
+        to.counters(
+            "gossip_bytes",
+            "Bytes of gossip messages",
+            "direction",
+            &bytes,
+        )?;
+        let dropped = [
+            ("queue", membership.messages_dropped),
+            ("transport", transport.gossip_dropped),
+        ];
+        let help = "Gossip messages dropped before or in the transport; gossip repeats itself";
+        to.counters("gossip_dropped", help, "at", &dropped)?;
+        let malformed = [
+            ("message", membership.messages_malformed),
+            ("value", membership.values_malformed),
+        ];
+        let help = "What came by gossip and could not be read";
+        to.counters("gossip_malformed", help, "what", &malformed)?;
+        let help = "Changes that were told to peers at once";
+        to.counter("gossip_eager_rounds", help, membership.eager_rounds)
+    }
+}
+
+struct Writer<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Writer<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: impl TryInto<i64>) -> fmt::Result {
+        let gauge = ConstGauge::new(value.try_into().unwrap_or(i64::MAX));
+        gauge.encode(
+            self.encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?,
+        )
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let counter = ConstCounter::new(value);
+        counter.encode(
+            self.encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?,
+        )
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: &Distribution,
+    ) -> fmt::Result {
+        let kind = MetricType::Histogram;
+        let mut metric = self.encoder.encode_descriptor(name, help, unit, kind)?;
+        // The encoder's word for infinity.
+        let bound = |bound: f64| if bound.is_finite() { bound } else { f64::MAX };
+        let buckets = values.buckets.iter();
+        let buckets: Vec<_> = buckets.map(|(b, count)| (bound(*b), *count)).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        metric.encode_histogram::<NoLabelSet>(values.sum, count, &buckets, None)
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: &[(&'static str, u64)],
+    ) -> fmt::Result {
+        let mut family = self
+            .encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value_of_label, count) in values {
+            let labels = [(label, *value_of_label)];
+            ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+use std::io;
+use std::net::SocketAddr;
+
+use tidings::{ConfigError, Identity, Node, StartError};
+use tokio::net::TcpListener;
+
+use crate::{Config, gateway, http};
+
+/// A node with its doors, the client gateway and HTTP: what the `tidings` program runs.
+///
+/// Embedders who need no doors start a [`Node`].
+#[derive(Debug, Clone)]
+pub struct Sidecar {
+    node: Node,
+    client_addr: Option<SocketAddr>,
+    http_addr: Option<SocketAddr>,
+}
+
+/// Listeners that nobody serves yet.
+struct Doors {
+    client: Option<TcpListener>,
+    http: Option<TcpListener>,
+}
+
+impl Sidecar {
+    /// Starts a node with this identity on the machine's own network, and opens the doors that the
+    /// config names. All of it ends when the [node](Self::node) leaves.
+    ///
+    /// The doors are bound before the node joins, so that an address in use is found out before
+    /// others have heard of the node.
+    ///
+    /// # Errors
+    /// See [`SidecarError`]; nothing is left running then.
+    pub async fn start(config: Config, identity: Option<Identity>) -> Result<Self, SidecarError> {
+        config.check(identity.as_ref())?;
+        let doors = Doors::bind(&config).await?;
+        let node = Node::start(config.node.clone(), identity).await?;
+        doors.open(node, &config)
+    }
+
+    /// Opens the doors that the config names for a node that runs already; what the config says of
+    /// the node itself is left out.
+    ///
+    /// # Errors
+    /// When a door cannot be bound; the node goes on.
+    pub async fn open(node: Node, config: &Config) -> Result<Self, SidecarError> {
+        Doors::bind(config).await?.open(node, config)
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Where clients connect; none if that door is closed.
+    pub fn client_addr(&self) -> Option<SocketAddr> {
+        self.client_addr
+    }
+
+    /// Where HTTP is served; none if that door is closed.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+}
+
+impl Doors {
+    async fn bind(config: &Config) -> Result<Self, SidecarError> {
+        Ok(Self {
+            client: bind("client", config.client).await?,
+            http: bind("http", config.http).await?,
+        })
+    }
+
+    fn open(self, node: Node, config: &Config) -> Result<Sidecar, SidecarError> {
+        let addr = |listener: &Option<TcpListener>| {
+            listener
+                .as_ref()
+                .map(TcpListener::local_addr)
+                .transpose()
+                .map_err(SidecarError::Address)
+        };
+        let (client_addr, http_addr) = (addr(&self.client)?, addr(&self.http)?);
+        if let Some(listener) = self.client {
+            gateway::serve(&node, listener, config.gateway.clone());
+        }
+        if let Some(listener) = self.http {
+            http::serve(&node, listener);
+        }
+        Ok(Sidecar {
+            node,
+            client_addr,
+            http_addr,
+        })
+    }
+}
+
+async fn bind(
+    door: &'static str,
+    addr: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, SidecarError> {
+    let Some(addr) = addr else { return Ok(None) };
+    match TcpListener::bind(addr).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(source) => Err(SidecarError::Bind { door, addr, source }),
+    }
+}
+
+/// Why a sidecar did not start. Nothing of it is left running then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SidecarError {
+    /// The address of a door cannot be had.
+    #[error("cannot listen on {addr} (the address `{door}`)")]
+    Bind {
+        /// Which door, as in the config: `client` or `http`.
+        door: &'static str,
+        /// Its address.
+        addr: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The system does not say which address was bound.
+    #[error("cannot tell the address of a listener")]
+    Address(#[source] io::Error),
+    /// The config does not hold.
+    #[error("invalid configuration")]
+    Config(#[from] ConfigError),
+    /// The node.
+    #[error("the node did not start")]
+    Node(#[from] StartError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_in_use_is_found_before_the_node_starts() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = taken.local_addr().unwrap();
+        let config = Config {
+            client: None,
+            http: Some(addr),
+            ..Config::default()
+        };
+        let error = Sidecar::start(config, None).await.unwrap_err();
+        assert!(matches!(error, SidecarError::Bind { door: "http", addr: a, .. } if a == addr));
+    }
+
+    #[tokio::test]
+    async fn a_door_can_stay_closed() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = Config {
+            client: Some(any),
+            http: None,
+            ..Config::default()
+        };
+        let sidecar = Sidecar::start(config, None).await.unwrap();
+        assert!(sidecar.client_addr().is_some_and(|addr| addr.port() > 0));
+        assert_eq!(sidecar.http_addr(), None);
+        sidecar.node().leave().await;
+    }
+}

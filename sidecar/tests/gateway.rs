@@ -1,0 +1,595 @@
+//! The client gateway over real sockets, spoken to in the bare protocol and by a client library.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tidings::{Count, Node, Pattern, Scope, Time};
+use tidings_sidecar::{Config, gateway};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(10);
+const QUIET: &str = r#"{"verbose":false,"headers":true,"name":"quiet"}"#;
+
+struct Gateway {
+    node: Node,
+    addr: SocketAddr,
+}
+
+impl Gateway {
+    async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    async fn start_with(config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let node = Node::start(config.node, None).await.unwrap();
+        gateway::serve(&node, listener, config.gateway);
+        Self { node, addr }
+    }
+
+    /// A client that has connected with these options, if any.
+    async fn client(&self, options: &str) -> Client {
+        let mut client = Client::open(self.addr).await;
+        assert!(client.line().await.starts_with("INFO {"));
+        if !options.is_empty() {
+            client.send(format!("CONNECT {options}\r\n")).await;
+        }
+        client
+    }
+
+    async fn members_become(&self, topic: &str, count: usize) {
+        let (scope, pattern) = (Scope::default(), Pattern::parse(topic).unwrap());
+        let members = || self.node.local_members(&scope, &pattern).len();
+        let wait = async {
+            while members() != count {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let in_time = timeout(SOON, wait).await;
+        assert!(
+            in_time.is_ok(),
+            "{topic} has {} members, not {count}",
+            members()
+        );
+    }
+}
+
+/// Speaks the protocol byte by byte.
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    async fn open(addr: SocketAddr) -> Self {
+        Self {
+            stream: BufReader::new(TcpStream::connect(addr).await.unwrap()),
+        }
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// The next line without its end; empty when the server has closed.
+    async fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let read = self.stream.read_until(b'\n', &mut line);
+        timeout(SOON, read)
+            .await
+            .expect("the server says something")
+            .unwrap();
+        String::from_utf8(line)
+            .unwrap()
+            .trim_end_matches("\r\n")
+            .to_owned()
+    }
+
+    async fn expect(&mut self, lines: &[&str]) {
+        for expected in lines {
+            assert_eq!(self.line().await, *expected);
+        }
+    }
+
+    async fn expect_closed(&mut self) {
+        let mut rest = Vec::new();
+        let read = self.stream.read_to_end(&mut rest);
+        timeout(SOON, read)
+            .await
+            .expect("the server closes")
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+
+    /// Sends what has no answer of its own, and waits until the server has done it.
+    async fn tell(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send(bytes).await;
+        self.send("PING\r\n").await;
+        self.expect(&["PONG"]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_greeting_promises_what_is_served_and_no_more() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::open(gateway.addr).await;
+    let line = client.line().await;
+    let info: serde_json::Value =
+        serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
+    assert_eq!(info["headers"], true);
+    assert_eq!(info["max_payload"], 1 << 20);
+    assert_eq!(info["server_name"], gateway.node.name().as_str());
+    assert_eq!(info["port"], gateway.addr.port());
+    for absent in [
+        "auth_required",
+        "tls_required",
+        "tls_available",
+        "jetstream",
+        "nonce",
+    ] {
+        assert!(info.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_reaches_every_subscription_that_matches() {
+    let gateway = Gateway::start().await;
+    let mut subscriber = gateway.client(QUIET).await;
+    subscriber
+        .tell("SUB kb.updates 1\r\nSUB kb.* 2\r\nSUB > 3\r\nSUB other 4\r\n")
+        .await;
+    let mut publisher = gateway.client(QUIET).await;
+    publisher
+        .tell("PUB kb.updates reply.here 5\r\nhello\r\n")
+        .await;
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(subscriber.line().await);
+        subscriber.expect(&["hello"]).await;
+    }
+    seen.sort();
+    let expected = [1, 2, 3].map(|sid| format!("MSG kb.updates {sid} reply.here 5"));
+    assert_eq!(seen, expected);
+    subscriber.tell("").await;
+}
+
+#[tokio::test]
+async fn tokens_may_be_separated_by_colons() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client
+        .send("SUB resource:*:sf 1\r\nPUB resource:weather:sf 2\r\n21\r\n")
+        .await;
+    client.expect(&["MSG resource:weather:sf 1 2", "21"]).await;
+}
+
+#[tokio::test]
+async fn operations_are_confirmed_to_who_wants_it() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(r#"{"verbose":true}"#).await;
+    client.expect(&["+OK"]).await;
+    client
+        .send("SUB a 1\r\nPUB b 0\r\n\r\nUNSUB 1\r\nPING\r\n")
+        .await;
+    client.expect(&["+OK", "+OK", "+OK", "PONG"]).await;
+    // A second CONNECT changes the options.
+    client
+        .send(format!("CONNECT {QUIET}\r\nSUB a 1\r\nPING\r\n"))
+        .await;
+    client.expect(&["PONG"]).await;
+}
+
+#[tokio::test]
+async fn connect_may_be_left_out() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client("").await;
+    client.send("sub a 1\npub a 2\nhi\r\n").await;
+    client.expect(&["+OK", "+OK", "MSG a 1 2", "hi"]).await;
+}
+
+#[tokio::test]
+async fn without_echo_a_client_does_not_hear_itself() {
+    let gateway = Gateway::start().await;
+    let mut other = gateway.client(QUIET).await;
+    other.tell("SUB a 9\r\n").await;
+    let mut client = gateway.client(r#"{"verbose":false,"echo":false}"#).await;
+    client.tell("SUB a 1\r\nPUB a 1\r\nx\r\n").await;
+    other.expect(&["MSG a 9 1", "x"]).await;
+    other.tell("PUB a 1\r\ny\r\n".replace("a 1", "b 1")).await;
+    other.send("PUB a 1\r\nz\r\n").await;
+    client.expect(&["MSG a 1 1", "z"]).await;
+}
+
+#[tokio::test]
+async fn headers_travel_with_the_message() {
+    let gateway = Gateway::start().await;
+    let mut plain = gateway.client(r#"{"verbose":false}"#).await;
+    plain.tell("SUB a 1\r\n").await;
+    let mut client = gateway.client(QUIET).await;
+    client
+        .send("SUB a 2\r\nHPUB a r 19 21\r\nNATS/1.0\r\nk: é\r\n\r\nhi\r\n")
+        .await;
+    client
+        .expect(&["HMSG a 2 r 19 21", "NATS/1.0", "k: é", "", "hi"])
+        .await;
+    plain.expect(&["MSG a 1 r 2", "hi"]).await;
+    client
+        .send("HPUB a 18 18\r\nNATS/1.0\r\nnope\r\n\r\n\r\n")
+        .await;
+    let refused = client.line().await;
+    assert!(
+        refused.starts_with("-ERR 'Permissions Violation for Publish to \"a\": "),
+        "{refused}"
+    );
+    client.tell("").await;
+}
+
+#[tokio::test]
+async fn a_subscription_ends_after_its_maximum() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client.send("SUB a 1\r\nUNSUB 1 2\r\n").await;
+    client
+        .send("PUB a 1\r\n1\r\nPUB a 1\r\n2\r\nPUB a 1\r\n3\r\n")
+        .await;
+    client.expect(&["MSG a 1 1", "1", "MSG a 1 1", "2"]).await;
+    client.tell("").await;
+    gateway.members_become("a", 0).await;
+    // What was delivered before counts.
+    client.send("SUB a 1\r\nPUB a 1\r\n1\r\nPING\r\n").await;
+    client.expect(&["MSG a 1 1", "1", "PONG"]).await;
+    client.tell("UNSUB 1 1\r\nPUB a 1\r\n2\r\n").await;
+    gateway.members_become("a", 0).await;
+}
+
+#[tokio::test]
+async fn unsubscribing_loses_nothing_that_was_there_before() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    let publications = "PUB a 1\r\nx\r\n".repeat(1000);
+    client
+        .send(format!(
+            "SUB a 1\r\n{publications}UNSUB 1\r\nPUB a 1\r\ny\r\nPING\r\n"
+        ))
+        .await;
+    for _ in 0..1000 {
+        client.expect(&["MSG a 1 1", "x"]).await;
+    }
+    client.expect(&["PONG"]).await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_exists_is_not_replaced() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client
+        .send("SUB a 1\r\nSUB b 1\r\nPUB b 1\r\nb\r\nPUB a 1\r\na\r\n")
+        .await;
+    client.expect(&["MSG a 1 1", "a"]).await;
+    client.tell("UNSUB unknown\r\n").await;
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_refused_and_the_client_goes_on() {
+    let mut config = Config::default();
+    config.node.limits.subscriptions_per_session_max = Count::MIN;
+    let gateway = Gateway::start_with(config).await;
+    let mut client = gateway.client(QUIET).await;
+    client.send("SUB jobs workers 1\r\n").await;
+    let queue = "-ERR 'Permissions Violation for Subscription to \"jobs\" using queue \
+                 \"workers\": queue groups are not served'";
+    client.expect(&[queue]).await;
+    client
+        .send("SUB a..b 1\r\nPUB a.* 0\r\n\r\nPUB a r..r 0\r\n\r\n")
+        .await;
+    let publish = "-ERR 'Invalid Publish Subject'";
+    client
+        .expect(&["-ERR 'Invalid Subject'", publish, publish])
+        .await;
+    client.send("SUB a 1\r\nSUB b 2\r\n").await;
+    client
+        .expect(&["-ERR 'maximum subscriptions exceeded'"])
+        .await;
+    client.send("PUB a 1\r\nx\r\n").await;
+    client.expect(&["MSG a 1 1", "x"]).await;
+    gateway.members_become("jobs", 0).await;
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_ends_that_connection_alone() {
+    let gateway = Gateway::start().await;
+    let mut other = gateway.client(QUIET).await;
+    other.tell("SUB a 1\r\n").await;
+    let long_line = format!("SUB {} 1\r\n", "x".repeat(5000));
+    let flood = format!("PUB a 99999999\r\n{}", "x".repeat(1 << 20));
+    for (input, error) in [
+        ("NONSENSE\r\n", "-ERR 'Unknown Protocol Operation'"),
+        ("CONNECT {nonsense}\r\n", "-ERR 'Parser Error'"),
+        (
+            "CONNECT {\"tls_required\":true}\r\n",
+            "-ERR 'Secure Connection - TLS Not Available'",
+        ),
+        ("PUB a one\r\n", "-ERR 'Parser Error'"),
+        ("PUB a 1\r\nlonger\r\n", "-ERR 'Parser Error'"),
+        (&long_line, "-ERR 'Maximum Control Line Exceeded'"),
+        ("PUB a 1048577\r\n", "-ERR 'Maximum Payload Violation'"),
+        (&flood, "-ERR 'Maximum Payload Violation'"),
+    ] {
+        for options in ["", QUIET] {
+            let mut client = gateway.client(options).await;
+            client.send(input).await;
+            client.expect(&[error]).await;
+            client.expect_closed().await;
+        }
+    }
+    other.send("PUB a 1\r\nx\r\n").await;
+    other.expect(&["MSG a 1 1", "x"]).await;
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_turned_away() {
+    let mut config = Config::default();
+    config.node.limits.sessions_max = Count::MIN;
+    let gateway = Gateway::start_with(config).await;
+    let mut first = gateway.client(QUIET).await;
+    first.tell("").await;
+    let mut second = gateway.client("").await;
+    second
+        .expect(&["-ERR 'maximum connections exceeded'"])
+        .await;
+    second.expect_closed().await;
+    first.tell("").await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_closed() {
+    let mut config = Config::default();
+    config.gateway.connect_timeout = Time::of_ms::<50>();
+    let gateway = Gateway::start_with(config).await;
+    let mut client = gateway.client("").await;
+    client.send("CONN").await;
+    client.expect(&["-ERR 'Authentication Timeout'"]).await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_nothing_is_given_up() {
+    let mut config = Config::default();
+    config.gateway.ping_interval = Time::of_ms::<100>();
+    let gateway = Gateway::start_with(config).await;
+    let mut silent = gateway.client(QUIET).await;
+    let mut alive = gateway.client(QUIET).await;
+    alive.send("SUB a 1\r\n").await;
+    for _ in 0..5 {
+        alive.expect(&["PING"]).await;
+        alive.send("PONG\r\n").await;
+    }
+    silent
+        .expect(&["PING", "PING", "-ERR 'Stale Connection'"])
+        .await;
+    silent.expect_closed().await;
+    alive.send("PUB a 1\r\nx\r\n").await;
+    let mut line = alive.line().await;
+    while line == "PING" {
+        line = alive.line().await;
+    }
+    assert_eq!(line, "MSG a 1 1");
+}
+
+#[tokio::test]
+async fn an_agent_that_dies_is_no_member_any_more() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client.tell("SUB a 1\r\nSUB a 2\r\n").await;
+    gateway.members_become("a", 2).await;
+    let members = gateway
+        .node
+        .members(&Scope::default(), &Pattern::parse("a").unwrap());
+    assert!(
+        members
+            .iter()
+            .all(|m| m.agent.as_ref().is_some_and(|a| a.as_str() == "quiet"))
+    );
+    drop(client);
+    gateway.members_become("a", 0).await;
+}
+
+#[tokio::test]
+async fn a_pong_comes_after_the_messages_before_it() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    let payload = "x".repeat(1000);
+    let publications = format!("PUB a 1000\r\n{payload}\r\n").repeat(2000);
+    client.send("SUB a 1\r\n").await;
+    let (mut reader, mut writer) = client.stream.into_inner().into_split();
+    let write = async move {
+        writer.write_all(publications.as_bytes()).await.unwrap();
+        writer.write_all(b"PING\r\n").await.unwrap();
+        writer
+    };
+    let read = async {
+        let mut all = Vec::new();
+        while !all.ends_with(b"PONG\r\n") {
+            assert!(reader.read_buf(&mut all).await.unwrap() > 0);
+        }
+        all
+    };
+    let both = async { tokio::join!(write, read) };
+    let (_writer, all) = timeout(SOON, both).await.unwrap();
+    let expected = format!("MSG a 1 1000\r\n{payload}\r\n").repeat(2000) + "PONG\r\n";
+    assert!(all == expected.as_bytes());
+}
+
+#[tokio::test]
+async fn who_asks_and_does_not_take_the_answers_waits_for_itself() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    let pings = b"PING\r\n".repeat(1 << 14);
+    let mut sent = 0;
+    // Until nothing more is taken.
+    loop {
+        let write = client.stream.write(&pings[sent % 6..]);
+        let Ok(written) = timeout(Duration::from_millis(300), write).await else {
+            break;
+        };
+        sent += written.unwrap();
+        assert!(sent < 1 << 28, "the server takes questions without end");
+    }
+    let mut answers = vec![0; sent / 6 * 6];
+    timeout(SOON, client.stream.read_exact(&mut answers))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(answers == b"PONG\r\n".repeat(sent / 6));
+}
+
+#[tokio::test]
+async fn a_slow_client_is_cut_off_and_delays_nobody() {
+    const BATCHES: usize = 200;
+    let mut config = Config::default();
+    config.gateway.mailbox.messages_max = Count::of::<64>();
+    let gateway = Gateway::start_with(config).await;
+    let mut slow = gateway.client(QUIET).await;
+    slow.tell("SUB a slow\r\n").await;
+    let mut fast = gateway.client(QUIET).await;
+    fast.tell("SUB a fast\r\n").await;
+    let mut publisher = gateway.client(QUIET).await;
+    let payload = "x".repeat(16 << 10);
+    let batch = format!("PUB a 16384\r\n{payload}\r\n").repeat(16);
+    for _ in 0..BATCHES {
+        publisher.send(&batch).await;
+        for _ in 0..16 {
+            fast.expect(&["MSG a fast 16384", &payload]).await;
+        }
+    }
+    gateway.members_become("a", 1).await;
+    let mut line = slow.line().await;
+    while line == "MSG a slow 16384" || line == payload {
+        line = slow.line().await;
+    }
+    assert_eq!(line, "-ERR 'Slow Consumer'");
+    slow.expect_closed().await;
+    fast.tell("").await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed_as_soon_as_it_is_cut_off() {
+    let mut config = Config::default();
+    config.gateway.mailbox.messages_max = Count::of::<64>();
+    let gateway = Gateway::start_with(config).await;
+    let mut slow = gateway.client(QUIET).await;
+    slow.tell("SUB a slow\r\n").await;
+    let mut publisher = gateway.client(QUIET).await;
+    let batch = format!("PUB a 16384\r\n{}\r\n", "x".repeat(16 << 10)).repeat(16);
+    // More than all buffers between the two hold.
+    for _ in 0..200 {
+        publisher.tell(&batch).await;
+    }
+    gateway.members_become("a", 0).await;
+    let is_closed = async {
+        while slow.stream.write_all(b"PING\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, is_closed)
+        .await
+        .expect("the socket is closed in time");
+}
+
+#[tokio::test]
+async fn a_stopping_node_closes_its_clients() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client.tell("SUB a 1\r\n").await;
+    gateway.node.leave().await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_stopping_node_lets_nobody_in_and_does_not_wait_for_who_says_nothing() {
+    let gateway = Gateway::start().await;
+    let silent = TcpStream::connect(gateway.addr).await.unwrap();
+    // Clients that lose their node try it again at once.
+    let addr = gateway.addr;
+    let returning = async {
+        while TcpStream::connect(addr).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let left = async { tokio::join!(gateway.node.leave(), returning) };
+    timeout(Duration::from_secs(3), left)
+        .await
+        .expect("the node leaves although clients come and wait");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_stopping_node_delivers_what_waits_for_its_clients() {
+    const MESSAGES: usize = 200;
+    let gateway = Gateway::start().await;
+    let mut subscriber = gateway.client(QUIET).await;
+    subscriber.tell("SUB a 1\r\n").await;
+    let mut publisher = gateway.client(QUIET).await;
+    // More than the sockets hold.
+    let payload = "x".repeat(100_000);
+    publisher
+        .tell(format!("PUB a 100000\r\n{payload}\r\n").repeat(MESSAGES))
+        .await;
+    let reading = async {
+        for _ in 0..MESSAGES {
+            subscriber.expect(&["MSG a 1 100000", &payload]).await;
+        }
+        subscriber.expect_closed().await;
+    };
+    tokio::join!(gateway.node.leave(), reading);
+}
+
+#[tokio::test]
+async fn a_client_library_publishes_subscribes_and_asks() {
+    let gateway = Gateway::start().await;
+    let url = format!("nats://{}", gateway.addr);
+    let options = async_nats::ConnectOptions::new().name("library");
+    let client = options.connect(url).await.unwrap();
+    let mut subscription = client.subscribe("kb.>").await.unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Trace", "1");
+    client.publish("kb.a", "plain".into()).await.unwrap();
+    client
+        .publish_with_headers("kb.b", headers, vec![7; 1_000_000].into())
+        .await
+        .unwrap();
+    let message = timeout(SOON, subscription.next()).await.unwrap().unwrap();
+    assert_eq!(
+        (message.subject.as_str(), &message.payload[..]),
+        ("kb.a", &b"plain"[..])
+    );
+    let message = timeout(SOON, subscription.next()).await.unwrap().unwrap();
+    assert_eq!(message.headers.unwrap().get("Trace").unwrap().as_str(), "1");
+    assert_eq!(message.payload.len(), 1_000_000);
+
+    let mut questions = client.subscribe("sum").await.unwrap();
+    client.flush().await.unwrap();
+    let answering = async {
+        let question = questions.next().await.unwrap();
+        client
+            .publish(question.reply.unwrap(), "3".into())
+            .await
+            .unwrap();
+    };
+    let asking = client.request("sum", "1+2".into());
+    let (_, answer) = timeout(SOON, async { tokio::join!(answering, asking) })
+        .await
+        .unwrap();
+    assert_eq!(&answer.unwrap().payload[..], b"3");
+
+    subscription.unsubscribe_after(3).await.unwrap();
+    client.publish("kb.c", "last".into()).await.unwrap();
+    let last = timeout(SOON, subscription.next()).await.unwrap().unwrap();
+    assert_eq!(&last.payload[..], b"last");
+    assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());
+}
