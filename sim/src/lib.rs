@@ -12,6 +12,7 @@ mod deed;
 /// Plans drawn from a seed.
 pub mod draw;
 pub mod entropy;
+mod excerpt;
 /// What a plan makes happen.
 pub mod fault;
 /// Standing still.

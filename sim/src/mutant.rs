@@ -5,6 +5,8 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
+use crate::excerpt::Excerpt;
+
 /// A bug that can be planted: a change of one place in the source, and how it is to be found.
 ///
 /// The product knows nothing of it. It is planted in a copy of the workspace.
@@ -18,9 +20,9 @@ pub struct Mutant {
     pub bug: String,
     /// The source file, relative to the workspace.
     pub file: PathBuf,
-    /// A text that is there exactly once.
+    /// A piece of that file, which is there exactly once, however it is formatted.
     pub find: String,
-    /// What takes its place.
+    /// What takes its place, and no more than its place.
     pub replace: String,
     /// The invariants of which one must be found not to hold: the words with which violations begin.
     pub found_by: Vec<String>,
@@ -77,13 +79,11 @@ impl Mutant {
         Ok(mutants)
     }
 
-    fn plant(&self, text: &str) -> anyhow::Result<String> {
-        let places = text.matches(&self.find).count();
-        ensure!(
-            places == 1,
-            "the text to replace is there {places} times, not once"
-        );
-        Ok(text.replace(&self.find, &self.replace))
+    fn plant(&self, source: &str) -> anyhow::Result<String> {
+        let mut planted = source.to_owned();
+        let place = Excerpt::parse(&self.find)?.find_once(source)?;
+        planted.replace_range(place, &self.replace);
+        Ok(planted)
     }
 }
 
@@ -198,4 +198,51 @@ fn write_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         return Ok(());
     }
     Ok(fs::write(path, bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    use super::*;
+
+    /// The source as rustfmt writes it under other rules.
+    fn reformatted(source: &str, rules: &str) -> String {
+        let mut rustfmt = Command::new("rustfmt")
+            .args(["--edition", "2024", "--config", rules])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = rustfmt.stdin.take().unwrap();
+        let source = source.to_owned();
+        let writing = std::thread::spawn(move || stdin.write_all(source.as_bytes()));
+        let output = rustfmt.wait_with_output().unwrap();
+        writing.join().unwrap().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn planted_bugs_survive_a_reformatting() {
+        let sim = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mutants = Mutant::load_all(&sim.join("mutations")).unwrap();
+        assert!(mutants.len() >= 14, "{} bugs", mutants.len());
+        for mutant in mutants {
+            let source = fs::read_to_string(sim.join("..").join(&mutant.file)).unwrap();
+            for rules in [
+                "max_width=60,use_small_heuristics=Off,hard_tabs=true",
+                "max_width=60,use_small_heuristics=Max,tab_spaces=2",
+                "max_width=140,use_small_heuristics=Off,tab_spaces=8",
+                "max_width=140,use_small_heuristics=Max,hard_tabs=true",
+            ] {
+                let other = reformatted(&source, rules);
+                assert!(other != source, "{rules} change nothing");
+                let planted = mutant.plant(&other);
+                let planted = planted.unwrap_or_else(|e| panic!("{}, {rules}: {e}", mutant.name));
+                assert!(planted != other, "{} changes nothing", mutant.name);
+            }
+        }
+    }
 }
