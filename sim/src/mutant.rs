@@ -98,10 +98,16 @@ impl Workshop {
         for part in PARTS {
             copy(&workspace.join(part), &source.join(part))?;
         }
-        // The tests are no part of it, and want more than is here.
+        // The other members are no part of it, and want more than is here.
         let manifest = fs::read_to_string(source.join("Cargo.toml"))?;
-        let manifest = manifest.replace(", \"tests\"]", "]");
-        write_changed(&source.join("Cargo.toml"), manifest.as_bytes())?;
+        let mut manifest: toml::Table = manifest.parse()?;
+        let members = manifest
+            .get_mut("workspace")
+            .and_then(toml::Value::as_table_mut);
+        let members = members.context("the manifest is that of a workspace")?;
+        members.insert("members".into(), PARTS[2..].to_vec().into());
+        members.remove("default-members");
+        write_changed(&source.join("Cargo.toml"), manifest.to_string().as_bytes())?;
         Ok(Self {
             source,
             target: shop.join("target"),
