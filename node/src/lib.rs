@@ -53,7 +53,7 @@ pub use tidings_membership::{
     AgentName, AgentNameError, Event, GossipFailed, JoinError, Member, MemberId, NodeSummary,
     Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View, Watch,
 };
-pub use tidings_transport::{Net, SystemNet};
+pub use tidings_transport::{LinkInfo, LinkNumber, Net, SystemNet};
 
 /// Runs the program in the README as a test.
 #[cfg(doctest)]

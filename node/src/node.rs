@@ -7,7 +7,7 @@ use tidings_membership::{
     Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
     View, Watch,
 };
-use tidings_transport::{Net, SystemNet, Transport};
+use tidings_transport::{LinkInfo, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -239,6 +239,12 @@ impl Node {
     pub fn is_ready(&self) -> bool {
         let is_peer = |node: &NodeSummary| node.live && !node.is_self;
         self.inner.config.seeds.is_empty() || self.nodes().iter().any(is_peer)
+    }
+
+    /// The links to other nodes that are up; none for a node on its own.
+    pub fn links(&self) -> Vec<LinkInfo> {
+        let transport = self.inner.transport.as_ref();
+        transport.map(Transport::links).unwrap_or_default()
     }
 
     /// What the node has done since it started.

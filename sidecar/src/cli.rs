@@ -17,7 +17,7 @@ mod topics;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::Builder;
 
 pub(crate) use self::stdout::ReaderGone;
@@ -84,7 +84,7 @@ impl Command {
             Self::Members(args) => block_on(client(), members::members(&args)).map(done),
             Self::Tls(command) => command.execute().map(done),
             Self::Config(ConfigCommand::Check(args)) => check::check(&args).map(done),
-            Self::Completions(args) => completions::completions(&args).map(done),
+            Self::Completions(args) => completions::completions(&args, Cli::command()).map(done),
         }
     }
 }
@@ -105,8 +105,6 @@ fn block_on<T>(
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -12,6 +12,7 @@
 mod client;
 mod connect_options;
 mod connection;
+mod door;
 mod end;
 mod header_block;
 mod op;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::GatewayConfig;
+use door::Door;
 use refusal::Refusal;
 use reply::Info;
 use tidings::Node;
@@ -46,13 +48,6 @@ pub fn serve(node: &Node, listener: TcpListener, config: GatewayConfig) {
     node.spawn(async {
         accepting.await;
     });
-}
-
-/// What a connection is served with.
-#[derive(Debug, Clone)]
-struct Door {
-    node: Node,
-    config: Arc<GatewayConfig>,
 }
 
 /// How long to wait before accepting again when the machine has no room for another connection.

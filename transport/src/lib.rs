@@ -37,6 +37,7 @@ pub use close::CloseCode;
 pub use config::{Config, ConfigError};
 pub use frame::Frame;
 pub use net::{Net, SystemNet};
+pub use pair::LinkNumber;
 pub use peer::{Dropped, Peer};
 pub use stats::{LinkInfo, Stats};
 pub use tls::TlsError;

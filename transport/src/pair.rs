@@ -19,12 +19,14 @@ use tidings_identity::Incarnation;
 
 use crate::CloseCode;
 
-/// Number of a link within its pair. Later links have higher numbers, also over restarts of the
-/// arbiter, as its incarnation grows.
+/// Number of a link within its pair, the same at both ends. Later links have higher numbers, also
+/// over restarts of either node, so that a link which shows the same number at two times held in
+/// between. It says nothing about links of other pairs.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
-pub(crate) struct LinkNumber {
+pub struct LinkNumber {
+    /// Of the arbiter.
     incarnation: Incarnation,
     counter: u64,
 }

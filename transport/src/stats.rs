@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::LinkNumber;
+
 /// What a transport has done since it started. All counts only grow, except `links`.
 ///
 /// The numbers are read one by one, so they may be off against each other by what happened in
@@ -61,6 +63,8 @@ pub struct LinkInfo {
     pub peer: NodeId,
     /// The peer's run, by its Hello.
     pub incarnation: Incarnation,
+    /// Which of the links that the two nodes have had this is.
+    pub number: LinkNumber,
     /// The address the peer advertises.
     pub advertised: SocketAddr,
     /// The address its packets come from.

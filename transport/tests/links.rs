@@ -53,8 +53,9 @@ async fn dials_from_both_sides_end_in_exactly_one_link() {
             assert_eq!(stats.dropped_link_lost, 0);
             assert!(node.linked(other));
         }
-        let sides = [&a, &b].map(|node| node.transport.links()[0].dialled);
-        assert_ne!(sides[0], sides[1]);
+        let [ours, theirs] = [&a, &b].map(|node| node.transport.links().remove(0));
+        assert_ne!(ours.dialled, theirs.dialled);
+        assert_eq!(ours.number, theirs.number);
     }
 }
 
@@ -333,6 +334,7 @@ async fn a_restarted_peer_gets_a_new_link_and_nothing_meant_for_its_earlier_run(
     let mut again = config();
     again.incarnation = INCARNATION.next();
     again.idle_timeout = Duration::from_secs(60);
+    let earlier = a.transport.links()[0].number;
     drop(b);
     eventually("its link ends", || a.transport.links().is_empty()).await;
     a.transport
@@ -344,6 +346,7 @@ async fn a_restarted_peer_gets_a_new_link_and_nothing_meant_for_its_earlier_run(
     a.keep_run(&b, INCARNATION.next());
     linked(&a, &b).await;
     assert_eq!(a.transport.links()[0].incarnation, INCARNATION.next());
+    assert!(a.transport.links()[0].number > earlier);
     assert_eq!(a.transport.stats().dropped_peer_restarted, 1);
     a.send(&b, 0, numbered(3, 8));
     b.send(&a, 0, numbered(4, 8));

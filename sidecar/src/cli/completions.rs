@@ -1,7 +1,7 @@
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::{Cli, stdout};
+use crate::cli::stdout;
 
 /// Print a script that lets a shell complete this program's commands and flags
 #[derive(Debug, Args)]
@@ -10,9 +10,9 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Prints it.
-pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<()> {
+/// Prints it, for this command line.
+pub(crate) fn completions(args: &CompletionsArgs, mut command_line: Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tidings", &mut script);
+    clap_complete::generate(args.shell, &mut command_line, "tidings", &mut script);
     stdout::write(&script)
 }

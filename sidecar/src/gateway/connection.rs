@@ -8,9 +8,9 @@ use tokio::task::consume_budget;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tracing::debug;
 
-use super::Door;
 use super::client::{Client, connect_options};
 use super::connect_options::ConnectOptions;
+use super::door::Door;
 use super::end::End;
 use super::header_block;
 use super::op::Op;
