@@ -21,7 +21,8 @@ use crate::difference::{Event, difference};
 use crate::node_view::NodeView;
 use crate::packed::pack;
 use crate::peer::bucket_key;
-use crate::peers::{Peers, Sighting};
+use crate::peers::Peers;
+use crate::sighting::Sighting;
 use crate::socket::Wire;
 use crate::view::View;
 

@@ -20,6 +20,7 @@ mod pattern;
 mod peer;
 mod peers;
 mod scope;
+mod sighting;
 mod socket;
 mod stats;
 mod topic;

@@ -17,7 +17,7 @@ use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::liveness::Liveness;
 use crate::node_view::NodeView;
 use crate::packed::{UnpackError, unpack};
-use crate::peers::Sighting;
+use crate::sighting::Sighting;
 
 /// The key of the number of buckets.
 pub(crate) const BUCKETS_KEY: &str = "buckets";

@@ -16,22 +16,8 @@ use crate::book::{Book, PeerState};
 use crate::config::Config;
 use crate::node_view::NodeView;
 use crate::peer::Peer;
+use crate::sighting::Sighting;
 use crate::view::NodeSummary;
-
-/// The newest incarnation of a node as gossip has it, with what is new since it was last seen.
-#[derive(Debug)]
-pub(crate) struct Sighting {
-    pub(crate) name: Arc<str>,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) addr: SocketAddr,
-    pub(crate) heartbeat: u64,
-    /// Whether the failure detector takes it to be running.
-    pub(crate) detected: bool,
-    /// The version of its state.
-    pub(crate) version: u64,
-    /// The keys and values that changed since the version known before.
-    pub(crate) changes: Vec<(String, String)>,
-}
 
 /// All other nodes that gossip knows, and the book of those met.
 #[derive(Debug)]
