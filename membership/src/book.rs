@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, IteratorRandom};
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::{NodeId, NodeRun};
 
 /// How many seeds are tried in one round, while this node is alone.
 const SEEDS_TRIED_MAX: usize = 8;
@@ -28,8 +28,7 @@ pub(crate) struct Book {
 
 #[derive(Debug)]
 struct Entry {
-    incarnation: Incarnation,
-    addr: SocketAddr,
+    run: NodeRun,
     state: PeerState,
     since: u64,
 }
@@ -65,23 +64,15 @@ impl Book {
 
     /// Notes where a peer is and how it stands. An incarnation older than one noted before is
     /// not noted, and the answer is false.
-    pub(crate) fn note(
-        &mut self,
-        node: &NodeId,
-        incarnation: Incarnation,
-        addr: SocketAddr,
-        state: PeerState,
-    ) -> bool {
+    pub(crate) fn note(&mut self, run: &NodeRun, state: PeerState) -> bool {
         self.clock += 1;
-        if let Some(entry) = self.peers.get_mut(node) {
-            if entry.incarnation > incarnation {
+        if let Some(entry) = self.peers.get_mut(&run.node) {
+            if entry.run.incarnation > run.incarnation {
                 return false;
             }
-            let before = (entry.incarnation, entry.addr, entry.state);
-            if before != (incarnation, addr, state) {
+            if (&entry.run, entry.state) != (run, state) {
                 *entry = Entry {
-                    incarnation,
-                    addr,
+                    run: run.clone(),
                     state,
                     since: self.clock,
                 };
@@ -102,12 +93,11 @@ impl Book {
             self.peers.remove(&oldest);
         }
         let entry = Entry {
-            incarnation,
-            addr,
+            run: run.clone(),
             state,
             since: self.clock,
         };
-        self.peers.insert(node.clone(), entry);
+        self.peers.insert(run.node.clone(), entry);
         true
     }
 
@@ -144,7 +134,7 @@ impl Book {
             .peers
             .values()
             .filter(move |entry| entry.state == state);
-        entries.map(|entry| entry.addr)
+        entries.map(|entry| entry.run.addr)
     }
 }
 
@@ -154,8 +144,10 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    fn node(n: u16) -> NodeId {
-        NodeId::parse(&format!("n{n}")).unwrap()
+    /// Run `incarnation` of node `n`, at an address of its own.
+    fn run(n: u16, incarnation: u64) -> NodeRun {
+        let node = NodeId::parse(&format!("n{n}")).unwrap();
+        NodeRun::new(node, incarnation.into(), addr(n))
     }
 
     fn addr(n: u16) -> SocketAddr {
@@ -174,9 +166,9 @@ mod tests {
         let mut book = Book::new(addr(0), 10);
         book.set_seeds(&[addr(0), addr(1), addr(2), addr(1)]);
         assert_eq!(away(&book), [addr(1), addr(2)].into());
-        assert!(book.note(&node(1), Incarnation::new(7), addr(1), PeerState::Live));
-        assert!(book.note(&node(3), Incarnation::new(7), addr(3), PeerState::Away));
-        assert!(book.note(&node(4), Incarnation::new(7), addr(4), PeerState::Left));
+        assert!(book.note(&run(1, 7), PeerState::Live));
+        assert!(book.note(&run(3, 7), PeerState::Away));
+        assert!(book.note(&run(4, 7), PeerState::Left));
         assert_eq!(away(&book), [addr(2), addr(3)].into());
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(1)]);
     }
@@ -184,9 +176,13 @@ mod tests {
     #[test]
     fn an_older_incarnation_is_not_noted() {
         let mut book = Book::new(addr(0), 10);
-        assert!(book.note(&node(1), Incarnation::new(7), addr(1), PeerState::Away));
-        assert!(!book.note(&node(1), Incarnation::new(6), addr(2), PeerState::Live));
-        assert!(book.note(&node(1), Incarnation::new(8), addr(3), PeerState::Live));
+        assert!(book.note(&run(1, 7), PeerState::Away));
+        let elsewhere = |incarnation| NodeRun {
+            addr: addr(3),
+            ..run(1, incarnation)
+        };
+        assert!(!book.note(&elsewhere(6), PeerState::Live));
+        assert!(book.note(&elsewhere(8), PeerState::Live));
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(3)]);
     }
 
@@ -198,14 +194,14 @@ mod tests {
             (2, PeerState::Away),
             (3, PeerState::Live),
         ] {
-            book.note(&node(n), Incarnation::new(1), addr(n), state);
+            book.note(&run(n, 1), state);
         }
-        book.note(&node(3), Incarnation::new(1), addr(3), PeerState::Away);
-        book.note(&node(4), Incarnation::new(1), addr(4), PeerState::Away);
+        book.note(&run(3, 1), PeerState::Away);
+        book.note(&run(4, 1), PeerState::Away);
         assert_eq!(away(&book), [addr(3), addr(4)].into());
-        book.note(&node(3), Incarnation::new(1), addr(3), PeerState::Live);
-        book.note(&node(4), Incarnation::new(1), addr(4), PeerState::Live);
-        book.note(&node(5), Incarnation::new(1), addr(5), PeerState::Live);
+        book.note(&run(3, 1), PeerState::Live);
+        book.note(&run(4, 1), PeerState::Live);
+        book.note(&run(5, 1), PeerState::Live);
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(1), addr(3), addr(4)]);
     }
 }

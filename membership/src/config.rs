@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const BUCKET_BYTES_MAX: usize = 48_000;
 
 /// The most buckets that a node may have.
-pub const BUCKETS_MAX: u16 = 1024;
+pub const BUCKETS_MAX: usize = 1024;
 
 /// How a node takes part in membership.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl Config {
             (
                 "buckets",
                 "1 to 1024",
-                (1..=BUCKETS_MAX).contains(&self.buckets),
+                (1..=BUCKETS_MAX).contains(&usize::from(self.buckets)),
             ),
             (
                 "bucket_bytes_max",

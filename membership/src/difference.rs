@@ -4,10 +4,9 @@
 //! queued for anyone: whoever comes late gets the difference of more.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::{NodeId, NodeRun};
 
 use crate::bucket::{Bucket, Membership, TopicMembers};
 use crate::node_view::NodeView;
@@ -20,18 +19,12 @@ pub enum Event {
     /// A peer is live. Its members follow.
     NodeUp {
         /// The peer.
-        node: NodeId,
-        /// Its incarnation.
-        incarnation: Incarnation,
-        /// Where to reach it.
-        addr: SocketAddr,
+        run: NodeRun,
     },
     /// A peer is no longer live, or not in this incarnation. All its members were told as left.
     NodeDown {
-        /// The peer.
-        node: NodeId,
-        /// The incarnation that is gone.
-        incarnation: Incarnation,
+        /// The run of the peer that is gone.
+        run: NodeRun,
         /// Whether it said goodbye. Otherwise it died, or cannot be reached.
         left: bool,
     },
@@ -75,7 +68,11 @@ pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     let nodes: BTreeSet<_> = old.remote.keys().chain(new.remote.keys()).collect();
     for node in nodes {
         let (before, after) = (old.remote.get(node), new.remote.get(node));
-        let left = after.is_none() && new.gone.iter().any(|gone| gone.left && gone.node == *node);
+        let left = after.is_none()
+            && new
+                .gone
+                .iter()
+                .any(|gone| gone.left && gone.run.node == *node);
         between(before, after, left, &mut events);
     }
     events
@@ -88,26 +85,23 @@ fn between(
     events: &mut Vec<Event>,
 ) {
     if let (Some(old), Some(new)) = (old, new)
-        && (old.incarnation, old.addr) == (new.incarnation, new.addr)
+        && old.run == new.run
     {
-        changed(&old.node, old.buckets(), new.buckets(), events);
+        changed(&old.run.node, old.buckets(), new.buckets(), events);
         return;
     }
     if let Some(old) = old {
-        changed(&old.node, old.buckets(), &[], events);
+        changed(&old.run.node, old.buckets(), &[], events);
         events.push(Event::NodeDown {
-            node: old.node.clone(),
-            incarnation: old.incarnation,
+            run: old.run.clone(),
             left,
         });
     }
     if let Some(new) = new {
         events.push(Event::NodeUp {
-            node: new.node.clone(),
-            incarnation: new.incarnation,
-            addr: new.addr,
+            run: new.run.clone(),
         });
-        changed(&new.node, &[], new.buckets(), events);
+        changed(&new.run.node, &[], new.buckets(), events);
     }
 }
 
@@ -179,6 +173,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use tidings_identity::Incarnation;
 
     use super::*;
     use crate::Topic;
@@ -190,7 +185,10 @@ mod tests {
     }
 
     fn node(n: u8, incarnation: Incarnation) -> NodeView {
-        NodeView::new(name(n), incarnation, ([10, 0, 0, 1], 1).into(), 4)
+        NodeView::new(
+            NodeRun::new(name(n), incarnation, ([10, 0, 0, 1], 1).into()),
+            4,
+        )
     }
 
     /// Changes one view into a next: each change is of a node, and joins, leaves, or removes or
@@ -217,7 +215,7 @@ mod tests {
             0 => {
                 let incarnation = remote
                     .get(&name(n))
-                    .map_or(1.into(), |node| node.incarnation.next());
+                    .map_or(1.into(), |node| node.run.incarnation.next());
                 remote.insert(name(n), Arc::new(node(n, incarnation)));
             }
             9 => {
@@ -259,7 +257,10 @@ mod tests {
                     .iter()
                     .map(move |m| (pattern.clone(), m.member))
             });
-            (node.node.clone(), (node.incarnation, members.collect()))
+            (
+                node.run.node.clone(),
+                (node.run.incarnation, members.collect()),
+            )
         })
         .collect()
     }
@@ -268,16 +269,12 @@ mod tests {
     fn apply(contents: &mut Contents, events: Vec<Event>) -> Result<(), String> {
         for event in events {
             let done = match event.clone() {
-                Event::NodeUp {
-                    node, incarnation, ..
-                } => contents
-                    .insert(node, (incarnation, BTreeSet::new()))
+                Event::NodeUp { run } => contents
+                    .insert(run.node, (run.incarnation, BTreeSet::new()))
                     .is_none(),
-                Event::NodeDown {
-                    node, incarnation, ..
-                } => contents
-                    .remove(&node)
-                    .is_some_and(|(known, left)| known == incarnation && left.is_empty()),
+                Event::NodeDown { run, .. } => contents
+                    .remove(&run.node)
+                    .is_some_and(|(known, left)| known == run.incarnation && left.is_empty()),
                 Event::Joined {
                     node,
                     pattern,

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
-use tidings_identity::Incarnation;
+use tidings_identity::{Incarnation, NodeId, NodeRun};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::difference::{Event, difference};
 use crate::node_view::NodeView;
 use crate::packed::pack;
-use crate::peer::bucket_key;
+use crate::peer::{Peer, bucket_key};
 use crate::peers::Peers;
 use crate::sighting::Sighting;
 use crate::socket::Wire;
@@ -114,7 +115,7 @@ impl Gossip {
             state.max_version() != before
         });
         if is_news.await {
-            self.wire.counters.eager_rounds.add(1);
+            self.wire.counters.eager_rounds.fetch_add(1, Relaxed);
             self.greet(self.peers.book.some_live(peers_max, &mut rand::rng()));
         }
         self.written = local;
@@ -126,7 +127,10 @@ impl Gossip {
         let sightings = self.handle.0.with_chitchat(|c| sightings(c, peers)).await;
         let more = self.wire.take_more();
         let observed = self.peers.observe(sightings, Instant::now());
-        self.wire.counters.values_malformed.add(observed.malformed);
+        self.wire
+            .counters
+            .values_malformed
+            .fetch_add(observed.malformed, Relaxed);
         if !observed.changed {
             return;
         }
@@ -180,21 +184,34 @@ fn sightings(chitchat: &Chitchat, peers: &Peers) -> Vec<Sighting> {
             _ => newest.push((id, state)),
         }
     }
-    let sighting = |(id, state): (&ChitchatId, &NodeState)| Sighting {
-        name: id.node_id.clone(),
-        incarnation: Incarnation::new(id.generation_id),
-        addr: id.gossip_advertise_addr,
-        heartbeat: state.heartbeat().into(),
-        detected: live.contains(id),
-        version: state.max_version(),
-        changes: changes(id, state, peers),
+    let sighting = |(id, state): (&ChitchatId, &NodeState)| {
+        let known = peers.get(&id.node_id);
+        let run = node_run(id, known)?;
+        let known = known.filter(|peer| peer.run == run);
+        Some(Sighting {
+            run,
+            heartbeat: state.heartbeat().into(),
+            detected: live.contains(id),
+            version: state.max_version(),
+            changes: changes(state, known.map_or(0, |peer| peer.version)),
+        })
     };
-    newest.into_iter().map(sighting).collect()
+    newest.into_iter().filter_map(sighting).collect()
 }
 
-fn changes(id: &ChitchatId, state: &NodeState, peers: &Peers) -> Vec<(String, String)> {
+/// The run of this identity. None if it is not named like a node: such a one cannot have got a
+/// certificate, and there is nothing to show of it.
+fn node_run(id: &ChitchatId, known: Option<&Peer>) -> Option<NodeRun> {
+    let node = match known {
+        Some(peer) => peer.run.node.clone(),
+        None => NodeId::parse(&id.node_id).ok()?,
+    };
     let incarnation = Incarnation::new(id.generation_id);
-    let known = peers.known_version(&id.node_id, incarnation, id.gossip_advertise_addr);
+    Some(NodeRun::new(node, incarnation, id.gossip_advertise_addr))
+}
+
+/// What changed in the state of a node since the version that is known.
+fn changes(state: &NodeState, known: u64) -> Vec<(String, String)> {
     if known == state.max_version() {
         return Vec::new();
     }
@@ -221,5 +238,18 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_like_a_node_is_not_shown() {
+        let id = |name: &str| ChitchatId::new(name, 3, ([10, 0, 0, 1], 1).into());
+        assert_eq!(node_run(&id("Not A Node"), None), None);
+        let run = node_run(&id("n1"), None).unwrap();
+        assert_eq!((run.node.as_str(), run.incarnation.get()), ("n1", 3));
     }
 }

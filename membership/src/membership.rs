@@ -2,9 +2,11 @@ use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
+use tidings_identity::NodeRun;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -71,12 +73,8 @@ impl Membership {
             .await
             .map_err(StartError::Gossip)?;
         let handle = Arc::new(handle);
-        let local = NodeView::new(
-            config.node.clone(),
-            config.incarnation,
-            config.advertise,
-            config.buckets,
-        );
+        let run = NodeRun::new(config.node.clone(), config.incarnation, config.advertise);
+        let local = NodeView::new(run, config.buckets.into());
         let view = Arc::new(View::new(local));
         let written = view.local.clone();
         let views = watch::Sender::new(view);
@@ -180,7 +178,12 @@ impl Membership {
     /// until the token is cancelled.
     pub async fn depart(&self, deadline: Duration) {
         let shared = &self.shared;
-        let peers: Vec<_> = self.view().remote.values().map(|peer| peer.addr).collect();
+        let peers: Vec<_> = self
+            .view()
+            .remote
+            .values()
+            .map(|peer| peer.run.addr)
+            .collect();
         let mark = shared.handle.with_chitchat(|c| {
             c.self_node_state().set(LEFT_KEY, "1");
             shared
@@ -225,14 +228,14 @@ impl Membership {
         let view = self.view();
         let (memberships_local, memberships) = view.count_memberships();
         Stats {
-            messages_out: counters.messages_out.get(),
-            bytes_out: counters.bytes_out.get(),
-            messages_in: counters.messages_in.get(),
-            bytes_in: counters.bytes_in.get(),
-            messages_dropped: counters.messages_dropped.get(),
-            messages_malformed: counters.messages_malformed.get(),
-            values_malformed: counters.values_malformed.get(),
-            eager_rounds: counters.eager_rounds.get(),
+            messages_out: counters.messages_out.load(Relaxed),
+            bytes_out: counters.bytes_out.load(Relaxed),
+            messages_in: counters.messages_in.load(Relaxed),
+            bytes_in: counters.bytes_in.load(Relaxed),
+            messages_dropped: counters.messages_dropped.load(Relaxed),
+            messages_malformed: counters.messages_malformed.load(Relaxed),
+            values_malformed: counters.values_malformed.load(Relaxed),
+            eager_rounds: counters.eager_rounds.load(Relaxed),
             nodes_live: 1 + view.remote.len(),
             nodes_gone: view.gone.len(),
             memberships_local,

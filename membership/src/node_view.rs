@@ -1,7 +1,6 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::NodeRun;
 
 use crate::bucket::{Bucket, Membership, Refused, TopicMembers};
 use crate::{MemberId, Pattern, Scope, Topic};
@@ -11,9 +10,7 @@ use crate::{MemberId, Pattern, Scope, Topic};
 /// A copy shares all buckets with the original until one of the two changes them.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeView {
-    pub(crate) node: NodeId,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) addr: SocketAddr,
+    pub(crate) run: NodeRun,
     buckets: Box<[Arc<Bucket>]>,
     /// The patterns with wildcards that have members here, so that the members of a topic are
     /// found without looking through all buckets.
@@ -22,17 +19,10 @@ pub(crate) struct NodeView {
 
 impl NodeView {
     /// A node without members, which keeps them in so many buckets (at least one).
-    pub(crate) fn new(
-        node: NodeId,
-        incarnation: Incarnation,
-        addr: SocketAddr,
-        buckets: u16,
-    ) -> Self {
+    pub(crate) fn new(run: NodeRun, buckets: usize) -> Self {
         Self {
-            node,
-            incarnation,
-            addr,
-            buckets: vec![Arc::default(); usize::from(buckets.max(1))].into(),
+            run,
+            buckets: vec![Arc::default(); buckets.max(1)].into(),
             wildcards: Arc::default(),
         }
     }

@@ -4,11 +4,10 @@
 //! once; `b/<index in hex>`, the text of a bucket; and `left`, when it has said goodbye. No key is
 //! ever deleted, because what a deletion covers can come back after a long partition.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::NodeRun;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -33,9 +32,7 @@ pub(crate) fn bucket_key(index: usize) -> String {
 /// The newest incarnation of another node.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) node: NodeId,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) addr: SocketAddr,
+    pub(crate) run: NodeRun,
     /// The version up to which its state is known.
     pub(crate) version: u64,
     pub(crate) liveness: Liveness,
@@ -60,11 +57,9 @@ enum ValueError {
 
 impl Peer {
     /// A node that is heard of for the first time.
-    pub(crate) fn new(node: NodeId, seen: &Sighting, now: Instant) -> Self {
+    pub(crate) fn new(seen: &Sighting, now: Instant) -> Self {
         Self {
-            node,
-            incarnation: seen.incarnation,
-            addr: seen.addr,
+            run: seen.run.clone(),
             version: 0,
             liveness: Liveness::new(seen.heartbeat, seen.detected, now),
             is_live: false,
@@ -111,7 +106,7 @@ impl Peer {
                 self.warned = true;
                 let error: &dyn std::error::Error = &error;
                 warn!(
-                    node = %self.node, incarnation = %self.incarnation, error,
+                    node = %self.run.node, incarnation = %self.run.incarnation, error,
                     "a peer's gossip cannot be read; what was known before is kept"
                 );
             }
@@ -124,14 +119,12 @@ impl Peer {
             self.left |= value == "1";
         } else if key == BUCKETS_KEY {
             let buckets = value.parse().ok().filter(|n| (1..=BUCKETS_MAX).contains(n));
-            let fits = |view: &Arc<NodeView>| buckets == Some(view.buckets().len() as u16);
+            let fits = |view: &Arc<NodeView>| buckets == Some(view.buckets().len());
             let Some(count) = buckets.filter(|_| self.view.as_ref().is_none_or(fits)) else {
                 return Err(ValueError::Buckets(value.into()));
             };
             if self.view.is_none() {
-                let node = self.node.clone();
-                let view = NodeView::new(node, self.incarnation, self.addr, count);
-                self.view = Some(Arc::new(view));
+                self.view = Some(Arc::new(NodeView::new(self.run.clone(), count)));
             }
         } else if let Some(index) = key.strip_prefix(BUCKET_PREFIX) {
             let no_bucket = || ValueError::Index(index.into());

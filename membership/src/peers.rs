@@ -4,11 +4,10 @@
 //! one is ever shown again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::{NodeId, NodeRun};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -22,13 +21,12 @@ use crate::view::NodeSummary;
 /// All other nodes that gossip knows, and the book of those met.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    own: NodeId,
-    own_incarnation: Incarnation,
+    own: NodeRun,
     silence_min: Duration,
     /// A longer time without a look at gossip means that this node itself stood still.
     pause_max: Duration,
     looked: Option<Instant>,
-    peers: BTreeMap<Arc<str>, Peer>,
+    peers: BTreeMap<NodeId, Peer>,
     pub(crate) book: Book,
 }
 
@@ -46,8 +44,7 @@ impl Peers {
     /// interval.
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            own: config.node.clone(),
-            own_incarnation: config.incarnation,
+            own: NodeRun::new(config.node.clone(), config.incarnation, config.advertise),
             silence_min: config.silence_min,
             pause_max: config.silence_min.max(config.gossip_interval * 5),
             looked: None,
@@ -56,16 +53,9 @@ impl Peers {
         }
     }
 
-    /// The version up to which the state of a node is known, 0 if it is not.
-    pub(crate) fn known_version(
-        &self,
-        name: &str,
-        incarnation: Incarnation,
-        addr: SocketAddr,
-    ) -> u64 {
-        let peer = self.peers.get(name);
-        let same = peer.filter(|p| (p.incarnation, p.addr) == (incarnation, addr));
-        same.map_or(0, |peer| peer.version)
+    /// The peer of this name, if gossip knows one.
+    pub(crate) fn get(&self, name: &str) -> Option<&Peer> {
+        self.peers.get(name)
     }
 
     /// Takes in the newest incarnation of each other node that gossip knows. Peers that are not
@@ -80,17 +70,17 @@ impl Peers {
         let mut observed = Observed::default();
         let mut seen = BTreeSet::new();
         for sighting in sightings {
-            let name = sighting.name.clone();
+            let node = sighting.run.node.clone();
             if self.observe_one(sighting, now, &mut observed) {
-                seen.insert(name);
+                seen.insert(node);
             }
         }
         let known = self.peers.len();
         let book = &mut self.book;
-        self.peers.retain(|name, peer| {
-            let keep = seen.contains(name);
+        self.peers.retain(|node, peer| {
+            let keep = seen.contains(node);
             if !keep && peer.state() != PeerState::Left {
-                book.note(&peer.node, peer.incarnation, peer.addr, PeerState::Away);
+                book.note(&peer.run, PeerState::Away);
             }
             keep
         });
@@ -100,7 +90,7 @@ impl Peers {
 
     /// The live ones.
     pub(crate) fn live(&self) -> BTreeMap<NodeId, Arc<NodeView>> {
-        let shown = |peer: &Peer| Some((peer.node.clone(), peer.shown()?.clone()));
+        let shown = |peer: &Peer| Some((peer.run.node.clone(), peer.shown()?.clone()));
         self.peers.values().filter_map(shown).collect()
     }
 
@@ -108,9 +98,7 @@ impl Peers {
     pub(crate) fn gone(&self) -> Vec<NodeSummary> {
         let gone = self.peers.values().filter(|peer| peer.shown().is_none());
         gone.map(|peer| NodeSummary {
-            node: peer.node.clone(),
-            incarnation: peer.incarnation,
-            addr: peer.addr,
+            run: peer.run.clone(),
             is_self: false,
             live: false,
             left: peer.left,
@@ -122,8 +110,8 @@ impl Peers {
     fn observe_one(&mut self, seen: Sighting, now: Instant, observed: &mut Observed) -> bool {
         let peer = self
             .peers
-            .get_mut(&seen.name)
-            .filter(|peer| (peer.incarnation, peer.addr) == (seen.incarnation, seen.addr));
+            .get_mut(&seen.run.node)
+            .filter(|peer| peer.run == seen.run);
         let peer = match peer {
             Some(peer) => peer,
             None => {
@@ -132,7 +120,7 @@ impl Peers {
                 };
                 observed.changed = true;
                 self.peers
-                    .entry(seen.name.clone())
+                    .entry(seen.run.node.clone())
                     .insert_entry(peer)
                     .into_mut()
             }
@@ -144,32 +132,26 @@ impl Peers {
         }
         observed.changed |= peer.feel(&seen, now, self.silence_min);
         let state = peer.state();
-        self.book
-            .note(&peer.node, peer.incarnation, peer.addr, state);
+        self.book.note(&peer.run, state);
         true
     }
 
     /// A node or incarnation that is new here, if it is one that counts.
     fn meet(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
-        if *seen.name == *self.own.as_str() {
-            if seen.incarnation > self.own_incarnation {
+        if seen.run.node == self.own.node {
+            if seen.run.incarnation > self.own.incarnation {
                 warn!(
-                    node = %self.own, addr = %seen.addr, incarnation = %seen.incarnation,
+                    node = %self.own.node, addr = %seen.run.addr,
+                    incarnation = %seen.run.incarnation,
                     "another node goes by the name of this one"
                 );
                 // So that it is said once for each.
-                self.own_incarnation = seen.incarnation;
+                self.own.incarnation = seen.run.incarnation;
             }
             return None;
         }
-        // Who is not named like a node cannot have got a certificate either; there is nothing to
-        // show of it.
-        let node = NodeId::parse(&seen.name).ok()?;
-        let state = PeerState::Away;
-        if !self.book.note(&node, seen.incarnation, seen.addr, state) {
-            return None;
-        }
-        Some(Peer::new(node, seen, now))
+        let counts = self.book.note(&seen.run, PeerState::Away);
+        counts.then(|| Peer::new(seen, now))
     }
 }
 
@@ -191,9 +173,11 @@ mod tests {
 
     fn sighting(name: &str, incarnation: u64, version: u64) -> Sighting {
         Sighting {
-            name: name.into(),
-            incarnation: incarnation.into(),
-            addr: ([10, 0, 0, 2], 1).into(),
+            run: NodeRun::new(
+                NodeId::parse(name).unwrap(),
+                incarnation.into(),
+                ([10, 0, 0, 2], 1).into(),
+            ),
             heartbeat: version,
             detected: true,
             version,
@@ -219,8 +203,8 @@ mod tests {
         live.map(|node| {
             let topics = node.topics().map(|topic| topic.pattern.to_string());
             (
-                node.node.to_string(),
-                node.incarnation.get(),
+                node.run.node.to_string(),
+                node.run.incarnation.get(),
                 topics.collect(),
             )
         })
@@ -326,12 +310,5 @@ mod tests {
         }
         peers.observe(vec![silent()], after(61_000));
         assert_eq!(topics(&peers), []);
-    }
-
-    #[test]
-    fn what_is_not_named_like_a_node_is_not_shown() {
-        let mut peers = peers();
-        let observed = peers.observe(vec![sighting("Not A Node", 1, 2)], Instant::now());
-        assert_eq!(observed, Observed::default());
     }
 }

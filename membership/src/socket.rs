@@ -1,6 +1,7 @@
 //! How gossip leaves and enters: the thin shell around the pipe.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,8 +71,8 @@ impl Wire {
     }
 
     fn sent(&self, to: SocketAddr, kind: MessageKind, bytes: usize) {
-        self.counters.messages_out.add(1);
-        self.counters.bytes_out.add(bytes as u64);
+        self.counters.messages_out.fetch_add(1, Relaxed);
+        self.counters.bytes_out.fetch_add(bytes as u64, Relaxed);
         let mut farewell = self.farewell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(farewell) = farewell.as_mut() {
             farewell.sent(to, kind, bytes);
@@ -118,8 +119,11 @@ struct PipeSocket {
 
 impl PipeSocket {
     fn read(&mut self, from: SocketAddr, bytes: &Bytes) -> Option<ChitchatMessage> {
-        self.wire.counters.messages_in.add(1);
-        self.wire.counters.bytes_in.add(bytes.len() as u64);
+        self.wire.counters.messages_in.fetch_add(1, Relaxed);
+        self.wire
+            .counters
+            .bytes_in
+            .fetch_add(bytes.len() as u64, Relaxed);
         let message = if bytes.len() > GOSSIP_BYTES_MAX {
             Err(anyhow::anyhow!("it is too long"))
         } else {
@@ -129,7 +133,7 @@ impl PipeSocket {
             Ok(message) => return Some(message),
             Err(error) => error,
         };
-        self.wire.counters.messages_malformed.add(1);
+        self.wire.counters.messages_malformed.fetch_add(1, Relaxed);
         let now = Instant::now();
         if self
             .warned
@@ -151,7 +155,7 @@ impl Socket for PipeSocket {
         if (self.pipe.outbound)(to, bytes) {
             self.wire.sent(to, kind(&message), len);
         } else {
-            self.wire.counters.messages_dropped.add(1);
+            self.wire.counters.messages_dropped.fetch_add(1, Relaxed);
         }
         Ok(())
     }

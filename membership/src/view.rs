@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::{NodeId, NodeRun};
 
 use crate::bucket::Membership;
 use crate::node_view::NodeView;
@@ -50,12 +49,8 @@ pub struct TopicSummary {
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSummary {
-    /// The name of the node.
-    pub node: NodeId,
-    /// The newest incarnation heard of.
-    pub incarnation: Incarnation,
-    /// The address it tells its peers to reach it at.
-    pub addr: SocketAddr,
+    /// The newest run of it that was heard of.
+    pub run: NodeRun,
     /// Whether it is this node.
     pub is_self: bool,
     /// Whether it is taken to be running. The others have left, have not been heard from for a
@@ -95,7 +90,7 @@ impl View {
     pub fn interested_peers(&self, scope: &Scope, topic: &Topic) -> Vec<NodeId> {
         let interested = |node: &&Arc<NodeView>| node.audience(scope, topic).next().is_some();
         let peers = self.remote.values().filter(interested);
-        peers.map(|node| node.node.clone()).collect()
+        peers.map(|node| node.run.node.clone()).collect()
     }
 
     /// All topics and patterns that have members, sorted by scope and pattern.
@@ -122,15 +117,13 @@ impl View {
     /// This node and all known peers, sorted by name; look at [`NodeSummary::live`].
     pub fn nodes(&self) -> Vec<NodeSummary> {
         let live = self.all().map(|node| NodeSummary {
-            node: node.node.clone(),
-            incarnation: node.incarnation,
-            addr: node.addr,
+            run: node.run.clone(),
             is_self: Arc::ptr_eq(node, &self.local),
             live: true,
             left: false,
         });
         let mut nodes: Vec<_> = live.chain(self.gone.iter().cloned()).collect();
-        nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        nodes.sort_by(|a, b| a.run.node.cmp(&b.run.node));
         nodes
     }
 
@@ -147,7 +140,7 @@ impl View {
 
 fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
     let member = |m: &Membership| Member {
-        node: node.node.clone(),
+        node: node.run.node.clone(),
         member: m.member,
         agent: m.agent.clone(),
     };

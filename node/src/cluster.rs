@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tidings_identity::NodeRun;
 use tidings_membership::{Event, Follower};
 use tidings_transport::Transport;
 use tracing::info;
@@ -22,9 +23,12 @@ pub(crate) fn follower(broker: Arc<Broker>, transport: Transport) -> Follower {
 fn follow(broker: &Broker, transport: &Transport, event: Event) {
     match event {
         Event::NodeUp {
-            node,
-            incarnation,
-            addr,
+            run:
+                NodeRun {
+                    node,
+                    incarnation,
+                    addr,
+                },
         } => {
             info!(%node, %incarnation, %addr, "node is up");
             transport.keep(&node, incarnation, addr);
@@ -32,8 +36,9 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             broker.add_remote(Arc::new(Remote { node, peer }));
         }
         Event::NodeDown {
-            node,
-            incarnation,
+            run: NodeRun {
+                node, incarnation, ..
+            },
             left,
         } => {
             broker.remove_remote(&node);

@@ -46,7 +46,7 @@ pub use sidecar::{Sidecar, SidecarError};
 pub use stats::Stats;
 pub use tidings_identity::{
     Authority, AuthorityError, ClusterName, Identity, IdentityError, Incarnation, NameError,
-    NodeCertificate, NodeId, Validity, ValidityError,
+    NodeCertificate, NodeId, NodeRun, Validity, ValidityError,
 };
 pub use tidings_membership::{
     AgentName, AgentNameError, Event, GossipFailed, JoinError, Member, MemberId, NodeSummary,

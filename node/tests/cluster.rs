@@ -367,9 +367,9 @@ async fn a_restarted_node_is_seen_in_its_new_incarnation_only() {
         let seen = node
             .nodes()
             .into_iter()
-            .find(|n| n.node == *new.name())
+            .find(|n| n.run.node == *new.name())
             .unwrap();
-        assert_eq!(seen.incarnation, new.incarnation());
+        assert_eq!(seen.run.incarnation, new.incarnation());
     }
     let (publisher, _) = open(&cluster.nodes[0]);
     assert_eq!(publisher.broadcast(message("new", "x")).unwrap().nodes, 1);

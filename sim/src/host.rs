@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tidings::config::{GossipConfig, LinksConfig};
 use tidings::{
-    Authority, Config, Event, Identity, Limits, MailboxConfig, Net, Node, NodeId, Validity, Watch,
+    Authority, Config, Event, Identity, Limits, MailboxConfig, Net, Node, NodeId, NodeRun,
+    Validity, Watch,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -248,7 +249,10 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
         for event in events {
             match event {
                 Event::NodeUp {
-                    node, incarnation, ..
+                    run:
+                        NodeRun {
+                            node, incarnation, ..
+                        },
                 } => {
                     nodes += 1;
                     let Some(host) = Site::host_of(&node) else {
@@ -261,7 +265,11 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                     });
                 }
                 Event::NodeDown {
-                    node, incarnation, ..
+                    run:
+                        NodeRun {
+                            node, incarnation, ..
+                        },
+                    ..
                 } => {
                     nodes -= 1;
                     let Some(host) = Site::host_of(&node) else {

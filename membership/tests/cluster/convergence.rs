@@ -286,10 +286,8 @@ async fn watchers_are_told_everything_between_two_snapshots() {
     while told.len() < 3 {
         told.extend(watch.next().await.unwrap());
     }
-    assert!(
-        matches!(&told[0], Event::NodeUp { node, incarnation, addr: at }
-        if node.as_str() == "n1" && incarnation.get() == 1 && *at == addr(1))
-    );
+    assert!(matches!(&told[0], Event::NodeUp { run }
+        if run.node.as_str() == "n1" && run.incarnation.get() == 1 && run.addr == addr(1)));
     let joined = |event: &Event| match event {
         Event::Joined { member, .. } => *member,
         other => panic!("{other:?}"),

@@ -113,10 +113,10 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     assert!(
         matches!(&told[..], [
             Event::Left { member: left, .. },
-            Event::NodeDown { incarnation: before, .. },
-            Event::NodeUp { incarnation: after, .. },
+            Event::NodeDown { run: before, .. },
+            Event::NodeUp { run: after },
             Event::Joined { member: joined, .. },
-        ] if (*left, *joined) == (old, new) && (before.get(), after.get()) == (1, 2)),
+        ] if (*left, *joined) == (old, new) && (before.incarnation.get(), after.incarnation.get()) == (1, 2)),
         "{told:?}"
     );
     for _ in 0..100 {

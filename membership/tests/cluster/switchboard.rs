@@ -145,7 +145,7 @@ impl Node {
     /// The names of the live nodes in the view.
     pub(crate) fn live(&self) -> Vec<String> {
         let nodes = self.view().nodes().into_iter().filter(|node| node.live);
-        nodes.map(|node| node.node.to_string()).collect()
+        nodes.map(|node| node.run.node.to_string()).collect()
     }
 }
 

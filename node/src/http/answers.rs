@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
-use tidings_identity::Incarnation;
+use tidings_identity::{Incarnation, NodeRun};
 use tidings_membership::{Member, NodeSummary, TopicSummary};
 
 use crate::{AgentName, NodeId, Pattern, Scope};
@@ -38,9 +38,12 @@ pub(super) struct MemberAnswer {
 impl NodeAnswer {
     pub(super) fn new(summary: NodeSummary, is_alone: bool) -> Self {
         let NodeSummary {
-            node,
-            incarnation,
-            addr,
+            run:
+                NodeRun {
+                    node,
+                    incarnation,
+                    addr,
+                },
             is_self,
             left: _,
             live,
