@@ -162,8 +162,8 @@ impl TopicMembers {
 
     fn packed_bytes(&self) -> usize {
         let members = self.members.iter().map(Membership::packed_bytes);
-        text_bytes(self.scope.as_str())
-            + text_bytes(self.pattern.as_str())
+        packed_str_bytes(self.scope.as_str())
+            + packed_str_bytes(self.pattern.as_str())
             + varint_bytes(self.members.len())
             + members.sum::<usize>()
     }
@@ -171,12 +171,16 @@ impl TopicMembers {
 
 impl Membership {
     fn packed_bytes(&self) -> usize {
-        let agent = self.agent.as_ref().map_or(0, |a| text_bytes(a.as_str()));
+        let agent = self
+            .agent
+            .as_ref()
+            .map_or(0, |a| packed_str_bytes(a.as_str()));
         size_of::<[u8; 16]>() + 1 + agent
     }
 }
 
-fn text_bytes(text: &str) -> usize {
+/// The length of a text in postcard.
+fn packed_str_bytes(text: &str) -> usize {
     varint_bytes(text.len()) + text.len()
 }
 

@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::farewell::Farewell;
 use crate::gossip::{Follower, Gossip, StopOnDrop};
 use crate::node_view::NodeView;
-use crate::packed::{packed_bytes_max, text_bytes};
+use crate::packed::{bucket_text_bytes, packed_bytes_max};
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
 use crate::socket::{Pipe, PipeTransport, Wire};
@@ -125,7 +125,7 @@ impl Membership {
         result.map_err(|refused| match refused {
             Refused::AlreadyIn => JoinError::AlreadyMember,
             Refused::Full(packed_bytes) => JoinError::BucketFull {
-                bytes: text_bytes(packed_bytes),
+                bytes: bucket_text_bytes(packed_bytes),
                 bytes_max: self.shared.text_bytes_max,
             },
         })

@@ -50,7 +50,7 @@ pub(crate) fn pack(bucket: &Bucket) -> String {
 }
 
 /// The length of the text of a bucket whose topics pack to so many bytes.
-pub(crate) fn text_bytes(packed_bytes: usize) -> usize {
+pub(crate) fn bucket_text_bytes(packed_bytes: usize) -> usize {
     ((1 + packed_bytes) * 4).div_ceil(3)
 }
 
@@ -156,17 +156,17 @@ mod tests {
             let text = pack(&bucket);
             prop_assert!(text.is_ascii());
             if !text.is_empty() {
-                prop_assert_eq!(text.len(), text_bytes(bucket.packed_bytes()));
+                prop_assert_eq!(text.len(), bucket_text_bytes(bucket.packed_bytes()));
             }
             prop_assert_eq!(unpack(&text, ALL, 0, 1).unwrap(), bucket);
         }
 
         #[test]
         fn the_limits_on_packed_bytes_and_text_are_the_same_limit(packed in 0..100_000_usize) {
-            for text_max in [text_bytes(packed), text_bytes(packed) + 1] {
+            for text_max in [bucket_text_bytes(packed), bucket_text_bytes(packed) + 1] {
                 prop_assert!(packed <= packed_bytes_max(text_max));
             }
-            prop_assert!(packed > packed_bytes_max(text_bytes(packed) - 1));
+            prop_assert!(packed > packed_bytes_max(bucket_text_bytes(packed) - 1));
         }
 
         #[test]

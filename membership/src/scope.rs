@@ -1,8 +1,8 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text_like::text_like;
 
 /// The longest scope name, in bytes.
 pub const SCOPE_BYTES_MAX: usize = 63;
@@ -13,32 +13,6 @@ pub const SCOPE_BYTES_MAX: usize = 63;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Scope(Arc<str>);
-
-impl Scope {
-    /// Parses a scope name.
-    pub fn parse(name: &str) -> Result<Self, ScopeError> {
-        if name.is_empty() || name.len() > SCOPE_BYTES_MAX {
-            return Err(ScopeError::Length(name.len()));
-        }
-        let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        match name.chars().find(|&c| !ok(c)) {
-            Some(c) => Err(ScopeError::Character(c)),
-            None => Ok(Self(name.into())),
-        }
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Scope {
-    /// The scope of whoever names none: `default`.
-    fn default() -> Self {
-        Self("default".into())
-    }
-}
 
 /// Why a text is not a scope name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,39 +25,31 @@ pub enum ScopeError {
     Character(char),
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Scope {
+    /// Parses a scope name.
+    ///
+    /// # Errors
+    /// When the text is too short or too long, or has another character.
+    pub fn parse(name: &str) -> Result<Self, ScopeError> {
+        if name.is_empty() || name.len() > SCOPE_BYTES_MAX {
+            return Err(ScopeError::Length(name.len()));
+        }
+        let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        match name.chars().find(|&c| !ok(c)) {
+            Some(c) => Err(ScopeError::Character(c)),
+            None => Ok(Self(name.into())),
+        }
     }
 }
 
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Default for Scope {
+    /// The scope of whoever names none: `default`.
+    fn default() -> Self {
+        Self("default".into())
     }
 }
 
-impl FromStr for Scope {
-    type Err = ScopeError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::parse(name)
-    }
-}
-
-impl TryFrom<String> for Scope {
-    type Error = ScopeError;
-
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        Self::parse(&name)
-    }
-}
-
-impl From<Scope> for String {
-    fn from(scope: Scope) -> Self {
-        scope.0.to_string()
-    }
-}
+text_like!(Scope, ScopeError);
 
 #[cfg(test)]
 mod tests {
