@@ -55,8 +55,8 @@ impl Drop for StopOnDrop {
 impl Gossip {
     /// Never returns.
     pub(crate) async fn run(mut self, config: Config, mut seeds: watch::Receiver<Vec<SocketAddr>>) {
-        let mut round = every(config.gossip_interval);
-        let mut rejoin = every(config.rejoin_interval);
+        let mut round = every(config.interval.get());
+        let mut rejoin = every(config.rejoin_interval.get());
         let mut live = self
             .handle
             .0
@@ -80,12 +80,12 @@ impl Gossip {
                 Ok(()) = changed.changed() => {
                     let is_written = Arc::ptr_eq(&changed.borrow_and_update().local, &self.written);
                     if !is_written && write_at.is_none() {
-                        write_at = Some(Instant::now() + config.coalesce);
+                        write_at = Some(Instant::now() + config.coalesce.get());
                     }
                 }
                 () = at(write_at) => {
                     write_at = None;
-                    self.write(config.eager_peers_max).await;
+                    self.write(config.eager_peers_max.get()).await;
                 }
                 Ok(()) = seeds.changed() => {
                     self.peers.book.set_seeds(&seeds.borrow_and_update());

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
-use tidings_identity::NodeRun;
+use tidings_identity::{ClusterName, NodeRun};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -55,10 +55,21 @@ impl Membership {
     /// Starts membership over this pipe. At first the view has this node alone; peers are found
     /// through the seeds, which may change at any time and need not be there yet.
     ///
-    /// Its task is spawned on the tracker and ends with the token. After an error nothing is left
-    /// behind.
+    /// `own` is who this node is. Its incarnation must be greater than that of any run before, or
+    /// peers take what this run says for old. Gossip of another cluster is refused.
+    ///
+    /// Its task is spawned on the tracker and ends with the token.
+    ///
+    /// # Errors
+    /// When the config does not hold or gossip does not start. Nothing is left behind.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of the node, and whoever starts one has them all at hand"
+    )]
     pub async fn start(
         config: Config,
+        own: NodeRun,
+        cluster: ClusterName,
         pipe: Pipe,
         seeds: watch::Receiver<Vec<SocketAddr>>,
         follower: Follower,
@@ -69,12 +80,11 @@ impl Membership {
         let wire = Arc::new(Wire::default());
         let transport = PipeTransport::new(pipe, wire.clone());
         let initial = vec![(BUCKETS_KEY.to_owned(), config.buckets.to_string())];
-        let handle = spawn_chitchat(gossip_config(&config), initial, &transport)
+        let handle = spawn_chitchat(gossip_config(&config, &own, &cluster), initial, &transport)
             .await
             .map_err(StartError::Gossip)?;
         let handle = Arc::new(handle);
-        let run = NodeRun::new(config.node.clone(), config.incarnation, config.advertise);
-        let local = NodeView::new(run, config.buckets.into());
+        let local = NodeView::new(own.clone(), config.buckets.get());
         let view = Arc::new(View::new(local));
         let written = view.local.clone();
         let views = watch::Sender::new(view);
@@ -83,9 +93,9 @@ impl Membership {
             views: views.clone(),
             handle: handle.clone(),
             wire: wire.clone(),
-            packed_bytes_max: packed_bytes_max(config.bucket_bytes_max),
-            text_bytes_max: config.bucket_bytes_max,
-            gossip_interval: config.gossip_interval,
+            packed_bytes_max: packed_bytes_max(config.bucket_bytes_max.get()),
+            text_bytes_max: config.bucket_bytes_max.get(),
+            gossip_interval: config.interval.get(),
             token: token.clone(),
             _stop: token.clone().drop_guard(),
         };
@@ -93,7 +103,7 @@ impl Membership {
             handle: StopOnDrop(handle),
             wire,
             views,
-            peers: Peers::new(&config),
+            peers: Peers::new(&config, own),
             follower,
             written,
         };
@@ -294,28 +304,26 @@ pub struct NotAMember;
 #[error("gossip has ended by itself")]
 pub struct GossipFailed(#[source] Option<anyhow::Error>);
 
-fn gossip_config(config: &Config) -> ChitchatConfig {
+fn gossip_config(config: &Config, own: &NodeRun, cluster: &ClusterName) -> ChitchatConfig {
+    let interval = config.interval.get();
+    let dead_node_grace_period = config.dead_node_grace.get();
     let detector = FailureDetectorConfig {
-        initial_interval: config.gossip_interval,
+        initial_interval: interval,
         // A longer interval would be remembered after a node was away, and delay the news of its
         // death for long.
-        max_interval: config.gossip_interval * 5,
-        dead_node_grace_period: config.dead_node_grace,
+        max_interval: interval * 5,
+        dead_node_grace_period,
         ..FailureDetectorConfig::default()
     };
     ChitchatConfig {
-        chitchat_id: ChitchatId::new(
-            config.node.as_str(),
-            config.incarnation.get(),
-            config.advertise,
-        ),
-        cluster_id: config.cluster.clone(),
-        gossip_interval: config.gossip_interval,
-        listen_addr: config.advertise,
+        chitchat_id: ChitchatId::new(own.node.as_str(), own.incarnation.get(), own.addr),
+        cluster_id: cluster.to_string(),
+        gossip_interval: interval,
+        listen_addr: own.addr,
         // The address book does what seeds would do here, and more.
         seed_nodes: Vec::new(),
         failure_detector_config: detector,
-        marked_for_deletion_grace_period: config.dead_node_grace.mul_f64(1.5),
+        marked_for_deletion_grace_period: dead_node_grace_period.mul_f64(1.5),
         catchup_callback: None,
         extra_liveness_predicate: None,
     }

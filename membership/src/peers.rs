@@ -40,16 +40,16 @@ pub(crate) struct Observed {
 }
 
 impl Peers {
-    /// No peers yet, of the node of this configuration, which looks at gossip at least once an
-    /// interval.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// No peers yet, of a node which looks at gossip at least once an interval.
+    pub(crate) fn new(config: &Config, own: NodeRun) -> Self {
+        let (silence_min, interval) = (config.silence_min.get(), config.interval.get());
         Self {
-            own: NodeRun::new(config.node.clone(), config.incarnation, config.advertise),
-            silence_min: config.silence_min,
-            pause_max: config.silence_min.max(config.gossip_interval * 5),
+            silence_min,
+            pause_max: silence_min.max(interval * 5),
             looked: None,
             peers: BTreeMap::new(),
-            book: Book::new(config.advertise, config.address_book_max),
+            book: Book::new(own.addr, config.address_book_max.get()),
+            own,
         }
     }
 
@@ -165,19 +165,17 @@ mod tests {
     use crate::{MemberId, Pattern, Scope};
 
     fn peers() -> Peers {
-        let own = NodeId::parse("n0").unwrap();
-        let mut config = Config::new(own, 5.into(), ([10, 0, 0, 1], 1).into());
-        config.silence_min = Duration::from_secs(1);
-        Peers::new(&config)
+        Peers::new(&Config::default(), run("n0", 5, 1))
+    }
+
+    fn run(name: &str, incarnation: u64, host: u8) -> NodeRun {
+        let addr = ([10, 0, 0, host], 1).into();
+        NodeRun::new(NodeId::parse(name).unwrap(), incarnation.into(), addr)
     }
 
     fn sighting(name: &str, incarnation: u64, version: u64) -> Sighting {
         Sighting {
-            run: NodeRun::new(
-                NodeId::parse(name).unwrap(),
-                incarnation.into(),
-                ([10, 0, 0, 2], 1).into(),
-            ),
+            run: run(name, incarnation, 2),
             heartbeat: version,
             detected: true,
             version,

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{Identity, Incarnation, NameError, NodeId};
+use tidings_identity::{ClusterName, Identity, Incarnation, NameError, NodeId, NodeRun};
 use tidings_membership::{
     Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
     View, Watch,
@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{Config, InvalidConfig};
+use crate::config::{Config, GossipConfig, InvalidConfig};
 use crate::inbox::Inbox;
 use crate::incarnation::{self, IncarnationError};
 use crate::session::{OpenError, Session, SessionOptions, Sessions};
@@ -100,7 +100,7 @@ impl Node {
         let advertise = transport
             .as_ref()
             .map_or(config.listen, Transport::advertise);
-        let settings = membership_config(&config, name.clone(), incarnation, advertise, &cluster);
+        let own = NodeRun::new(name.clone(), incarnation, advertise);
         let (seed_addrs, seeds) =
             watch::channel(seeds::literal(&config.seeds).into_iter().collect());
         let carrier = transport.clone();
@@ -117,7 +117,9 @@ impl Node {
             None => Box::new(|_| {}),
         };
         let membership = Membership::start(
-            settings,
+            membership_config(&config.gossip),
+            own,
+            ClusterName::parse(&cluster)?,
             pipe,
             seeds,
             follower,
@@ -359,23 +361,16 @@ fn transport_config(config: &Config, incarnation: Incarnation) -> tidings_transp
     }
 }
 
-fn membership_config(
-    config: &Config,
-    node: NodeId,
-    incarnation: Incarnation,
-    advertise: SocketAddr,
-    cluster: &str,
-) -> tidings_membership::Config {
-    let gossip = &config.gossip;
+fn membership_config(gossip: &GossipConfig) -> tidings_membership::Config {
+    const CHECKED: &str = "Config::check has the same bounds";
     tidings_membership::Config {
-        cluster: cluster.to_owned(),
-        buckets: gossip.buckets,
-        gossip_interval: gossip.interval,
-        coalesce: gossip.coalesce,
-        silence_min: gossip.silence_min,
-        dead_node_grace: gossip.dead_node_grace,
-        rejoin_interval: gossip.rejoin_interval,
-        ..tidings_membership::Config::new(node, incarnation, advertise)
+        buckets: usize::from(gossip.buckets).try_into().expect(CHECKED),
+        interval: gossip.interval.try_into().expect(CHECKED),
+        coalesce: gossip.coalesce.try_into().expect(CHECKED),
+        silence_min: gossip.silence_min.try_into().expect(CHECKED),
+        dead_node_grace: gossip.dead_node_grace.try_into().expect(CHECKED),
+        rejoin_interval: gossip.rejoin_interval.try_into().expect(CHECKED),
+        ..tidings_membership::Config::default()
     }
 }
 

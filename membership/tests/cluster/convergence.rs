@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::switchboard::{
-    Node, Switchboard, addr, cluster, config, contents, members, pattern, until,
+    Node, Switchboard, addr, cluster, contents, members, pattern, setup, until,
 };
+use tidings_bounds::Count;
 use tidings_membership::{Event, JoinError, MemberId, NotAMember, Scope};
 use tokio::time::sleep;
 
@@ -254,8 +255,8 @@ async fn many_threads_join_and_leave_while_others_read() {
 #[tokio::test(start_paused = true)]
 async fn a_full_bucket_refuses_and_says_so() {
     let board = Switchboard::default();
-    let mut full = config(0);
-    (full.buckets, full.bucket_bytes_max) = (1, 1_000);
+    let mut full = setup(0);
+    (full.config.buckets, full.config.bucket_bytes_max) = (Count::MIN, Count::MIN);
     let node = Node::start_with(&board, full, &[]).await;
     let refused = (0..100u8).find_map(|n| {
         let member = MemberId::from_bytes([n; 16]);
@@ -330,8 +331,8 @@ async fn gossip_that_cannot_be_read_is_skipped_and_counted() {
 async fn another_cluster_is_never_seen() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 2).await;
-    let mut foreign = config(2);
-    foreign.cluster = "other".into();
+    let mut foreign = setup(2);
+    foreign.cluster = "other".parse().unwrap();
     let stranger = Node::start_with(&board, foreign, &[0, 1]).await;
     stranger.join("a");
     sleep(Duration::from_secs(10)).await;

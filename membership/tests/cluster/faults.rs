@@ -6,8 +6,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::switchboard::{
-    Node, Switchboard, addr, cluster, cluster_with, config, contents, members, until,
+    Node, Setup, Switchboard, addr, cluster, cluster_with, contents, members, setup, until,
 };
+use tidings_bounds::Time;
 use tidings_membership::{Config, Event};
 use tokio::time::{sleep, timeout};
 
@@ -96,10 +97,8 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     .await;
     let (_, mut watch) = nodes[0].membership.watch();
     drop(nodes.pop());
-    let again = Config {
-        incarnation: 2.into(),
-        ..config(2)
-    };
+    let mut again = setup(2);
+    again.run.incarnation = again.run.incarnation.next();
     let again = Node::start_with(&board, again, &[0]).await;
     let new = again.join("a");
     until("the new one is there", SOON, || {
@@ -173,9 +172,12 @@ async fn a_healed_partition_merges_exactly() {
 #[tokio::test(start_paused = true)]
 async fn a_partition_longer_than_the_grace_heals_though_all_seeds_are_on_one_side() {
     let board = Switchboard::default();
-    let short = |n| Config {
-        dead_node_grace: Duration::from_secs(5),
-        ..config(n)
+    let short = |n| Setup {
+        config: Config {
+            dead_node_grace: Time::of_ms::<5_000>(),
+            ..Config::default()
+        },
+        ..setup(n)
     };
     let nodes = cluster_with(&board, (0..6).map(short).collect()).await;
     board.cut(|from, to| (from < 3) == (to < 3));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_identity::NodeId;
+use tidings_identity::{ClusterName, NodeId, NodeRun};
 use tidings_membership::{
     AgentName, Config, Event, Member, MemberId, MemberIds, Membership, Pattern, Pipe, Scope, View,
 };
@@ -76,6 +76,13 @@ impl Switchboard {
     }
 }
 
+/// What a node is started with.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) run: NodeRun,
+    pub(crate) cluster: ClusterName,
+}
+
 /// A node of a test. Dropping it is a crash.
 pub(crate) struct Node {
     pub(crate) membership: Membership,
@@ -90,17 +97,24 @@ pub(crate) struct Node {
 impl Node {
     /// Starts node `n`, with these seeds.
     pub(crate) async fn start(board: &Switchboard, n: usize, seeds: &[usize]) -> Self {
-        Self::start_with(board, config(n), seeds).await
+        Self::start_with(board, setup(n), seeds).await
     }
 
-    pub(crate) async fn start_with(board: &Switchboard, config: Config, seeds: &[usize]) -> Self {
-        let pipe = board.connect(config.advertise);
+    pub(crate) async fn start_with(board: &Switchboard, setup: Setup, seeds: &[usize]) -> Self {
+        let Setup {
+            config,
+            run,
+            cluster,
+        } = setup;
+        let pipe = board.connect(run.addr);
         let seeds = watch::Sender::new(seeds.iter().copied().map(addr).collect());
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
         let membership = Membership::start(
             config,
+            run,
+            cluster,
             pipe,
             seeds.subscribe(),
             Box::new(move |events| told.lock().unwrap().extend(events)),
@@ -151,15 +165,15 @@ impl Node {
 
 /// Starts nodes `0..count`, the first three of them seeds, and waits until all see all.
 pub(crate) async fn cluster(board: &Switchboard, count: usize) -> Vec<Node> {
-    cluster_with(board, (0..count).map(config).collect()).await
+    cluster_with(board, (0..count).map(setup).collect()).await
 }
 
-pub(crate) async fn cluster_with(board: &Switchboard, configs: Vec<Config>) -> Vec<Node> {
-    let count = configs.len();
+pub(crate) async fn cluster_with(board: &Switchboard, setups: Vec<Setup>) -> Vec<Node> {
+    let count = setups.len();
     let seeds: Vec<_> = (0..count.min(3)).collect();
     let mut nodes = Vec::new();
-    for config in configs {
-        nodes.push(Node::start_with(board, config, &seeds).await);
+    for setup in setups {
+        nodes.push(Node::start_with(board, setup, &seeds).await);
         // So that not all of them gossip at the same moments.
         sleep(Duration::from_millis(37)).await;
     }
@@ -173,9 +187,14 @@ pub(crate) async fn cluster_with(board: &Switchboard, configs: Vec<Config>) -> V
     nodes
 }
 
-pub(crate) fn config(n: usize) -> Config {
+/// The first run of node `n`, with the defaults.
+pub(crate) fn setup(n: usize) -> Setup {
     let node = NodeId::parse(&format!("n{n}")).unwrap();
-    Config::new(node, 1.into(), addr(n))
+    Setup {
+        config: Config::default(),
+        run: NodeRun::new(node, 1.into(), addr(n)),
+        cluster: ClusterName::default(),
+    }
 }
 
 pub(crate) fn addr(n: usize) -> SocketAddr {
