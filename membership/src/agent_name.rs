@@ -17,6 +17,7 @@ pub struct AgentName(Arc<str>);
 
 /// Why a text is not an agent name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AgentNameError {
     /// Empty or too long; the length is in bytes.
     #[error("an agent name has 1 to {AGENT_NAME_BYTES_MAX} bytes, this one has {0}")]

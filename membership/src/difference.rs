@@ -6,53 +6,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidings_identity::{NodeId, NodeRun};
+use tidings_identity::NodeId;
 
-use crate::bucket::{Bucket, Membership, TopicMembers};
+use crate::bucket::{Bucket, MemberEntry, TopicMembers};
+use crate::event::Event;
 use crate::node_view::NodeView;
 use crate::view::View;
 use crate::{AgentName, MemberId, Pattern, Scope};
-
-/// Something that happened in the cluster, as this node came to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A peer is live. Its members follow.
-    NodeUp {
-        /// The peer.
-        run: NodeRun,
-    },
-    /// A peer is no longer live, or not in this incarnation. All its members were told as left.
-    NodeDown {
-        /// The run of the peer that is gone.
-        run: NodeRun,
-        /// Whether it said goodbye. Otherwise it died, or cannot be reached.
-        left: bool,
-    },
-    /// A membership was made.
-    Joined {
-        /// The scope.
-        scope: Scope,
-        /// The topic or pattern.
-        pattern: Pattern,
-        /// Where the member is.
-        node: NodeId,
-        /// The membership.
-        member: MemberId,
-        /// What the agent calls itself, if it says.
-        agent: Option<AgentName>,
-    },
-    /// A membership has ended.
-    Left {
-        /// The scope.
-        scope: Scope,
-        /// The topic or pattern.
-        pattern: Pattern,
-        /// Where the member was.
-        node: NodeId,
-        /// The membership.
-        member: MemberId,
-    },
-}
 
 /// What leads from one view to another.
 ///
@@ -61,7 +21,7 @@ pub enum Event {
 /// goes up, then its members join.
 pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     let mut events = Vec::new();
-    between(Some(&old.local), Some(&new.local), false, &mut events);
+    node_difference(Some(&old.local), Some(&new.local), false, &mut events);
     if Arc::ptr_eq(&old.remote, &new.remote) {
         return events;
     }
@@ -73,12 +33,12 @@ pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
                 .gone
                 .iter()
                 .any(|gone| gone.left && gone.run.node == *node);
-        between(before, after, left, &mut events);
+        node_difference(before, after, left, &mut events);
     }
     events
 }
 
-fn between(
+fn node_difference(
     old: Option<&Arc<NodeView>>,
     new: Option<&Arc<NodeView>>,
     left: bool,
@@ -87,11 +47,11 @@ fn between(
     if let (Some(old), Some(new)) = (old, new)
         && old.run == new.run
     {
-        changed(&old.run.node, old.buckets(), new.buckets(), events);
+        bucket_differences(&old.run.node, old.buckets(), new.buckets(), events);
         return;
     }
     if let Some(old) = old {
-        changed(&old.run.node, old.buckets(), &[], events);
+        bucket_differences(&old.run.node, old.buckets(), &[], events);
         events.push(Event::NodeDown {
             run: old.run.clone(),
             left,
@@ -101,22 +61,27 @@ fn between(
         events.push(Event::NodeUp {
             run: new.run.clone(),
         });
-        changed(&new.run.node, &[], new.buckets(), events);
+        bucket_differences(&new.run.node, &[], new.buckets(), events);
     }
 }
 
 /// One membership with all that an event says of it; ordered by member id first.
-type Told<'a> = (MemberId, &'a Scope, &'a Pattern, &'a Option<AgentName>);
+type Change<'a> = (MemberId, &'a Scope, &'a Pattern, &'a Option<AgentName>);
 
-fn changed(node: &NodeId, old: &[Arc<Bucket>], new: &[Arc<Bucket>], events: &mut Vec<Event>) {
-    let (mut left, mut joined): (Vec<Told<'_>>, Vec<Told<'_>>) = Default::default();
+fn bucket_differences(
+    node: &NodeId,
+    old: &[Arc<Bucket>],
+    new: &[Arc<Bucket>],
+    events: &mut Vec<Event>,
+) {
+    let (mut left, mut joined): (Vec<Change<'_>>, Vec<Change<'_>>) = Default::default();
     let none = Arc::default();
     for index in 0..old.len().max(new.len()) {
         let old = old.get(index).unwrap_or(&none);
         let new = new.get(index).unwrap_or(&none);
         if !Arc::ptr_eq(old, new) {
-            missing(old, new, &mut left);
-            missing(new, old, &mut joined);
+            add_missing(old, new, &mut left);
+            add_missing(new, old, &mut joined);
         }
     }
     left.sort_unstable();
@@ -145,7 +110,7 @@ fn changed(node: &NodeId, old: &[Arc<Bucket>], new: &[Arc<Bucket>], events: &mut
 }
 
 /// Adds what is in one bucket and not in the other.
-fn missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Told<'a>>) {
+fn add_missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Change<'a>>) {
     for topic in one.topics() {
         let TopicMembers {
             scope,
@@ -163,7 +128,7 @@ fn missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Told<'a>>) {
     }
 }
 
-fn find(members: &[Membership], member: MemberId) -> Option<&Membership> {
+fn find(members: &[MemberEntry], member: MemberId) -> Option<&MemberEntry> {
     let at = members.binary_search_by_key(&member, |m| m.member).ok()?;
     members.get(at)
 }
@@ -173,7 +138,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use tidings_identity::Incarnation;
+    use tidings_identity::{Incarnation, NodeRun};
 
     use super::*;
     use crate::Topic;
@@ -201,7 +166,7 @@ mod tests {
             let node = Arc::make_mut(node);
             if what < 5 {
                 let agent = None;
-                let _ = node.join(&scope, &pattern, Membership { member, agent }, 10_000);
+                let _ = node.join(&scope, &pattern, MemberEntry { member, agent }, 10_000);
             } else {
                 node.leave(&scope, &pattern, member);
             }

@@ -18,39 +18,29 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::config::Config;
-use crate::difference::{Event, difference};
+use crate::difference::difference;
+use crate::event::EventSink;
 use crate::node_view::NodeView;
 use crate::packed::pack;
 use crate::peer::{Peer, bucket_key};
 use crate::peers::Peers;
 use crate::sighting::Sighting;
-use crate::socket::Wire;
 use crate::view::View;
+use crate::wire::Wire;
 
 /// Carries changes from the view to gossip and back.
 pub(crate) struct Gossip {
-    pub(crate) handle: StopOnDrop,
+    pub(crate) handle: AbortOnDrop,
     pub(crate) wire: Arc<Wire>,
     pub(crate) views: watch::Sender<Arc<View>>,
     pub(crate) peers: Peers,
-    pub(crate) follower: Follower,
+    pub(crate) events: EventSink,
     /// This node as it was last written to the gossip state.
     pub(crate) written: Arc<NodeView>,
 }
 
-/// Is told what happens to peers and their members, before the view shows it: who sees a member in
-/// the view can rely on the follower having heard of it. Called on the gossip task, so it must not
-/// block.
-pub type Follower = Box<dyn FnMut(Vec<Event>) + Send>;
-
 /// Ends gossip with whoever owns it, however that one ends.
-pub(crate) struct StopOnDrop(pub(crate) Arc<ChitchatHandle>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+pub(crate) struct AbortOnDrop(pub(crate) Arc<ChitchatHandle>);
 
 impl Gossip {
     /// Never returns.
@@ -69,14 +59,14 @@ impl Gossip {
         self.peers.book.set_seeds(&seeds.borrow_and_update());
         loop {
             tokio::select! {
-                () = self.wire.heard.notified() => self.pull().await,
+                () = self.wire.delta_applied.notified() => self.pull().await,
                 Ok(()) = live.changed() => self.pull().await,
                 _ = round.tick() => {
                     // A silence is noticed here, when nothing else happens any more.
                     self.pull().await;
-                    self.look_for_seeds();
+                    self.contact_seeds();
                 }
-                _ = rejoin.tick() => self.look_for_someone_away(),
+                _ = rejoin.tick() => self.contact_rejoin_candidate(),
                 Ok(()) = changed.changed() => {
                     let is_written = Arc::ptr_eq(&changed.borrow_and_update().local, &self.written);
                     if !is_written && write_at.is_none() {
@@ -116,7 +106,7 @@ impl Gossip {
         });
         if is_news.await {
             self.wire.counters.eager_rounds.fetch_add(1, Relaxed);
-            self.greet(self.peers.book.some_live(peers_max, &mut rand::rng()));
+            self.gossip_with(self.peers.book.sample_live(peers_max, &mut rand::rng()));
         }
         self.written = local;
     }
@@ -125,7 +115,7 @@ impl Gossip {
     async fn pull(&mut self) {
         let peers = &self.peers;
         let sightings = self.handle.0.with_chitchat(|c| sightings(c, peers)).await;
-        let more = self.wire.take_more();
+        let truncated = self.wire.take_truncated();
         let observed = self.peers.observe(sightings, Instant::now());
         self.wire
             .counters
@@ -142,7 +132,7 @@ impl Gossip {
         };
         let events = difference(&before, &after);
         if !events.is_empty() {
-            (self.follower)(events);
+            (self.events)(events);
         }
         // Nobody else changes these parts of the view, but there may have been joins here.
         let View { remote, gone, .. } = after;
@@ -151,24 +141,30 @@ impl Gossip {
             (view.remote, view.gone) = (remote, gone);
         });
         // Only while there is progress, or two nodes with nothing new would keep asking.
-        self.greet(more);
+        self.gossip_with(truncated);
     }
 
-    fn look_for_seeds(&self) {
+    fn contact_seeds(&self) {
         if self.peers.book.live().next().is_none() {
-            self.greet(self.peers.book.some_seeds(&mut rand::rng()));
+            self.gossip_with(self.peers.book.sample_seeds(&mut rand::rng()));
         }
     }
 
-    fn look_for_someone_away(&self) {
-        self.greet(self.peers.book.someone_away(&mut rand::rng()));
+    fn contact_rejoin_candidate(&self) {
+        self.gossip_with(self.peers.book.rejoin_candidate(&mut rand::rng()));
     }
 
     /// Gossips with these peers at once. That gossip may have ended is told by who watches it.
-    fn greet(&self, peers: impl IntoIterator<Item = SocketAddr>) {
+    fn gossip_with(&self, peers: impl IntoIterator<Item = SocketAddr>) {
         for peer in peers {
             let _ = self.handle.0.gossip(peer);
         }
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

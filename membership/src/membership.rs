@@ -12,18 +12,21 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::{Membership as LocalMembership, Refused};
+use crate::bucket::{BucketError, MemberEntry};
 use crate::config::{Config, ConfigError};
+use crate::event::EventSink;
 use crate::farewell::Farewell;
-use crate::gossip::{Follower, Gossip, StopOnDrop};
+use crate::gossip::{AbortOnDrop, Gossip};
 use crate::node_view::NodeView;
 use crate::packed::{bucket_text_bytes, packed_bytes_max};
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
-use crate::socket::{Pipe, PipeTransport, Wire};
+use crate::pipe::Pipe;
+use crate::socket::PipeTransport;
 use crate::stats::Stats;
 use crate::view::View;
 use crate::watch::Watch;
+use crate::wire::Wire;
 use crate::{AgentName, MemberId, Pattern, Scope};
 
 /// One node's part in who is where: it keeps the memberships of this node, tells them to its peers
@@ -51,6 +54,60 @@ struct Shared {
     _stop: DropGuard,
 }
 
+/// Why membership did not start. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration does not hold.
+    #[error("the membership configuration does not hold")]
+    Config(#[from] ConfigError),
+    /// Gossip did not start.
+    #[error("gossip did not start")]
+    Gossip(#[source] anyhow::Error),
+}
+
+/// Why a membership was not made. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The same member is already in this topic.
+    #[error("this member has joined this topic already")]
+    AlreadyMember,
+    /// The topics of this node that hash to the same bucket, with their members, have become more
+    /// than gossip carries in one piece.
+    #[error(
+        "with this membership its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
+         configure more buckets, use shorter topic and agent names, or move agents to other nodes"
+    )]
+    BucketFull {
+        /// How long the text of the bucket would be.
+        bytes: usize,
+        /// How long it may be ([`Config::bucket_bytes_max`]).
+        bytes_max: usize,
+    },
+}
+
+/// Why a membership was not ended. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// This node has no such membership.
+    #[error("there is no such membership on this node")]
+    NotAMember,
+}
+
+/// Gossip has ended by itself. The view no longer follows the cluster, and never will again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GossipError {
+    /// It says nothing about why.
+    #[error("gossip has ended by itself")]
+    Ended,
+    /// Something in it has broken.
+    #[error("gossip has ended by itself")]
+    Broken(#[source] anyhow::Error),
+}
+
 impl Membership {
     /// Starts membership over this pipe. At first the view has this node alone; peers are found
     /// through the seeds, which may change at any time and need not be there yet.
@@ -72,7 +129,7 @@ impl Membership {
         cluster: ClusterName,
         pipe: Pipe,
         seeds: watch::Receiver<Vec<SocketAddr>>,
-        follower: Follower,
+        events: EventSink,
         tasks: TaskTracker,
         token: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -100,11 +157,11 @@ impl Membership {
             _stop: token.clone().drop_guard(),
         };
         let gossip = Gossip {
-            handle: StopOnDrop(handle),
+            handle: AbortOnDrop(handle),
             wire,
             views,
             peers: Peers::new(&config, own),
-            follower,
+            events,
             written,
         };
         tasks.spawn(token.run_until_cancelled_owned(gossip.run(config, seeds)));
@@ -127,14 +184,14 @@ impl Membership {
         let mut result = Ok(());
         self.shared.views.send_if_modified(|view| {
             let view = Arc::make_mut(view);
-            let membership = LocalMembership { member, agent };
+            let entry = MemberEntry { member, agent };
             let limit = self.shared.packed_bytes_max;
-            result = Arc::make_mut(&mut view.local).join(scope, pattern, membership, limit);
+            result = Arc::make_mut(&mut view.local).join(scope, pattern, entry, limit);
             result.is_ok()
         });
-        result.map_err(|refused| match refused {
-            Refused::AlreadyIn => JoinError::AlreadyMember,
-            Refused::Full(packed_bytes) => JoinError::BucketFull {
+        result.map_err(|error| match error {
+            BucketError::AlreadyMember => JoinError::AlreadyMember,
+            BucketError::Full(packed_bytes) => JoinError::BucketFull {
                 bytes: bucket_text_bytes(packed_bytes),
                 bytes_max: self.shared.text_bytes_max,
             },
@@ -147,12 +204,16 @@ impl Membership {
         scope: &Scope,
         pattern: &Pattern,
         member: MemberId,
-    ) -> Result<(), NotAMember> {
+    ) -> Result<(), LeaveError> {
         let is_gone = self.shared.views.send_if_modified(|view| {
             let view = Arc::make_mut(view);
             Arc::make_mut(&mut view.local).leave(scope, pattern, member)
         });
-        if is_gone { Ok(()) } else { Err(NotAMember) }
+        if is_gone {
+            Ok(())
+        } else {
+            Err(LeaveError::NotAMember)
+        }
     }
 
     /// Ends all these memberships of this node at once, as when a session dies. Those that have
@@ -200,10 +261,10 @@ impl Membership {
                 .wire
                 .begin_farewell(Farewell::new(peers.iter().copied()));
         });
-        let told = async {
+        let farewell = async {
             mark.await;
             loop {
-                let peers = shared.wire.still_to_tell();
+                let peers = shared.wire.farewell_pending();
                 if peers.is_empty() {
                     return;
                 }
@@ -212,22 +273,26 @@ impl Membership {
                     let _ = shared.handle.gossip(peer);
                 }
                 // A message may get lost, so it is said again.
-                let _ = timeout(shared.gossip_interval, shared.wire.told.notified()).await;
+                let _ = timeout(
+                    shared.gossip_interval,
+                    shared.wire.farewell_complete.notified(),
+                )
+                .await;
             }
         };
-        let _ = timeout(deadline, told).await;
+        let _ = timeout(deadline, farewell).await;
     }
 
     /// Resolves when gossip has ended by itself, never when it was ended by dropping or cancelling.
     /// The view no longer follows the cluster then, so the node must stop and say why.
-    pub async fn failed(&self) -> GossipFailed {
+    pub async fn failed(&self) -> GossipError {
         let end = self.shared.handle.termination_watcher().await;
         if self.shared.token.is_cancelled() {
             return pending().await;
         }
         match end {
-            Ok(()) => GossipFailed(None),
-            Err(error) => GossipFailed(Some(error)),
+            Ok(()) => GossipError::Ended,
+            Err(error) => GossipError::Broken(error),
         }
     }
 
@@ -262,47 +327,6 @@ impl fmt::Debug for Membership {
             .finish_non_exhaustive()
     }
 }
-
-/// Why membership did not start. Nothing is left behind.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration does not hold.
-    #[error("the membership configuration does not hold")]
-    Config(#[from] ConfigError),
-    /// Gossip did not start.
-    #[error("gossip did not start")]
-    Gossip(#[source] anyhow::Error),
-}
-
-/// Why a membership was not made. Nothing has changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
-    /// The same member is already in this topic.
-    #[error("this member has joined this topic already")]
-    AlreadyMember,
-    /// The topics of this node that hash to the same bucket, with their members, have become more
-    /// than gossip carries in one piece.
-    #[error(
-        "with this membership its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
-         configure more buckets, use shorter topic and agent names, or move agents to other nodes"
-    )]
-    BucketFull {
-        /// How long the text of the bucket would be.
-        bytes: usize,
-        /// How long it may be ([`Config::bucket_bytes_max`]).
-        bytes_max: usize,
-    },
-}
-
-/// There is no such membership on this node. Nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such membership on this node")]
-pub struct NotAMember;
-
-/// Gossip has ended by itself. The view no longer follows the cluster, and never will again.
-#[derive(Debug, thiserror::Error)]
-#[error("gossip has ended by itself")]
-pub struct GossipFailed(#[source] Option<anyhow::Error>);
 
 fn gossip_config(config: &Config, own: &NodeRun, cluster: &ClusterName) -> ChitchatConfig {
     let interval = config.interval.get();

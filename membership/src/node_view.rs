@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tidings_identity::NodeRun;
 
-use crate::bucket::{Bucket, Membership, Refused, TopicMembers};
+use crate::bucket::{Bucket, BucketError, MemberEntry, TopicMembers};
 use crate::{MemberId, Pattern, Scope, Topic};
 
 /// One node, as a view has it: who it is and what its members are.
@@ -37,7 +37,7 @@ impl NodeView {
     }
 
     /// The members of exactly this topic or pattern.
-    pub(crate) fn members(&self, scope: &Scope, pattern: &str) -> &[Membership] {
+    pub(crate) fn members(&self, scope: &Scope, pattern: &str) -> &[MemberEntry] {
         self.buckets[self.index(scope, pattern)].members(scope, pattern)
     }
 
@@ -46,7 +46,7 @@ impl NodeView {
         &self,
         scope: &Scope,
         topic: &Topic,
-    ) -> impl Iterator<Item = &Membership> {
+    ) -> impl Iterator<Item = &MemberEntry> {
         let exact = self.members(scope, topic.as_str());
         let matching = self
             .wildcards
@@ -62,12 +62,12 @@ impl NodeView {
         &mut self,
         scope: &Scope,
         pattern: &Pattern,
-        membership: Membership,
+        entry: MemberEntry,
         packed_bytes_max: usize,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), BucketError> {
         let index = self.index(scope, pattern.as_str());
         let bucket = Arc::make_mut(&mut self.buckets[index]);
-        let is_new = bucket.join(scope, pattern, membership, packed_bytes_max)?;
+        let is_new = bucket.join(scope, pattern, entry, packed_bytes_max)?;
         if is_new && !pattern.is_literal() {
             Arc::make_mut(&mut self.wildcards).push((scope.clone(), pattern.clone()));
         }

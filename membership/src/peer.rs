@@ -11,23 +11,12 @@ use tidings_identity::NodeRun;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::book::PeerState;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::liveness::Liveness;
 use crate::node_view::NodeView;
 use crate::packed::{UnpackError, unpack};
+use crate::peer_state::PeerState;
 use crate::sighting::Sighting;
-
-/// The key of the number of buckets.
-pub(crate) const BUCKETS_KEY: &str = "buckets";
-/// The key that is set to `1` when a node leaves.
-pub(crate) const LEFT_KEY: &str = "left";
-const BUCKET_PREFIX: &str = "b/";
-
-/// The key of the bucket at this index.
-pub(crate) fn bucket_key(index: usize) -> String {
-    format!("{BUCKET_PREFIX}{index:x}")
-}
 
 /// The newest incarnation of another node.
 #[derive(Debug)]
@@ -70,7 +59,12 @@ impl Peer {
     }
 
     /// Takes in its heartbeat; tells whether it went up or down.
-    pub(crate) fn feel(&mut self, seen: &Sighting, now: Instant, silence_min: Duration) -> bool {
+    pub(crate) fn update_liveness(
+        &mut self,
+        seen: &Sighting,
+        now: Instant,
+        silence_min: Duration,
+    ) -> bool {
         let (heartbeat, detected) = (seen.heartbeat, seen.detected);
         let beats = self.liveness.observe(heartbeat, detected, now, silence_min);
         let was_live = std::mem::replace(&mut self.is_live, beats && !self.left);
@@ -82,12 +76,12 @@ impl Peer {
         match (self.left, self.is_live) {
             (true, _) => PeerState::Left,
             (false, true) => PeerState::Live,
-            (false, false) => PeerState::Away,
+            (false, false) => PeerState::Down,
         }
     }
 
-    /// What the view shows of it, if anything.
-    pub(crate) fn shown(&self) -> Option<&Arc<NodeView>> {
+    /// What the view shows of it: nothing while it is not live.
+    pub(crate) fn live_view(&self) -> Option<&Arc<NodeView>> {
         self.view.as_ref().filter(|_| self.is_live)
     }
 
@@ -142,3 +136,14 @@ impl Peer {
         Ok(())
     }
 }
+
+/// The key of the bucket at this index.
+pub(crate) fn bucket_key(index: usize) -> String {
+    format!("{BUCKET_PREFIX}{index:x}")
+}
+
+/// The key of the number of buckets.
+pub(crate) const BUCKETS_KEY: &str = "buckets";
+/// The key that is set to `1` when a node leaves.
+pub(crate) const LEFT_KEY: &str = "left";
+const BUCKET_PREFIX: &str = "b/";

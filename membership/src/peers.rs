@@ -11,10 +11,11 @@ use tidings_identity::{NodeId, NodeRun};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::book::{Book, PeerState};
+use crate::address_book::AddressBook;
 use crate::config::Config;
 use crate::node_view::NodeView;
 use crate::peer::Peer;
+use crate::peer_state::PeerState;
 use crate::sighting::Sighting;
 use crate::view::NodeSummary;
 
@@ -25,9 +26,9 @@ pub(crate) struct Peers {
     silence_min: Duration,
     /// A longer time without a look at gossip means that this node itself stood still.
     pause_max: Duration,
-    looked: Option<Instant>,
+    observed_at: Option<Instant>,
     peers: BTreeMap<NodeId, Peer>,
-    pub(crate) book: Book,
+    pub(crate) book: AddressBook,
 }
 
 /// What came of taking sightings in.
@@ -46,9 +47,9 @@ impl Peers {
         Self {
             silence_min,
             pause_max: silence_min.max(interval * 5),
-            looked: None,
+            observed_at: None,
             peers: BTreeMap::new(),
-            book: Book::new(own.addr, config.address_book_max.get()),
+            book: AddressBook::new(own.addr, config.address_book_max.get()),
             own,
         }
     }
@@ -61,10 +62,10 @@ impl Peers {
     /// Takes in the newest incarnation of each other node that gossip knows. Peers that are not
     /// among them are forgotten.
     pub(crate) fn observe(&mut self, sightings: Vec<Sighting>, now: Instant) -> Observed {
-        let last = self.looked.replace(now).unwrap_or(now);
+        let last = self.observed_at.replace(now).unwrap_or(now);
         if now.duration_since(last) >= self.pause_max {
             for peer in self.peers.values_mut() {
-                peer.liveness.forgive(now);
+                peer.liveness.restart_silence(now);
             }
         }
         let mut observed = Observed::default();
@@ -80,7 +81,7 @@ impl Peers {
         self.peers.retain(|node, peer| {
             let keep = seen.contains(node);
             if !keep && peer.state() != PeerState::Left {
-                book.note(&peer.run, PeerState::Away);
+                book.record(&peer.run, PeerState::Down);
             }
             keep
         });
@@ -90,13 +91,16 @@ impl Peers {
 
     /// The live ones.
     pub(crate) fn live(&self) -> BTreeMap<NodeId, Arc<NodeView>> {
-        let shown = |peer: &Peer| Some((peer.run.node.clone(), peer.shown()?.clone()));
+        let shown = |peer: &Peer| Some((peer.run.node.clone(), peer.live_view()?.clone()));
         self.peers.values().filter_map(shown).collect()
     }
 
     /// The others, sorted.
     pub(crate) fn gone(&self) -> Vec<NodeSummary> {
-        let gone = self.peers.values().filter(|peer| peer.shown().is_none());
+        let gone = self
+            .peers
+            .values()
+            .filter(|peer| peer.live_view().is_none());
         gone.map(|peer| NodeSummary {
             run: peer.run.clone(),
             is_self: false,
@@ -115,7 +119,7 @@ impl Peers {
         let peer = match peer {
             Some(peer) => peer,
             None => {
-                let Some(peer) = self.meet(&seen, now) else {
+                let Some(peer) = self.discover(&seen, now) else {
                     return false;
                 };
                 observed.changed = true;
@@ -130,14 +134,14 @@ impl Peers {
             observed.changed = true;
             observed.malformed += peer.apply(&seen.changes);
         }
-        observed.changed |= peer.feel(&seen, now, self.silence_min);
+        observed.changed |= peer.update_liveness(&seen, now, self.silence_min);
         let state = peer.state();
-        self.book.note(&peer.run, state);
+        self.book.record(&peer.run, state);
         true
     }
 
     /// A node or incarnation that is new here, if it is one that counts.
-    fn meet(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
+    fn discover(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
         if seen.run.node == self.own.node {
             if seen.run.incarnation > self.own.incarnation {
                 warn!(
@@ -150,7 +154,7 @@ impl Peers {
             }
             return None;
         }
-        let counts = self.book.note(&seen.run, PeerState::Away);
+        let counts = self.book.record(&seen.run, PeerState::Down);
         counts.then(|| Peer::new(seen, now))
     }
 }
@@ -185,7 +189,7 @@ mod tests {
 
     fn bucket_value(topic: &str) -> (String, String) {
         let mut bucket = Bucket::default();
-        let membership = crate::bucket::Membership {
+        let membership = crate::bucket::MemberEntry {
             member: MemberId::from_bytes([1; 16]),
             agent: None,
         };

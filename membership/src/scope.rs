@@ -16,6 +16,7 @@ pub struct Scope(Arc<str>);
 
 /// Why a text is not a scope name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScopeError {
     /// Empty or too long; the length is in bytes.
     #[error("a scope name has 1 to {SCOPE_BYTES_MAX} bytes, this one has {0}")]

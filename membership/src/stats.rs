@@ -2,6 +2,7 @@ use std::sync::atomic::AtomicU64;
 
 /// What membership has done since it began, and how it stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Gossip messages handed to the pipe.
     pub messages_out: u64,

@@ -28,6 +28,7 @@ pub struct Topic(pub(crate) Arc<str>);
 
 /// Why a text is not a topic, or not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TopicError {
     /// Empty or too long; the length is in bytes.
     #[error("a topic has 1 to {TOPIC_BYTES_MAX} bytes, this one has {0}")]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tidings_identity::{NodeId, NodeRun};
 
-use crate::bucket::Membership;
+use crate::bucket::MemberEntry;
 use crate::node_view::NodeView;
 use crate::{AgentName, MemberId, Pattern, Scope, Topic};
 
@@ -24,6 +24,7 @@ pub struct View {
 
 /// A membership and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Member {
     /// The node where the member is.
     pub node: NodeId,
@@ -35,6 +36,7 @@ pub struct Member {
 
 /// A topic or pattern and how many members it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicSummary {
     /// The scope.
     pub scope: Scope,
@@ -48,6 +50,7 @@ pub struct TopicSummary {
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodeSummary {
     /// The newest run of it that was heard of.
     pub run: NodeRun,
@@ -139,7 +142,7 @@ impl View {
 }
 
 fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
-    let member = |m: &Membership| Member {
+    let member = |m: &MemberEntry| Member {
         node: node.run.node.clone(),
         member: m.member,
         agent: m.agent.clone(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tidings_identity::NodeRun;
-use tidings_membership::{Event, Follower};
+use tidings_membership::{Event, EventSink};
 use tidings_transport::Transport;
 use tracing::info;
 
@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::route::Remote;
 
 /// Makes links and routes follow membership.
-pub(crate) fn follower(broker: Arc<Broker>, transport: Transport) -> Follower {
+pub(crate) fn follower(broker: Arc<Broker>, transport: Transport) -> EventSink {
     Box::new(move |events| {
         for event in events {
             follow(&broker, &transport, event);
@@ -62,5 +62,6 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             node,
             ..
         } => broker.remove_interest(&scope, &pattern, &node),
+        _ => {}
     }
 }

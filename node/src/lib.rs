@@ -49,7 +49,7 @@ pub use tidings_identity::{
     NodeCertificate, NodeId, NodeRun, Validity, ValidityError,
 };
 pub use tidings_membership::{
-    AgentName, AgentNameError, Event, GossipFailed, JoinError, Member, MemberId, NodeSummary,
+    AgentName, AgentNameError, Event, GossipError, JoinError, Member, MemberId, NodeSummary,
     Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View, Watch,
 };
 pub use tidings_transport::{Net, SystemNet};

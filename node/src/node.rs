@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidings_identity::{ClusterName, Identity, Incarnation, NameError, NodeId, NodeRun};
 use tidings_membership::{
-    Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
+    EventSink, GossipError, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
     View, Watch,
 };
 use tidings_transport::{Net, SystemNet, Transport};
@@ -112,7 +112,7 @@ impl Node {
             None => false,
         });
         let pipe = Pipe { outbound, inbound };
-        let follower: Follower = match &transport {
+        let follower: EventSink = match &transport {
             Some(transport) => cluster::follower(Arc::clone(&broker), transport.clone()),
             None => Box::new(|_| {}),
         };
@@ -277,7 +277,7 @@ impl Node {
     }
 
     /// Waits until the node cannot go on, which it does only when something in it has broken.
-    pub async fn failed(&self) -> GossipFailed {
+    pub async fn failed(&self) -> GossipError {
         self.inner.sessions.membership.failed().await
     }
 

@@ -283,6 +283,7 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                 }
                 Event::Joined { .. } => members += 1,
                 Event::Left { .. } => members -= 1,
+                _ => {}
             }
         }
         journal.note(Note::View { on, nodes, members });

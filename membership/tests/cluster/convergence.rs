@@ -6,7 +6,7 @@ use crate::switchboard::{
     Node, Switchboard, addr, cluster, contents, members, pattern, setup, until,
 };
 use tidings_bounds::Count;
-use tidings_membership::{Event, JoinError, MemberId, NotAMember, Scope};
+use tidings_membership::{Event, JoinError, LeaveError, MemberId, Scope};
 use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(3);
@@ -41,7 +41,7 @@ async fn a_join_is_seen_at_once_here_and_in_milliseconds_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_follower_has_heard_of_every_member_that_a_view_shows() {
+async fn the_sink_has_heard_of_every_member_that_a_view_shows() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 3).await;
     let joined: Vec<_> = (0..50).map(|n| nodes[n % 2].join("a")).collect();
@@ -113,12 +113,12 @@ async fn leaving_what_was_not_joined_says_so_and_changes_nothing() {
     let before = contents(&node.view());
     assert_eq!(
         membership.leave(&scope, &pattern("b"), member),
-        Err(NotAMember)
+        Err(LeaveError::NotAMember)
     );
     let other = MemberId::from_bytes([7; 16]);
     assert_eq!(
         membership.leave(&scope, &pattern("a"), other),
-        Err(NotAMember)
+        Err(LeaveError::NotAMember)
     );
     let again = membership.join(&scope, &pattern("a"), member, None);
     assert_eq!(again, Err(JoinError::AlreadyMember));

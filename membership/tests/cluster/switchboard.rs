@@ -89,7 +89,7 @@ pub(crate) struct Node {
     pub(crate) seeds: watch::Sender<Vec<SocketAddr>>,
     pub(crate) token: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// What its follower was told.
+    /// What its event sink was given.
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     ids: Mutex<MemberIds>,
 }

@@ -45,8 +45,8 @@ impl NodeAnswer {
                     addr,
                 },
             is_self,
-            left: _,
             live,
+            ..
         } = summary;
         let addr = if is_self && is_alone {
             None
@@ -70,6 +70,7 @@ impl From<TopicSummary> for TopicAnswer {
             pattern,
             members,
             local,
+            ..
         } = summary;
         Self {
             scope,
@@ -86,6 +87,7 @@ impl From<Member> for MemberAnswer {
             node,
             member,
             agent,
+            ..
         } = member;
         Self {
             node,
