@@ -26,13 +26,14 @@ use crate::peer::{Peer, bucket_key};
 use crate::peers::Peers;
 use crate::sighting::Sighting;
 use crate::view::View;
+use crate::views::Views;
 use crate::wire::Wire;
 
 /// Carries changes from the view to gossip and back.
 pub(crate) struct Gossip {
     pub(crate) handle: AbortOnDrop,
     pub(crate) wire: Arc<Wire>,
-    pub(crate) views: watch::Sender<Arc<View>>,
+    pub(crate) views: Arc<Views>,
     pub(crate) peers: Peers,
     pub(crate) events: EventSink,
     /// This node as it was last written to the gossip state.
@@ -86,7 +87,7 @@ impl Gossip {
 
     /// Writes what changed here to the gossip state, and tells the live peers.
     async fn write(&mut self, peers_max: usize) {
-        let local = self.views.borrow().local.clone();
+        let local = self.views.snapshot().local.clone();
         let buckets = local
             .buckets()
             .iter()
@@ -124,22 +125,19 @@ impl Gossip {
         if !observed.changed {
             return;
         }
-        let before = self.views.borrow().clone();
+        let (remote, gone) = (Arc::new(self.peers.live()), Arc::new(self.peers.gone()));
+        let before = self.views.snapshot();
         let after = View {
             local: before.local.clone(),
-            remote: Arc::new(self.peers.live()),
-            gone: Arc::new(self.peers.gone()),
+            remote: Arc::clone(&remote),
+            gone: Arc::clone(&gone),
         };
         let events = difference(&before, &after);
         if !events.is_empty() {
             (self.events)(events);
         }
-        // Nobody else changes these parts of the view, but there may have been joins here.
-        let View { remote, gone, .. } = after;
-        self.views.send_modify(|view| {
-            let view = Arc::make_mut(view);
-            (view.remote, view.gone) = (remote, gone);
-        });
+        // Not the whole of it: there may have been joins here in the meantime.
+        self.views.set_peers(remote, gone);
         // Only while there is progress, or two nodes with nothing new would keep asking.
         self.gossip_with(truncated);
     }

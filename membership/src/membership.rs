@@ -12,19 +12,19 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::{BucketError, MemberEntry};
-use crate::config::{Config, ConfigError};
+use crate::bucket::MemberEntry;
+use crate::config::Config;
+use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
 use crate::gossip::{AbortOnDrop, Gossip};
-use crate::node_view::NodeView;
-use crate::packed::{bucket_text_bytes, packed_bytes_max};
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
 use crate::pipe::Pipe;
 use crate::socket::PipeTransport;
 use crate::stats::Stats;
 use crate::view::View;
+use crate::views::Views;
 use crate::watch::Watch;
 use crate::wire::Wire;
 use crate::{AgentName, MemberId, Pattern, Scope};
@@ -44,68 +44,12 @@ pub struct Membership {
 }
 
 struct Shared {
-    views: watch::Sender<Arc<View>>,
+    views: Arc<Views>,
     handle: Arc<ChitchatHandle>,
     wire: Arc<Wire>,
-    packed_bytes_max: usize,
-    text_bytes_max: usize,
     gossip_interval: Duration,
     token: CancellationToken,
     _stop: DropGuard,
-}
-
-/// Why membership did not start. Nothing is left behind.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration does not hold.
-    #[error("the membership configuration does not hold")]
-    Config(#[from] ConfigError),
-    /// Gossip did not start.
-    #[error("gossip did not start")]
-    Gossip(#[source] anyhow::Error),
-}
-
-/// Why a membership was not made. Nothing has changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// The same member is already in this topic.
-    #[error("this member has joined this topic already")]
-    AlreadyMember,
-    /// The topics of this node that hash to the same bucket, with their members, have become more
-    /// than gossip carries in one piece.
-    #[error(
-        "with this membership its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
-         configure more buckets, use shorter topic and agent names, or move agents to other nodes"
-    )]
-    BucketFull {
-        /// How long the text of the bucket would be.
-        bytes: usize,
-        /// How long it may be ([`Config::bucket_bytes_max`]).
-        bytes_max: usize,
-    },
-}
-
-/// Why a membership was not ended. Nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LeaveError {
-    /// This node has no such membership.
-    #[error("there is no such membership on this node")]
-    NotAMember,
-}
-
-/// Gossip has ended by itself. The view no longer follows the cluster, and never will again.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GossipError {
-    /// It says nothing about why.
-    #[error("gossip has ended by itself")]
-    Ended,
-    /// Something in it has broken.
-    #[error("gossip has ended by itself")]
-    Broken(#[source] anyhow::Error),
 }
 
 impl Membership {
@@ -141,17 +85,13 @@ impl Membership {
             .await
             .map_err(StartError::Gossip)?;
         let handle = Arc::new(handle);
-        let local = NodeView::new(own.clone(), config.buckets.get());
-        let view = Arc::new(View::new(local));
-        let written = view.local.clone();
-        let views = watch::Sender::new(view);
+        let views = Arc::new(Views::new(&config, own.clone()));
+        let written = views.snapshot().local.clone();
         let token = token.child_token();
         let shared = Shared {
             views: views.clone(),
             handle: handle.clone(),
             wire: wire.clone(),
-            packed_bytes_max: packed_bytes_max(config.bucket_bytes_max.get()),
-            text_bytes_max: config.bucket_bytes_max.get(),
             gossip_interval: config.interval.get(),
             token: token.clone(),
             _stop: token.clone().drop_guard(),
@@ -173,7 +113,10 @@ impl Membership {
     /// Makes a membership of this node. Joining one topic with several member ids makes that many
     /// memberships.
     ///
-    /// It is in [`view`](Self::view) when this returns. After an error nothing has changed.
+    /// It is in [`view`](Self::view) when this returns.
+    ///
+    /// # Errors
+    /// When the member is in this topic already, or its bucket is full. Nothing has changed.
     pub fn join(
         &self,
         scope: &Scope,
@@ -181,39 +124,21 @@ impl Membership {
         member: MemberId,
         agent: Option<AgentName>,
     ) -> Result<(), JoinError> {
-        let mut result = Ok(());
-        self.shared.views.send_if_modified(|view| {
-            let view = Arc::make_mut(view);
-            let entry = MemberEntry { member, agent };
-            let limit = self.shared.packed_bytes_max;
-            result = Arc::make_mut(&mut view.local).join(scope, pattern, entry, limit);
-            result.is_ok()
-        });
-        result.map_err(|error| match error {
-            BucketError::AlreadyMember => JoinError::AlreadyMember,
-            BucketError::Full(packed_bytes) => JoinError::BucketFull {
-                bytes: bucket_text_bytes(packed_bytes),
-                bytes_max: self.shared.text_bytes_max,
-            },
-        })
+        let entry = MemberEntry { member, agent };
+        self.shared.views.join(scope, pattern, entry)
     }
 
-    /// Ends a membership of this node. After an error nothing has changed.
+    /// Ends a membership of this node. It is in no [`view`](Self::view) taken after this returns.
+    ///
+    /// # Errors
+    /// When there is no such membership. Nothing has changed.
     pub fn leave(
         &self,
         scope: &Scope,
         pattern: &Pattern,
         member: MemberId,
     ) -> Result<(), LeaveError> {
-        let is_gone = self.shared.views.send_if_modified(|view| {
-            let view = Arc::make_mut(view);
-            Arc::make_mut(&mut view.local).leave(scope, pattern, member)
-        });
-        if is_gone {
-            Ok(())
-        } else {
-            Err(LeaveError::NotAMember)
-        }
+        self.shared.views.leave(scope, pattern, member)
     }
 
     /// Ends all these memberships of this node at once, as when a session dies. Those that have
@@ -221,19 +146,12 @@ impl Membership {
     pub fn leave_all(&self, memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>) {
         // The caller's iterator must not run inside the view's lock: it might read the view.
         let memberships: Vec<_> = memberships.into_iter().collect();
-        self.shared.views.send_if_modified(|view| {
-            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
-            let mut any = false;
-            for (scope, pattern, member) in &memberships {
-                any |= local.leave(scope, pattern, *member);
-            }
-            any
-        });
+        self.shared.views.leave_all(&memberships);
     }
 
     /// Who is where, now.
     pub fn view(&self) -> Arc<View> {
-        self.shared.views.borrow().clone()
+        self.shared.views.snapshot()
     }
 
     /// Who is where now, and the stream of events that continues it; nothing falls in between.
