@@ -42,7 +42,7 @@ pub use event::{Event, EventSink};
 pub use member_id::{MemberId, MemberIdError, MemberIds};
 pub use membership::Membership;
 pub use pattern::Pattern;
-pub use pipe::{GOSSIP_BYTES_MAX, Pipe};
+pub use pipe::{GOSSIP_BYTES_MAX, Handover, Pipe};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use stats::Stats;
 pub use topic::{TOPIC_BYTES_MAX, Topic, TopicError};

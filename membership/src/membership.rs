@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
 use tidings_identity::{ClusterName, NodeRun};
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::sync::{OnceCell, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -47,7 +47,9 @@ struct Shared {
     views: Arc<Views>,
     handle: Arc<ChitchatHandle>,
     wire: Arc<Wire>,
-    gossip_interval: Duration,
+    interval: Duration,
+    /// Whether the farewell has been sent, or its deadline has passed.
+    departed: OnceCell<()>,
     token: CancellationToken,
     _stop: DropGuard,
 }
@@ -92,7 +94,8 @@ impl Membership {
             views: views.clone(),
             handle: handle.clone(),
             wire: wire.clone(),
-            gossip_interval: config.interval.get(),
+            interval: config.interval.get(),
+            departed: OnceCell::new(),
             token: token.clone(),
             _stop: token.clone().drop_guard(),
         };
@@ -162,43 +165,17 @@ impl Membership {
 
     /// Says goodbye: every live peer takes this node out of its view as soon as it hears of it.
     ///
-    /// Returns when the word to each live peer is in the pipe, or after the deadline. There is no
-    /// way back for this incarnation. This node's own view stays as it is, and so does gossip,
-    /// until the token is cancelled.
+    /// Returns when the word to each live peer is on a link that is up, or after the deadline. Once
+    /// said it is not said again: a second call waits for the first, no longer than its own
+    /// deadline, and does nothing. There is no way back for this incarnation. This node's own view
+    /// stays as it is, and so does gossip, until the token is cancelled.
     pub async fn depart(&self, deadline: Duration) {
-        let shared = &self.shared;
-        let peers: Vec<_> = self
-            .view()
-            .remote
-            .values()
-            .map(|peer| peer.run.addr)
-            .collect();
-        let mark = shared.handle.with_chitchat(|c| {
-            c.self_node_state().set(LEFT_KEY, "1");
-            shared
-                .wire
-                .begin_farewell(Farewell::new(peers.iter().copied()));
-        });
+        let at = Instant::now() + deadline;
+        // Within, so that what did not get through in time is over, too.
         let farewell = async {
-            mark.await;
-            loop {
-                let peers = shared.wire.farewell_pending();
-                if peers.is_empty() {
-                    return;
-                }
-                for peer in peers {
-                    // If gossip has ended there is nobody to tell; the deadline ends the wait.
-                    let _ = shared.handle.gossip(peer);
-                }
-                // A message may get lost, so it is said again.
-                let _ = timeout(
-                    shared.gossip_interval,
-                    shared.wire.farewell_complete.notified(),
-                )
-                .await;
-            }
+            let _ = timeout_at(at, self.send_farewell()).await;
         };
-        let _ = timeout(deadline, farewell).await;
+        let _ = timeout_at(at, self.shared.departed.get_or_init(|| farewell)).await;
     }
 
     /// Resolves when gossip has ended by itself, never when it was ended by dropping or cancelling.
@@ -233,6 +210,38 @@ impl Membership {
             nodes_gone: view.gone.len(),
             memberships_local,
             memberships,
+        }
+    }
+
+    /// Marks this node as having left, and gossips with every live peer until each was sent the
+    /// mark.
+    async fn send_farewell(&self) {
+        let shared = &self.shared;
+        let peers: Vec<_> = self
+            .view()
+            .remote
+            .values()
+            .map(|peer| peer.run.addr)
+            .collect();
+        let mark = shared.handle.with_chitchat(|c| {
+            c.self_node_state().set(LEFT_KEY, "1");
+            shared
+                .wire
+                .begin_farewell(Farewell::new(peers.iter().copied()));
+        });
+        mark.await;
+        loop {
+            let pending = shared.wire.farewell_pending();
+            if pending.is_empty() {
+                return;
+            }
+            for peer in pending {
+                // If gossip has ended there is nobody to tell; the deadline ends the wait.
+                let _ = shared.handle.gossip(peer);
+            }
+            // A message may get lost, so it is said again.
+            let complete = shared.wire.farewell_complete.notified();
+            let _ = timeout(shared.interval, complete).await;
         }
     }
 }

@@ -82,12 +82,9 @@ impl Socket for PipeSocket {
     /// Hands a message to the pipe, or drops it; never waits and never fails.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         let bytes = Bytes::from(message.serialize_to_vec());
-        let len = bytes.len();
-        if (self.pipe.outbound)(to, bytes) {
-            self.wire.sent(to, MessageKind::of(&message), len);
-        } else {
-            self.wire.counters.messages_dropped.fetch_add(1, Relaxed);
-        }
+        let (kind, len) = (MessageKind::of(&message), bytes.len());
+        let handover = (self.pipe.outbound)(to, bytes);
+        self.wire.handed_over(to, kind, len, handover);
         Ok(())
     }
 

@@ -4,15 +4,15 @@ use std::sync::atomic::AtomicU64;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Gossip messages handed to the pipe.
+    /// Gossip messages that the pipe took.
     pub messages_out: u64,
-    /// Bytes of gossip messages handed to the pipe.
+    /// Bytes of gossip messages that the pipe took.
     pub bytes_out: u64,
     /// Gossip messages taken from the pipe.
     pub messages_in: u64,
     /// Bytes of gossip messages taken from the pipe.
     pub bytes_in: u64,
-    /// Gossip messages dropped because the pipe was full or closed.
+    /// Gossip messages that the pipe dropped at once.
     pub messages_dropped: u64,
     /// Gossip messages from peers that could not be read.
     pub messages_malformed: u64,

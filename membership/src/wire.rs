@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use crate::farewell::Farewell;
 use crate::message_kind::MessageKind;
+use crate::pipe::Handover;
 use crate::stats::Counters;
 
 /// What the socket tells the rest of membership.
@@ -43,13 +44,24 @@ impl Wire {
         lock(&self.truncated).take()
     }
 
-    /// Records a message that was handed to the pipe.
-    pub(crate) fn sent(&self, to: SocketAddr, kind: MessageKind, bytes: usize) {
-        self.counters.messages_out.fetch_add(1, Relaxed);
-        self.counters.bytes_out.fetch_add(bytes as u64, Relaxed);
+    /// Records a message that was handed to the pipe, and what became of it.
+    pub(crate) fn handed_over(
+        &self,
+        to: SocketAddr,
+        kind: MessageKind,
+        bytes: usize,
+        handover: Handover,
+    ) {
+        let counters = &self.counters;
+        if handover == Handover::Dropped {
+            counters.messages_dropped.fetch_add(1, Relaxed);
+        } else {
+            counters.messages_out.fetch_add(1, Relaxed);
+            counters.bytes_out.fetch_add(bytes as u64, Relaxed);
+        }
         let mut farewell = lock(&self.farewell);
         if let Some(farewell) = farewell.as_mut() {
-            farewell.record(to, kind, bytes);
+            farewell.record(to, kind, bytes, handover);
             if farewell.is_complete() {
                 self.farewell_complete.notify_one();
             }

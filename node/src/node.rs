@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tidings_identity::{ClusterName, Identity, Incarnation, NameError, NodeId, NodeRun};
 use tidings_membership::{
-    EventSink, GossipError, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
-    View, Watch,
+    EventSink, GossipError, Handover, Member, Membership, NodeSummary, Pattern, Pipe, Scope,
+    TopicSummary, View, Watch,
 };
 use tidings_transport::{Net, SystemNet, Transport};
 use tokio::sync::{mpsc, watch};
@@ -107,9 +107,9 @@ impl Node {
         let outbound = Box::new(move |to, message| match &carrier {
             Some(transport) => {
                 transport.gossip(to, message);
-                true
+                Handover::Sent
             }
-            None => false,
+            None => Handover::Dropped,
         });
         let pipe = Pipe { outbound, inbound };
         let follower: EventSink = match &transport {

@@ -9,8 +9,8 @@ use crate::switchboard::{
     Node, Setup, Switchboard, addr, cluster, cluster_with, contents, members, setup, until,
 };
 use tidings_bounds::Time;
-use tidings_membership::{Config, Event};
-use tokio::time::{sleep, timeout};
+use tidings_membership::{Config, Event, Handover};
+use tokio::time::{Instant, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -84,6 +84,73 @@ async fn departing_keeps_to_its_deadline_when_nobody_answers() {
     let start = tokio::time::Instant::now();
     nodes[0].membership.depart(Duration::from_millis(300)).await;
     assert_eq!(start.elapsed(), Duration::from_millis(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farewell_that_was_not_sent_is_not_believed_said() {
+    for lost in [Handover::Waiting, Handover::Dropped] {
+        let board = Switchboard::default();
+        let nodes = cluster(&board, 3).await;
+        // No link is up from the first node to the last for a while.
+        let up_at = Instant::now() + Duration::from_secs(1);
+        board.hand_over(move |from, to| match (from, to) {
+            (0, 2) if Instant::now() < up_at => lost,
+            _ => Handover::Sent,
+        });
+        let dropped = nodes[0].membership.stats().messages_dropped;
+        nodes[0].membership.depart(SOON).await;
+        let now = Instant::now();
+        assert!(now >= up_at, "{lost:?}: believed said");
+        assert!(
+            now < up_at + Duration::from_millis(300),
+            "{lost:?}: said late"
+        );
+        let dropped = nodes[0].membership.stats().messages_dropped - dropped;
+        assert_eq!(
+            dropped > 0,
+            lost == Handover::Dropped,
+            "{lost:?}: {dropped}"
+        );
+        until("it is gone", SOON, || nodes[2].live().len() == 2).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_departure_waits_for_the_first_and_no_longer() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 3).await;
+    board.cut(|_, _| false);
+    let membership = &nodes[0].membership;
+    let deadline = Duration::from_millis(300);
+    let start = Instant::now();
+    let later = async {
+        sleep(deadline / 3).await;
+        membership.depart(deadline).await;
+        start.elapsed()
+    };
+    let hasty = async {
+        sleep(deadline / 3).await;
+        membership.depart(deadline / 3).await;
+        start.elapsed()
+    };
+    let (_, later, hasty) = tokio::join!(membership.depart(deadline), later, hasty);
+    assert_eq!((later, hasty), (deadline, deadline / 3 * 2));
+    membership.depart(deadline).await;
+    assert_eq!(start.elapsed(), deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_departure_that_was_broken_off_can_be_made_again() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 3).await;
+    board.cut(|_, _| false);
+    let first = nodes[0].membership.depart(SOON);
+    assert!(timeout(Duration::from_millis(100), first).await.is_err());
+    board.heal();
+    let start = Instant::now();
+    nodes[0].membership.depart(SOON).await;
+    assert!(start.elapsed() < Duration::from_millis(50));
+    until("it is gone", SOON, || nodes[2].live().len() == 2).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidings_identity::{ClusterName, NodeId, NodeRun};
 use tidings_membership::{
-    AgentName, Config, Event, Member, MemberId, MemberIds, Membership, Pattern, Pipe, Scope, View,
+    AgentName, Config, Event, Handover, Member, MemberId, MemberIds, Membership, Pattern, Pipe,
+    Scope, View,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -20,6 +21,7 @@ const LATENCY: Duration = Duration::from_millis(1);
 const PIPE_MESSAGES: usize = 4096;
 
 type Sides = Box<dyn Fn(usize, usize) -> bool + Send>;
+type HandOver = Box<dyn Fn(usize, usize) -> Handover + Send>;
 
 /// The wires between the nodes of one test.
 #[derive(Clone, Default)]
@@ -30,6 +32,9 @@ struct Wires {
     ports: BTreeMap<SocketAddr, mpsc::Sender<(SocketAddr, Bytes)>>,
     /// Whether a message from one node to another gets through; all do if there is none.
     passes: Option<Sides>,
+    /// What becomes of a message from one node to another as it is handed to the pipe. What is not
+    /// sent never arrives. All are if there is none.
+    handover: Option<HandOver>,
 }
 
 impl Switchboard {
@@ -49,8 +54,14 @@ impl Switchboard {
                 });
             }
         });
+        let board = self.clone();
+        let hand_over = move |to, message| match board.handover(own, to) {
+            Handover::Sent if outbound.try_send((to, message)).is_ok() => Handover::Sent,
+            Handover::Waiting => Handover::Waiting,
+            _ => Handover::Dropped,
+        };
         Pipe {
-            outbound: Box::new(move |to, message| outbound.try_send((to, message)).is_ok()),
+            outbound: Box::new(hand_over),
             inbound,
         }
     }
@@ -69,6 +80,19 @@ impl Switchboard {
     /// From now on only messages for which this holds (from, to) get through.
     pub(crate) fn cut(&self, passes: impl Fn(usize, usize) -> bool + Send + 'static) {
         self.0.lock().unwrap().passes = Some(Box::new(passes));
+    }
+
+    /// From now on this says what becomes of the messages (from, to) that are handed to a pipe.
+    pub(crate) fn hand_over(&self, handover: impl Fn(usize, usize) -> Handover + Send + 'static) {
+        self.0.lock().unwrap().handover = Some(Box::new(handover));
+    }
+
+    fn handover(&self, from: SocketAddr, to: SocketAddr) -> Handover {
+        let wires = self.0.lock().unwrap();
+        let handover = wires.handover.as_ref();
+        handover.map_or(Handover::Sent, |handover| {
+            handover(number(from), number(to))
+        })
     }
 
     pub(crate) fn heal(&self) {
