@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use tidings_identity::NodeId;
 use tidings_membership::Scope;
 
+pub use tidings_transport::Config as LinksConfig;
+
 use crate::limits::Limits;
 use crate::mailbox::{MailboxConfig, Overflow};
 
@@ -84,24 +86,6 @@ pub struct GossipConfig {
     pub buckets: u16,
 }
 
-/// How links to peers behave.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LinksConfig {
-    /// Ordered streams to each peer, among which publishers are spread. Default 4, 1 to 16. More
-    /// keeps publishers out of each other's way and costs memory.
-    pub lanes: u8,
-    /// What may wait for one peer on one lane, in bytes. When full, new messages for that peer are
-    /// dropped and counted. Default 16 MiB.
-    pub outbound_bytes_max: usize,
-    /// After how long without a sign of life a link is given up. Default 5 s.
-    #[serde(with = "humantime_serde")]
-    pub idle_timeout: Duration,
-    /// How often an idle link is kept alive. Default 1 s; must be shorter than `idle_timeout`.
-    #[serde(with = "humantime_serde")]
-    pub keep_alive: Duration,
-}
-
 /// The client gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -152,17 +136,6 @@ impl Default for GossipConfig {
             dead_node_grace: Duration::from_secs(600),
             rejoin_interval: Duration::from_secs(1),
             buckets: 64,
-        }
-    }
-}
-
-impl Default for LinksConfig {
-    fn default() -> Self {
-        Self {
-            lanes: 4,
-            outbound_bytes_max: 16 << 20,
-            idle_timeout: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(1),
         }
     }
 }
@@ -219,26 +192,12 @@ impl Config {
             ms(600_000),
         )?;
         between("gossip.buckets", gossip.buckets, 1, 1_024)?;
-        let links = &self.links;
-        between("links.lanes", links.lanes, 1, 16)?;
-        between(
-            "links.outbound_bytes_max",
-            links.outbound_bytes_max,
-            1 << 16,
-            1 << 32,
-        )?;
-        between(
-            "links.idle_timeout",
-            links.idle_timeout,
-            ms(100),
-            ms(600_000),
-        )?;
-        between(
-            "links.keep_alive",
-            links.keep_alive,
-            ms(10),
-            links.idle_timeout / 2,
-        )?;
+        self.links
+            .check(self.limits.frame_bytes_max())
+            .map_err(|error| InvalidConfig {
+                key: "links",
+                problem: error.to_string(),
+            })?;
         let limits = &self.limits;
         between(
             "limits.payload_bytes_max",

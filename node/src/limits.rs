@@ -17,6 +17,17 @@ pub struct Limits {
     pub sessions_max: usize,
 }
 
+impl Limits {
+    /// The largest frame that a message makes.
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        /// What a frame carries besides payload and headers: scope, topics, lengths.
+        const ENVELOPE_BYTES_MAX: usize = 1024;
+        self.payload_bytes_max
+            .saturating_add(self.headers_bytes_max)
+            .saturating_add(ENVELOPE_BYTES_MAX)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

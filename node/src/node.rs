@@ -7,7 +7,7 @@ use tidings_membership::{
     Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
     View, Watch,
 };
-use tidings_transport::{Net, SystemNet, Transport};
+use tidings_transport::{Local, Net, SystemNet, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -87,11 +87,17 @@ impl Node {
 
         let (transport, inbound) = match identity {
             Some(identity) => {
-                let settings = transport_config(&config, incarnation);
+                let local = Local {
+                    listen: config.listen,
+                    advertise: config.advertise,
+                    incarnation,
+                    frame_bytes_max: config.limits.frame_bytes_max(),
+                };
+                let links = config.links.clone();
                 let receive = Arc::clone(&broker);
                 let (tasks, token) = (tasks.clone(), token.clone());
                 let (transport, inbound) =
-                    Transport::start(settings, identity, net, receive, tasks, token)?;
+                    Transport::start(links, local, identity, net, receive, tasks, token)?;
                 (Some(transport), inbound)
             }
             // Nothing is ever received: the sender is gone at once.
@@ -340,22 +346,6 @@ fn cluster_name(config: &Config, identity: Option<&Identity>) -> Result<String, 
             Err(StartError::ClusterMismatch { cluster, certified })
         }
         (cluster, certified) => Ok(cluster.or(certified).unwrap_or_else(|| CLUSTER.into())),
-    }
-}
-
-fn transport_config(config: &Config, incarnation: Incarnation) -> tidings_transport::Config {
-    /// What a frame carries besides payload and headers: scope, topics, lengths.
-    const ENVELOPE_BYTES_MAX: usize = 1024;
-    let limits = &config.limits;
-    let frame_bytes_max = limits.payload_bytes_max + limits.headers_bytes_max + ENVELOPE_BYTES_MAX;
-    tidings_transport::Config {
-        advertise: config.advertise,
-        lanes: config.links.lanes,
-        outbound_bytes_max: config.links.outbound_bytes_max,
-        frame_bytes_max,
-        idle_timeout: config.links.idle_timeout,
-        keep_alive: config.links.keep_alive,
-        ..tidings_transport::Config::new(config.listen, incarnation)
     }
 }
 

@@ -88,7 +88,10 @@ impl Site {
                 ..GossipConfig::default()
             },
             links: LinksConfig {
-                outbound_bytes_max: plan.outbound_bytes_max,
+                outbound_bytes_max: plan
+                    .outbound_bytes_max
+                    .try_into()
+                    .expect("a plan has what nodes can be told"),
                 ..LinksConfig::default()
             },
             limits: Limits {

@@ -47,7 +47,7 @@ pub(crate) async fn run(hub: Arc<Hub>, addr: SocketAddr, waiting: Arc<GossipQueu
 
 /// Makes one attempt. True when there is nothing left to dial for.
 async fn dial(hub: &Arc<Hub>, addr: SocketAddr, target: Target) -> bool {
-    let deadline = Instant::now() + hub.config.handshake_timeout;
+    let deadline = Instant::now() + hub.config.handshake_timeout.get();
     let server_name = match &target {
         Target::Peer(peer) => hub.cluster.node(peer),
         Target::Anyone => hub.cluster.any_node(),
@@ -118,8 +118,8 @@ struct Backoff {
 impl Backoff {
     fn new(config: &Config) -> Self {
         Self {
-            next: config.redial_min,
-            max: config.redial_max,
+            next: config.redial_min.get(),
+            max: config.redial_max.get(),
             failures: 0,
         }
     }

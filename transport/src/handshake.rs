@@ -41,7 +41,7 @@ pub(crate) async fn dialled(
     if peer == hub.name {
         // Either we have found ourselves or somebody has our name. The other end tells which.
         send_hello(hub, &mut send, LinkNumber::default()).await?;
-        Control::read(&mut receive, hub.config.control_bytes_max).await?;
+        Control::read(&mut receive, hub.config.control_bytes_max.get()).await?;
         return Err(HandshakeError::Refused(CloseCode::NameTaken));
     }
     let refused = HandshakeError::Refused;
@@ -65,7 +65,7 @@ pub(crate) async fn accepted(
     let hello = read_hello(hub, &mut receive).await?;
     let refused = HandshakeError::Refused;
     if peer == hub.name {
-        let oneself = hello.incarnation == hub.config.incarnation;
+        let oneself = hello.incarnation == hub.incarnation;
         return Err(refused(if oneself {
             CloseCode::Oneself
         } else {
@@ -74,7 +74,7 @@ pub(crate) async fn accepted(
     }
     let seat = hub.answer(&peer, &hello, connection).map_err(refused)?;
     send_hello(hub, &mut send, seat.number).await?;
-    match Control::read(&mut receive, hub.config.control_bytes_max).await? {
+    match Control::read(&mut receive, hub.config.control_bytes_max.get()).await? {
         Control::Ready => up(hub, seat, &hello, connection, (send, receive), None),
         other => Err(ControlError::Unexpected(other.name()).into()),
     }
@@ -137,16 +137,16 @@ async fn send_hello(
     // Gossip decides who is alive, so it must not wait behind a full lane.
     let _ = stream.set_priority(CONTROL_PRIORITY);
     let hello = Control::Hello(Hello {
-        incarnation: hub.config.incarnation,
+        incarnation: hub.incarnation,
         advertised: hub.advertise,
-        lanes: hub.config.lanes,
+        lanes: hub.config.lane_count(),
         number,
     });
     Ok(stream.write_chunk(hello.encode()).await?)
 }
 
 async fn read_hello(hub: &Hub, stream: &mut RecvStream) -> Result<Hello, HandshakeError> {
-    match Control::read(stream, hub.config.control_bytes_max).await? {
+    match Control::read(stream, hub.config.control_bytes_max.get()).await? {
         Control::Hello(hello) => Ok(hello),
         other => Err(ControlError::Unexpected(other.name()).into()),
     }

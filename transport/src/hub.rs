@@ -25,6 +25,8 @@ pub(crate) struct Hub {
     pub(crate) config: Config,
     pub(crate) name: NodeId,
     pub(crate) cluster: ClusterName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) frame_bytes_max: usize,
     pub(crate) local: SocketAddr,
     pub(crate) advertise: SocketAddr,
     pub(crate) endpoint: Endpoint,
@@ -47,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) name: NodeId,
     pub(crate) cluster: ClusterName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) frame_bytes_max: usize,
     pub(crate) local: SocketAddr,
     pub(crate) advertise: SocketAddr,
     pub(crate) endpoint: Endpoint,
@@ -71,6 +75,8 @@ impl Hub {
             config: parts.config,
             name: parts.name,
             cluster: parts.cluster,
+            incarnation: parts.incarnation,
+            frame_bytes_max: parts.frame_bytes_max,
             local: parts.local,
             advertise: parts.advertise,
             endpoint: parts.endpoint,
@@ -117,7 +123,7 @@ impl Hub {
     }
 
     pub(crate) fn gossip(self: &Arc<Self>, to: SocketAddr, message: Bytes) {
-        if message.len() + GOSSIP_OVERHEAD_BYTES > self.config.control_bytes_max {
+        if message.len() + GOSSIP_OVERHEAD_BYTES > self.config.control_bytes_max.get() {
             self.counters.gossip_dropped.add(1);
             return;
         }
@@ -372,8 +378,13 @@ impl Hub {
 
     fn entry<'a>(&self, table: &'a mut Table, name: &NodeId) -> &'a mut Entry {
         table.peers.entry(name.clone()).or_insert_with(|| Entry {
-            peer: Arc::new(Peer::new(name.clone(), &self.config, self.counters.clone())),
-            pair: Pair::new((self.name < *name).then_some(self.config.incarnation)),
+            peer: Arc::new(Peer::new(
+                name.clone(),
+                &self.config,
+                self.frame_bytes_max,
+                self.counters.clone(),
+            )),
+            pair: Pair::new((self.name < *name).then_some(self.incarnation)),
             kept: None,
             incarnation: None,
         })

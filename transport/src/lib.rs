@@ -40,4 +40,4 @@ pub use net::{Net, SystemNet};
 pub use peer::{Dropped, Peer};
 pub use stats::{LinkInfo, Stats};
 pub use tls::TlsError;
-pub use transport::{Receive, StartError, Transport};
+pub use transport::{Local, Receive, StartError, Transport};

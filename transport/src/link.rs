@@ -55,7 +55,7 @@ impl Link {
         let (send, receive) = control;
         let gossip = writer::gossip(hub.clone(), self.clone(), send);
         hub.spawn_writer(&self, gossip);
-        for lane in 0..hub.config.lanes {
+        for lane in 0..hub.config.lane_count() {
             let lane = writer::lane(hub.clone(), self.clone(), lane);
             hub.spawn_writer(&self, lane);
         }
@@ -104,7 +104,7 @@ impl Link {
 
     async fn receive_gossip(self: Arc<Self>, hub: Arc<Hub>, mut stream: RecvStream) {
         loop {
-            let message = Control::read(&mut stream, hub.config.control_bytes_max).await;
+            let message = Control::read(&mut stream, hub.config.control_bytes_max.get()).await;
             let unexpected = match message {
                 Ok(Control::Gossip(message)) => {
                     hub.counters.gossip_received.add(1);

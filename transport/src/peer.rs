@@ -54,15 +54,20 @@ pub(crate) struct Outbound {
 }
 
 impl Peer {
-    pub(crate) fn new(name: NodeId, config: &Config, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        name: NodeId,
+        config: &Config,
+        frame_bytes_max: usize,
+        counters: Arc<Counters>,
+    ) -> Self {
         let outbound = || Outbound {
-            queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max)),
+            queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max.get())),
             filled: Notify::new(),
         };
         Self {
             name,
-            frame_bytes_max: config.frame_bytes_max,
-            outbound: (0..config.lanes).map(|_| outbound()).collect(),
+            frame_bytes_max,
+            outbound: (0..config.lanes.get()).map(|_| outbound()).collect(),
             inbound: (0..LANES_MAX).map(|_| Mutex::default()).collect(),
             counters,
         }

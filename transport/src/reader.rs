@@ -63,7 +63,7 @@ async fn read(hub: &Hub, link: &Link, mut stream: RecvStream) -> Result<(), Lane
         warn!(peer = %link.peer.name(), lane, frames = lost, "frames were lost with the last link");
     }
 
-    let mut decoder = FrameDecoder::new(hub.config.frame_bytes_max);
+    let mut decoder = FrameDecoder::new(hub.frame_bytes_max);
     let mut chunks = [const { Bytes::new() }; CHUNKS_MAX];
     while let Some(count) = stream.read_chunks(&mut chunks).await? {
         let chunks = chunks[..count].iter_mut().map(std::mem::take);

@@ -17,11 +17,11 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use tidings_identity::{ClusterName, Identity, NodeId};
+use tidings_bounds::Count;
+use tidings_identity::{ClusterName, Identity, NodeId, Subject};
 
 use crate::Config;
 use crate::config::LANES_MAX;
-use tidings_identity::Subject;
 
 /// Why the identity cannot be used for links.
 #[derive(Debug, thiserror::Error)]
@@ -100,13 +100,13 @@ fn transport(config: &Config) -> TransportConfig {
     // The one bidirectional stream is the control stream; each lane is one unidirectional stream.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
     transport.max_concurrent_uni_streams(VarInt::from_u32(LANES_MAX.into()));
-    transport.stream_receive_window(VarInt::from_u32(config.stream_window_bytes));
-    transport.receive_window(VarInt::from_u32(config.link_window_bytes));
+    transport.stream_receive_window(window(config.stream_window_bytes));
+    transport.receive_window(window(config.link_window_bytes));
     transport.send_window(config.send_window_bytes.into());
-    let idle = IdleTimeout::try_from(config.idle_timeout)
-        .expect("a validated idle timeout is far below what quic can say");
+    let idle = IdleTimeout::try_from(config.idle_timeout.get())
+        .expect("an idle timeout within its bounds is far below what quic can say");
     transport.max_idle_timeout(Some(idle));
-    transport.keep_alive_interval(Some(config.keep_alive));
+    transport.keep_alive_interval(Some(config.keep_alive.get()));
     // Nodes are usually near each other. It only matters until the first round trip is measured,
     // and sets how soon a lost first packet is sent again.
     transport.initial_rtt(INITIAL_RTT);
@@ -115,6 +115,10 @@ fn transport(config: &Config) -> TransportConfig {
     transport.datagram_receive_buffer_size(None);
     transport.congestion_controller_factory(Arc::new(CubicConfig::default()));
     transport
+}
+
+fn window<const MIN: usize, const MAX: usize>(bytes: Count<MIN, MAX>) -> VarInt {
+    VarInt::try_from(u64::from(bytes)).expect("a window within its bounds is at most 1 GiB")
 }
 
 /// The stock verification, and after it: is this a node of our cluster?

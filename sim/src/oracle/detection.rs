@@ -8,12 +8,10 @@ use tidings::Config;
 /// tried again, which takes a few tries, each after the longest pause between dials, with a
 /// handshake that may time out once; and gossip must reach everybody and be heard a few times.
 pub fn healing_bound(config: &Config, nodes: usize) -> Duration {
-    /// The transport's own defaults, which the node does not change.
-    const REDIAL_MAX: Duration = Duration::from_secs(1);
-    const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+    let links = &config.links;
     let rounds = 12 + 3 * nodes.max(2).ilog2();
-    config.links.idle_timeout
-        + 2 * (REDIAL_MAX + HANDSHAKE_TIMEOUT)
+    links.idle_timeout.get()
+        + 2 * (links.redial_max.get() + links.handshake_timeout.get())
         + 4 * config.gossip.rejoin_interval
         + rounds * config.gossip.interval
 }
