@@ -5,15 +5,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tidings_identity::NodeId;
 use tracing::debug;
 
+use crate::LinkNumber;
 use crate::control::{Control, ControlError, Hello};
 use crate::hub::{Hub, Seat};
 use crate::link::Link;
-use crate::pair::LinkNumber;
 use crate::refusal::Refusal;
 use crate::{CloseCode, tls};
 
@@ -67,7 +68,7 @@ pub(crate) async fn accepted(
     if peer == hub.name {
         let oneself = hello.incarnation == hub.incarnation;
         return Err(refused(if oneself {
-            CloseCode::Oneself
+            CloseCode::SelfDial
         } else {
             CloseCode::NameTaken
         }));
@@ -104,7 +105,7 @@ pub(crate) fn failed(
     };
     connection.close(code.number(), error.to_string().as_bytes());
     if code == CloseCode::Violation {
-        hub.counters.violations.add(1);
+        hub.counters.violations.fetch_add(1, Relaxed);
     }
     refused(hub, remote, Refusal::ours(code), error);
     Some(code)
@@ -120,7 +121,7 @@ pub(crate) fn lost(hub: &Hub, remote: SocketAddr, reason: &ConnectionError) {
 
 fn refused(hub: &Hub, remote: SocketAddr, refusal: Refusal, detail: &dyn std::fmt::Display) {
     if refusal.concerns_people() {
-        hub.counters.handshakes_refused.add(1);
+        hub.counters.handshakes_refused.fetch_add(1, Relaxed);
         hub.refusals.tell(remote, refusal, detail);
     }
 }

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::hub::{Hub, Parts};
 use crate::net::WallClock;
-use crate::tls::{self, TlsError};
-use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept};
+use crate::tls::TlsError;
+use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept, quic};
 
 /// One node's end of all its links.
 ///
@@ -61,6 +61,7 @@ pub trait Receive: Send + Sync + 'static {
 
 /// Why a transport could not be started. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The settings do not fit together.
     #[error("invalid transport config")]
@@ -108,7 +109,7 @@ impl Transport {
     ) -> Result<(Self, mpsc::Receiver<(SocketAddr, Bytes)>), StartError> {
         Count::<1, FRAME_BYTES_MAX>::try_from(local.frame_bytes_max).map_err(StartError::Frame)?;
         config.check(local.frame_bytes_max)?;
-        let (server, client) = tls::configs(&config, &identity, Arc::new(WallClock(net.clone())))?;
+        let (server, client) = quic::configs(&config, &identity, Arc::new(WallClock(net.clone())))?;
         let Local {
             listen,
             incarnation,

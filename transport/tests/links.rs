@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::{Cluster, INCARNATION, LONG, Node, eventually, local, name};
 use tidings_bounds::{Count, Time};
-use tidings_transport::{Config, Dropped, Frame, Local, StartError, Transport};
+use tidings_transport::{Config, Frame, Local, SendError, StartError, Transport};
 use tokio::time::timeout;
 
 async fn linked(a: &Node, b: &Node) {
@@ -245,12 +245,12 @@ async fn a_full_outbound_buffer_drops_the_new_frame_and_counts_it() {
     assert_eq!(peer.send(0, &frame(0)), Ok(()));
     assert_eq!(peer.send(0, &frame(1)), Ok(()));
     assert_eq!(peer.send(0, &frame(2)), Ok(()));
-    assert_eq!(peer.send(0, &frame(3)), Err(Dropped::Full));
+    assert_eq!(peer.send(0, &frame(3)), Err(SendError::Full));
     assert_eq!(peer.send(1, &frame(4)), Ok(()));
     let too_large = Frame::new(&[], numbered(5, 1001));
     assert!(matches!(
         peer.send(2, &too_large),
-        Err(Dropped::TooLarge { bytes: 1001, .. })
+        Err(SendError::TooLarge { bytes: 1001, .. })
     ));
     let stats = a.transport.stats();
     assert_eq!(stats.dropped_outbound_full, 1);
@@ -271,7 +271,7 @@ async fn a_forgotten_peer_loses_its_link_and_what_was_queued() {
         .transport
         .peer(&name("b"))
         .send(0, &Frame::new(&[], numbered(0, 8)));
-    assert_eq!(refused, Err(Dropped::Forgotten));
+    assert_eq!(refused, Err(SendError::Forgotten));
     assert_eq!(a.transport.stats().dropped_peer_forgotten, 1);
 
     let unreachable = name("z");
@@ -302,7 +302,7 @@ async fn a_peer_that_said_goodbye_is_heard_to_the_end_and_sent_nothing() {
         .transport
         .peer(&name("b"))
         .send(0, &Frame::new(&[], numbered(0, 8)));
-    assert_eq!(refused, Err(Dropped::Forgotten));
+    assert_eq!(refused, Err(SendError::Forgotten));
     assert!(a.linked(&b));
     b.transport.close(Duration::from_secs(5)).await;
     eventually("all has been heard", || {
