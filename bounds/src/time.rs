@@ -85,13 +85,13 @@ impl<const MIN: u64, const MAX: u64> From<Time<MIN, MAX>> for Duration {
 
 impl<const MIN: u64, const MAX: u64> fmt::Display for Time<MIN, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        human(&self.0).fmt(f)
+        fmt::Display::fmt(&human(&self.0), f)
     }
 }
 
 impl<const MIN: u64, const MAX: u64> fmt::Debug for Time<MIN, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        human(&self.0).fmt(f)
+        fmt::Display::fmt(&human(&self.0), f)
     }
 }
 

@@ -1,7 +1,8 @@
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text_like::text_like;
 
 /// The longest agent name that is kept, in bytes.
 pub const AGENT_NAME_BYTES_MAX: usize = 64;
@@ -14,8 +15,23 @@ pub const AGENT_NAME_BYTES_MAX: usize = 64;
 #[serde(try_from = "String", into = "String")]
 pub struct AgentName(Arc<str>);
 
+/// Why a text is not an agent name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentNameError {
+    /// Empty or too long; the length is in bytes.
+    #[error("an agent name has 1 to {AGENT_NAME_BYTES_MAX} bytes, this one has {0}")]
+    Length(usize),
+    /// A control character.
+    #[error("an agent name has no control characters, not {0:?}")]
+    Character(char),
+}
+
 impl AgentName {
     /// Parses an agent name.
+    ///
+    /// # Errors
+    /// When the text is empty or too long, or has a control character.
     pub fn parse(name: &str) -> Result<Self, AgentNameError> {
         if name.is_empty() || name.len() > AGENT_NAME_BYTES_MAX {
             return Err(AgentNameError::Length(name.len()));
@@ -33,49 +49,9 @@ impl AgentName {
         kept.truncate(kept.floor_char_boundary(AGENT_NAME_BYTES_MAX));
         (!kept.is_empty()).then(|| Self(kept.into()))
     }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-/// Why a text is not an agent name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AgentNameError {
-    /// Empty or too long; the length is in bytes.
-    #[error("an agent name has 1 to {AGENT_NAME_BYTES_MAX} bytes, this one has {0}")]
-    Length(usize),
-    /// A control character.
-    #[error("an agent name has no control characters, not {0:?}")]
-    Character(char),
-}
-
-impl fmt::Display for AgentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for AgentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for AgentName {
-    type Error = AgentNameError;
-
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        Self::parse(&name)
-    }
-}
-
-impl From<AgentName> for String {
-    fn from(name: AgentName) -> Self {
-        name.0.to_string()
-    }
-}
+text_like!(AgentName, AgentNameError);
 
 #[cfg(test)]
 mod tests {

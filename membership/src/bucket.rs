@@ -21,21 +21,22 @@ pub(crate) struct TopicMembers {
     pub(crate) scope: Scope,
     pub(crate) pattern: Pattern,
     /// Sorted by id, each id once, never empty.
-    pub(crate) members: Arc<Vec<Membership>>,
+    pub(crate) members: Arc<Vec<MemberEntry>>,
 }
 
-/// One membership, within a topic of a node.
+/// One member of a topic of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Membership {
+pub(crate) struct MemberEntry {
     pub(crate) member: MemberId,
     pub(crate) agent: Option<AgentName>,
 }
 
 /// Why a bucket did not take a membership. The bucket is as it was.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    AlreadyIn,
-    /// With it, the bucket would pack to this many bytes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BucketError {
+    #[error("the member is in the topic already")]
+    AlreadyMember,
+    #[error("the bucket would pack to {0} bytes")]
     Full(usize),
 }
 
@@ -65,7 +66,7 @@ impl Bucket {
     }
 
     /// The members of exactly this topic or pattern.
-    pub(crate) fn members(&self, scope: &Scope, pattern: &str) -> &[Membership] {
+    pub(crate) fn members(&self, scope: &Scope, pattern: &str) -> &[MemberEntry] {
         match self.find(scope, pattern) {
             Ok(at) => &self.topics[at].members,
             Err(_) => &[],
@@ -83,21 +84,21 @@ impl Bucket {
         &mut self,
         scope: &Scope,
         pattern: &Pattern,
-        membership: Membership,
+        membership: MemberEntry,
         packed_bytes_max: usize,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, BucketError> {
         match self.find(scope, pattern.as_str()) {
             Ok(at) => {
                 let topic = &mut self.topics[at];
                 let Err(place) = topic.find(membership.member) else {
-                    return Err(Refused::AlreadyIn);
+                    return Err(BucketError::AlreadyMember);
                 };
                 let count = topic.members.len();
                 let packed_bytes =
                     self.packed_bytes + membership.packed_bytes() + varint_bytes(count + 1)
                         - varint_bytes(count);
                 if packed_bytes > packed_bytes_max {
-                    return Err(Refused::Full(packed_bytes));
+                    return Err(BucketError::Full(packed_bytes));
                 }
                 Arc::make_mut(&mut topic.members).insert(place, membership);
                 self.packed_bytes = packed_bytes;
@@ -111,7 +112,7 @@ impl Bucket {
                 };
                 let packed_bytes = self.packed_bytes + topic.packed_bytes();
                 if packed_bytes > packed_bytes_max {
-                    return Err(Refused::Full(packed_bytes));
+                    return Err(BucketError::Full(packed_bytes));
                 }
                 self.topics.insert(at, topic);
                 self.packed_bytes = packed_bytes;
@@ -161,22 +162,26 @@ impl TopicMembers {
     }
 
     fn packed_bytes(&self) -> usize {
-        let members = self.members.iter().map(Membership::packed_bytes);
-        text_bytes(self.scope.as_str())
-            + text_bytes(self.pattern.as_str())
+        let members = self.members.iter().map(MemberEntry::packed_bytes);
+        packed_str_bytes(self.scope.as_str())
+            + packed_str_bytes(self.pattern.as_str())
             + varint_bytes(self.members.len())
             + members.sum::<usize>()
     }
 }
 
-impl Membership {
+impl MemberEntry {
     fn packed_bytes(&self) -> usize {
-        let agent = self.agent.as_ref().map_or(0, |a| text_bytes(a.as_str()));
+        let agent = self
+            .agent
+            .as_ref()
+            .map_or(0, |a| packed_str_bytes(a.as_str()));
         size_of::<[u8; 16]>() + 1 + agent
     }
 }
 
-fn text_bytes(text: &str) -> usize {
+/// The length of a text in postcard.
+fn packed_str_bytes(text: &str) -> usize {
     varint_bytes(text.len()) + text.len()
 }
 
@@ -194,8 +199,8 @@ mod tests {
         MemberId::from_bytes([n; 16])
     }
 
-    fn join(bucket: &mut Bucket, pattern: &str, n: u8) -> Result<bool, Refused> {
-        let membership = Membership {
+    fn join(bucket: &mut Bucket, pattern: &str, n: u8) -> Result<bool, BucketError> {
+        let membership = MemberEntry {
             member: id(n),
             agent: None,
         };
@@ -217,7 +222,7 @@ mod tests {
         let mut bucket = Bucket::default();
         assert_eq!(join(&mut bucket, "a", 2), Ok(true));
         assert_eq!(join(&mut bucket, "a", 1), Ok(false));
-        assert_eq!(join(&mut bucket, "a", 1), Err(Refused::AlreadyIn));
+        assert_eq!(join(&mut bucket, "a", 1), Err(BucketError::AlreadyMember));
         let members = bucket.members(&Scope::default(), "a");
         assert_eq!(
             members.iter().map(|m| m.member).collect::<Vec<_>>(),
@@ -234,7 +239,7 @@ mod tests {
         let mut bucket = Bucket::default();
         let refused = (0..100).find_map(|n| join(&mut bucket, "a", n).err());
         let before = bucket.clone();
-        assert!(matches!(refused, Some(Refused::Full(bytes)) if bytes > 1_000));
+        assert!(matches!(refused, Some(BucketError::Full(bytes)) if bytes > 1_000));
         assert!(bucket.packed_bytes() <= 1_000);
         assert!(join(&mut bucket, "b", 0).is_err());
         assert_eq!(bucket, before);

@@ -1,7 +1,7 @@
-use tidings_identity::{Incarnation, NodeId};
-
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidings_bounds::{Count, Time};
 
 /// The longest text a bucket may have in gossip, in bytes. What a peer tells beyond is ignored.
 ///
@@ -10,124 +10,210 @@ use std::time::Duration;
 pub const BUCKET_BYTES_MAX: usize = 48_000;
 
 /// The most buckets that a node may have.
-pub const BUCKETS_MAX: u16 = 1024;
+pub const BUCKETS_MAX: usize = 1_024;
 
-/// How a node takes part in membership.
-#[derive(Debug, Clone)]
+/// How a node takes part in membership. Should be the same on all nodes of a cluster.
+///
+/// Every field has a default and cannot be out of its bounds. What the fields must be to each
+/// other, [`check`](Self::check) tells.
+///
+/// ```
+/// use tidings_membership::Config;
+///
+/// let mut config = Config::default();
+/// assert!(config.check().is_ok());
+/// config.interval = "2s".parse()?;
+/// assert_eq!(
+///     config.check().unwrap_err().to_string(),
+///     "silence_min is 1s, but must be at least 2s, the interval: \
+///      a node is silent between two rounds of gossip",
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The name of this node, unique in the cluster.
-    pub node: NodeId,
-    /// Which run of the node this is. It must be greater than that of any run before, or peers
-    /// take what this run says for old.
-    pub incarnation: Incarnation,
-    /// The address at which peers reach this node.
-    pub advertise: SocketAddr,
-    /// The name of the cluster. Gossip of another cluster is refused.
-    pub cluster: String,
-    /// How many buckets this node's topics are spread over: 1 to [`BUCKETS_MAX`], 64 by default.
-    /// A change sends its whole bucket, so more buckets make changes cheaper and leave room for
-    /// more memberships; each bucket in use costs every node some hundred bytes. Nodes need not
-    /// agree on it.
-    pub buckets: u16,
-    /// The longest text of one bucket, in bytes: 1,000 to [`BUCKET_BYTES_MAX`], which is the
-    /// default. A membership that would make its bucket longer is refused
+    /// How often a node gossips with a few random peers when nothing happens, and the measure of
+    /// failure detection: a dead node is gone after about eight of these. Default 250 ms, 10 ms to
+    /// 10 s. Shorter finds failures sooner and costs traffic.
+    pub interval: Time<10, 10_000>,
+    /// How long changes of this node are gathered before they are told to its peers at once.
+    /// Default 2 ms, up to 1 s. Longer costs less when many agents come or go, and tells later.
+    pub coalesce: Time<0, 1_000>,
+    /// How long a node must have been silent before it may count as down. Default 1 s, from
+    /// `interval` to 1 min. Shorter than some intervals takes busy nodes for dead; longer delays
+    /// the news of a death.
+    pub silence_min: Time<0, 60_000>,
+    /// How long dead nodes are remembered in gossip. Default 10 min, from 1 s, eight intervals and
+    /// `silence_min` to 1 day. Each costs 41 bytes and its name in every gossip message. After it,
+    /// only the address book still knows them.
+    pub dead_node_grace: Time<1_000, 86_400_000>,
+    /// How often a node tries one that is not live. Default 1 s, 10 ms to 10 min. It heals a
+    /// partition that lasted longer than the grace; longer heals it later.
+    pub rejoin_interval: Time<10, 600_000>,
+    /// How many buckets this node's topics are spread over. Default 64, 1 to 1,024. A change sends
+    /// its whole bucket, so more make changes cheaper and leave room for more memberships; each
+    /// bucket in use costs every node some hundred bytes. Nodes need not agree on it.
+    pub buckets: Count<1, BUCKETS_MAX>,
+    /// The longest text of one bucket, in bytes. Default 48,000, from 1,000. A membership that
+    /// would make its bucket longer is refused
     /// ([`JoinError::BucketFull`](crate::JoinError::BucketFull)).
-    pub bucket_bytes_max: usize,
-    /// How often this node gossips with a few random peers: 10 ms to 60 s, 250 ms by default.
-    /// Shorter finds dead nodes sooner (after about eight to ten intervals) and costs more.
-    pub gossip_interval: Duration,
-    /// How long changes of this node are gathered before they are told to all peers at once: up to
-    /// 1 s, 2 ms by default. Longer costs less when many agents come or go, and tells later.
-    pub coalesce: Duration,
-    /// How long a node must have been silent before it may count as down: 1 s by default, up to a
-    /// minute. Shorter than some gossip intervals takes busy nodes for dead; longer delays the
-    /// news of a death.
-    pub silence_min: Duration,
-    /// How long dead nodes are remembered in gossip: at least 1 s, 10 min by default. Each costs
-    /// about 50 bytes of every gossip message. After it, only the address book still knows them.
-    pub dead_node_grace: Duration,
-    /// How often a peer that is not live is tried: 10 ms to an hour, 1 s by default. What heals a
-    /// partition that lasted longer than the grace.
-    pub rejoin_interval: Duration,
-    /// How many peers the address book remembers: 1,024 by default. When it is full, the peer
-    /// that was longest not live is forgotten first.
-    pub address_book_max: usize,
-    /// How many peers a change is told to at once: 64 by default, at least one. The others learn of it
-    /// through them, some gossip intervals later. More is faster and costs this node more.
-    pub eager_peers_max: usize,
+    pub bucket_bytes_max: Count<1_000, BUCKET_BYTES_MAX>,
+    /// How many peers the address book remembers. Default 1,024, 1 to 100,000. When it is full,
+    /// the peer that was longest not live is forgotten first.
+    pub address_book_max: Count<1, 100_000>,
+    /// How many peers a change is told to at once. Default 64, 1 to 1,024. The others learn of it
+    /// through them, some intervals later. More is faster and costs this node more.
+    pub eager_peers_max: Count<1, 1_024>,
+}
+
+/// Two fields of a [`Config`] do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A time is too short for what another field is.
+    #[error(
+        "{field} is {}, but must be at least {}, {because}",
+        humantime::format_duration(*.value), humantime::format_duration(*.min)
+    )]
+    TooShort {
+        /// The field, as it is called in a config file.
+        field: &'static str,
+        /// What it is.
+        value: Duration,
+        /// What it must be at least.
+        min: Duration,
+        /// Where the least comes from.
+        because: &'static str,
+    },
 }
 
 impl Config {
-    /// The defaults, in the cluster `tidings`.
-    pub fn new(node: NodeId, incarnation: Incarnation, advertise: SocketAddr) -> Self {
-        Self {
-            node,
-            incarnation,
-            advertise,
-            cluster: "tidings".into(),
-            buckets: 64,
-            bucket_bytes_max: BUCKET_BYTES_MAX,
-            gossip_interval: Duration::from_millis(250),
-            coalesce: Duration::from_millis(2),
-            silence_min: Duration::from_secs(1),
-            dead_node_grace: Duration::from_secs(600),
-            rejoin_interval: Duration::from_secs(1),
-            address_book_max: 1024,
-            eager_peers_max: 64,
-        }
+    /// Checks what the type of no single field can: that they go together.
+    ///
+    /// # Errors
+    /// When `silence_min` is shorter than `interval`, or `dead_node_grace` shorter than eight
+    /// intervals or `silence_min`.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let interval = self.interval.get();
+        let silence_min = ("silence_min", self.silence_min.get());
+        let grace = ("dead_node_grace", self.dead_node_grace.get());
+        at_least(
+            silence_min,
+            interval,
+            "the interval: a node is silent between two rounds of gossip",
+        )?;
+        at_least(
+            grace,
+            interval * DETECTION_INTERVALS,
+            "eight intervals: a node would be forgotten before it is heard often enough to be live",
+        )?;
+        at_least(
+            grace,
+            silence_min.1,
+            "silence_min: a node would be forgotten, and so be down, before it was silent that long",
+        )
     }
+}
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let ms = Duration::from_millis;
-        let hour = Duration::from_secs(3600);
-        let rules = [
-            (
-                "buckets",
-                "1 to 1024",
-                (1..=BUCKETS_MAX).contains(&self.buckets),
-            ),
-            (
-                "bucket_bytes_max",
-                "1,000 to 48,000 bytes",
-                (1_000..=BUCKET_BYTES_MAX).contains(&self.bucket_bytes_max),
-            ),
-            (
-                "gossip_interval",
-                "10 ms to 60 s",
-                (ms(10)..=ms(60_000)).contains(&self.gossip_interval),
-            ),
-            ("coalesce", "at most 1 s", self.coalesce <= ms(1_000)),
-            (
-                "silence_min",
-                "at most 60 s",
-                self.silence_min <= ms(60_000),
-            ),
-            (
-                "dead_node_grace",
-                "1 s to 30 days",
-                (ms(1_000)..=24 * 30 * hour).contains(&self.dead_node_grace),
-            ),
-            (
-                "rejoin_interval",
-                "10 ms to 1 h",
-                (ms(10)..=hour).contains(&self.rejoin_interval),
-            ),
-            ("address_book_max", "at least 1", self.address_book_max > 0),
-            ("eager_peers_max", "at least 1", self.eager_peers_max > 0),
-        ];
-        match rules.into_iter().find(|(_, _, holds)| !holds) {
-            Some((field, bounds, _)) => Err(ConfigError { field, bounds }),
-            None => Ok(()),
+impl ConfigError {
+    /// The field that is wrong, as it is called in a config file.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::TooShort { field, .. } => field,
         }
     }
 }
 
-/// A field of a [`Config`] is out of bounds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} must be {bounds}")]
-pub struct ConfigError {
-    /// The field.
-    pub field: &'static str,
-    /// What it may be.
-    pub bounds: &'static str,
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Time::of_ms::<250>(),
+            coalesce: Time::of_ms::<2>(),
+            silence_min: Time::of_ms::<1_000>(),
+            dead_node_grace: Time::of_ms::<600_000>(),
+            rejoin_interval: Time::of_ms::<1_000>(),
+            buckets: Count::of::<64>(),
+            bucket_bytes_max: Count::MAX,
+            address_book_max: Count::of::<1_024>(),
+            eager_peers_max: Count::of::<64>(),
+        }
+    }
+}
+
+fn at_least(
+    (field, value): (&'static str, Duration),
+    min: Duration,
+    because: &'static str,
+) -> Result<(), ConfigError> {
+    if value >= min {
+        return Ok(());
+    }
+    Err(ConfigError::TooShort {
+        field,
+        value,
+        min,
+        because,
+    })
+}
+
+/// How many intervals of silence the failure detector takes for death, about.
+const DETECTION_INTERVALS: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    fn refused(text: &str) -> (&'static str, String) {
+        let error = read(text).unwrap().check().unwrap_err();
+        (error.field(), error.to_string())
+    }
+
+    #[test]
+    fn every_field_is_read_as_it_is_written() {
+        let default = Config::default();
+        let text = toml::to_string(&default).unwrap();
+        assert_eq!(text.lines().count(), 9, "{text}");
+        assert!(text.contains("dead_node_grace = \"10m\""), "{text}");
+        assert_eq!(read(&text).unwrap(), default);
+        assert_eq!(read("").unwrap(), default);
+        let other = read("buckets = 7\ninterval = \"300ms\"").unwrap();
+        assert_eq!(other.buckets.get(), 7);
+        assert_eq!(other.interval.get(), Duration::from_millis(300));
+    }
+
+    #[test]
+    fn what_is_unknown_or_out_of_bounds_is_not_read() {
+        for text in [
+            "bukets = 7",
+            "buckets = 0",
+            "interval = \"5ms\"",
+            "coalesce = 2",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn fields_that_do_not_go_together_are_named_with_what_would_be_right() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let (field, text) = refused("silence_min = \"200ms\"");
+        assert_eq!(field, "silence_min");
+        assert!(
+            text.starts_with("silence_min is 200ms, but must be at least 250ms"),
+            "{text}"
+        );
+        let (field, text) = refused("dead_node_grace = \"1900ms\"");
+        assert_eq!(field, "dead_node_grace");
+        assert!(text.contains("at least 2s, eight intervals"), "{text}");
+        let (field, text) = refused("dead_node_grace = \"30s\"\nsilence_min = \"40s\"");
+        assert_eq!(field, "dead_node_grace");
+        assert!(text.contains("at least 40s, silence_min"), "{text}");
+        let edge = "interval = \"1s\"\nsilence_min = \"8s\"\ndead_node_grace = \"8s\"";
+        assert_eq!(read(edge).unwrap().check(), Ok(()));
+    }
 }

@@ -4,62 +4,15 @@
 //! queued for anyone: whoever comes late gets the difference of more.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::NodeId;
 
-use crate::bucket::{Bucket, Membership, TopicMembers};
+use crate::bucket::{Bucket, MemberEntry, TopicMembers};
+use crate::event::Event;
 use crate::node_view::NodeView;
 use crate::view::View;
 use crate::{AgentName, MemberId, Pattern, Scope};
-
-/// Something that happened in the cluster, as this node came to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A peer is live. Its members follow.
-    NodeUp {
-        /// The peer.
-        node: NodeId,
-        /// Its incarnation.
-        incarnation: Incarnation,
-        /// Where to reach it.
-        addr: SocketAddr,
-    },
-    /// A peer is no longer live, or not in this incarnation. All its members were told as left.
-    NodeDown {
-        /// The peer.
-        node: NodeId,
-        /// The incarnation that is gone.
-        incarnation: Incarnation,
-        /// Whether it said goodbye. Otherwise it died, or cannot be reached.
-        left: bool,
-    },
-    /// A membership was made.
-    Joined {
-        /// The scope.
-        scope: Scope,
-        /// The topic or pattern.
-        pattern: Pattern,
-        /// Where the member is.
-        node: NodeId,
-        /// The membership.
-        member: MemberId,
-        /// What the agent calls itself, if it says.
-        agent: Option<AgentName>,
-    },
-    /// A membership has ended.
-    Left {
-        /// The scope.
-        scope: Scope,
-        /// The topic or pattern.
-        pattern: Pattern,
-        /// Where the member was.
-        node: NodeId,
-        /// The membership.
-        member: MemberId,
-    },
-}
 
 /// What leads from one view to another.
 ///
@@ -68,61 +21,67 @@ pub enum Event {
 /// goes up, then its members join.
 pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     let mut events = Vec::new();
-    between(Some(&old.local), Some(&new.local), false, &mut events);
+    node_difference(Some(&old.local), Some(&new.local), false, &mut events);
     if Arc::ptr_eq(&old.remote, &new.remote) {
         return events;
     }
     let nodes: BTreeSet<_> = old.remote.keys().chain(new.remote.keys()).collect();
     for node in nodes {
         let (before, after) = (old.remote.get(node), new.remote.get(node));
-        let left = after.is_none() && new.gone.iter().any(|gone| gone.left && gone.node == *node);
-        between(before, after, left, &mut events);
+        let left = after.is_none()
+            && new
+                .gone
+                .iter()
+                .any(|gone| gone.left && gone.run.node == *node);
+        node_difference(before, after, left, &mut events);
     }
     events
 }
 
-fn between(
+fn node_difference(
     old: Option<&Arc<NodeView>>,
     new: Option<&Arc<NodeView>>,
     left: bool,
     events: &mut Vec<Event>,
 ) {
     if let (Some(old), Some(new)) = (old, new)
-        && (old.incarnation, old.addr) == (new.incarnation, new.addr)
+        && old.run == new.run
     {
-        changed(&old.node, old.buckets(), new.buckets(), events);
+        bucket_differences(&old.run.node, old.buckets(), new.buckets(), events);
         return;
     }
     if let Some(old) = old {
-        changed(&old.node, old.buckets(), &[], events);
+        bucket_differences(&old.run.node, old.buckets(), &[], events);
         events.push(Event::NodeDown {
-            node: old.node.clone(),
-            incarnation: old.incarnation,
+            run: old.run.clone(),
             left,
         });
     }
     if let Some(new) = new {
         events.push(Event::NodeUp {
-            node: new.node.clone(),
-            incarnation: new.incarnation,
-            addr: new.addr,
+            run: new.run.clone(),
         });
-        changed(&new.node, &[], new.buckets(), events);
+        bucket_differences(&new.run.node, &[], new.buckets(), events);
     }
 }
 
 /// One membership with all that an event says of it; ordered by member id first.
-type Told<'a> = (MemberId, &'a Scope, &'a Pattern, &'a Option<AgentName>);
+type Change<'a> = (MemberId, &'a Scope, &'a Pattern, &'a Option<AgentName>);
 
-fn changed(node: &NodeId, old: &[Arc<Bucket>], new: &[Arc<Bucket>], events: &mut Vec<Event>) {
-    let (mut left, mut joined): (Vec<Told<'_>>, Vec<Told<'_>>) = Default::default();
+fn bucket_differences(
+    node: &NodeId,
+    old: &[Arc<Bucket>],
+    new: &[Arc<Bucket>],
+    events: &mut Vec<Event>,
+) {
+    let (mut left, mut joined): (Vec<Change<'_>>, Vec<Change<'_>>) = Default::default();
     let none = Arc::default();
     for index in 0..old.len().max(new.len()) {
         let old = old.get(index).unwrap_or(&none);
         let new = new.get(index).unwrap_or(&none);
         if !Arc::ptr_eq(old, new) {
-            missing(old, new, &mut left);
-            missing(new, old, &mut joined);
+            add_missing(old, new, &mut left);
+            add_missing(new, old, &mut joined);
         }
     }
     left.sort_unstable();
@@ -151,7 +110,7 @@ fn changed(node: &NodeId, old: &[Arc<Bucket>], new: &[Arc<Bucket>], events: &mut
 }
 
 /// Adds what is in one bucket and not in the other.
-fn missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Told<'a>>) {
+fn add_missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Change<'a>>) {
     for topic in one.topics() {
         let TopicMembers {
             scope,
@@ -169,7 +128,7 @@ fn missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Told<'a>>) {
     }
 }
 
-fn find(members: &[Membership], member: MemberId) -> Option<&Membership> {
+fn find(members: &[MemberEntry], member: MemberId) -> Option<&MemberEntry> {
     let at = members.binary_search_by_key(&member, |m| m.member).ok()?;
     members.get(at)
 }
@@ -179,6 +138,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use tidings_identity::{Incarnation, NodeRun};
 
     use super::*;
     use crate::Topic;
@@ -190,7 +150,10 @@ mod tests {
     }
 
     fn node(n: u8, incarnation: Incarnation) -> NodeView {
-        NodeView::new(name(n), incarnation, ([10, 0, 0, 1], 1).into(), 4)
+        NodeView::new(
+            NodeRun::new(name(n), incarnation, ([10, 0, 0, 1], 1).into()),
+            4,
+        )
     }
 
     /// Changes one view into a next: each change is of a node, and joins, leaves, or removes or
@@ -203,7 +166,7 @@ mod tests {
             let node = Arc::make_mut(node);
             if what < 5 {
                 let agent = None;
-                let _ = node.join(&scope, &pattern, Membership { member, agent }, 10_000);
+                let _ = node.join(&scope, &pattern, MemberEntry { member, agent }, 10_000);
             } else {
                 node.leave(&scope, &pattern, member);
             }
@@ -217,7 +180,7 @@ mod tests {
             0 => {
                 let incarnation = remote
                     .get(&name(n))
-                    .map_or(1.into(), |node| node.incarnation.next());
+                    .map_or(1.into(), |node| node.run.incarnation.next());
                 remote.insert(name(n), Arc::new(node(n, incarnation)));
             }
             9 => {
@@ -259,7 +222,10 @@ mod tests {
                     .iter()
                     .map(move |m| (pattern.clone(), m.member))
             });
-            (node.node.clone(), (node.incarnation, members.collect()))
+            (
+                node.run.node.clone(),
+                (node.run.incarnation, members.collect()),
+            )
         })
         .collect()
     }
@@ -268,16 +234,12 @@ mod tests {
     fn apply(contents: &mut Contents, events: Vec<Event>) -> Result<(), String> {
         for event in events {
             let done = match event.clone() {
-                Event::NodeUp {
-                    node, incarnation, ..
-                } => contents
-                    .insert(node, (incarnation, BTreeSet::new()))
+                Event::NodeUp { run } => contents
+                    .insert(run.node, (run.incarnation, BTreeSet::new()))
                     .is_none(),
-                Event::NodeDown {
-                    node, incarnation, ..
-                } => contents
-                    .remove(&node)
-                    .is_some_and(|(known, left)| known == incarnation && left.is_empty()),
+                Event::NodeDown { run, .. } => contents
+                    .remove(&run.node)
+                    .is_some_and(|(known, left)| known == run.incarnation && left.is_empty()),
                 Event::Joined {
                     node,
                     pattern,

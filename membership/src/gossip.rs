@@ -9,52 +9,45 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
-use tidings_identity::Incarnation;
+use tidings_identity::{Incarnation, NodeId, NodeRun};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::config::Config;
-use crate::difference::{Event, difference};
+use crate::difference::difference;
+use crate::event::EventSink;
 use crate::node_view::NodeView;
 use crate::packed::pack;
-use crate::peer::bucket_key;
-use crate::peers::{Peers, Sighting};
-use crate::socket::Wire;
+use crate::peer::{Peer, bucket_key};
+use crate::peers::Peers;
+use crate::sighting::Sighting;
 use crate::view::View;
+use crate::views::Views;
+use crate::wire::Wire;
 
 /// Carries changes from the view to gossip and back.
 pub(crate) struct Gossip {
-    pub(crate) handle: StopOnDrop,
+    pub(crate) handle: AbortOnDrop,
     pub(crate) wire: Arc<Wire>,
-    pub(crate) views: watch::Sender<Arc<View>>,
+    pub(crate) views: Arc<Views>,
     pub(crate) peers: Peers,
-    pub(crate) follower: Follower,
+    pub(crate) events: EventSink,
     /// This node as it was last written to the gossip state.
     pub(crate) written: Arc<NodeView>,
 }
 
-/// Is told what happens to peers and their members, before the view shows it: who sees a member in
-/// the view can rely on the follower having heard of it. Called on the gossip task, so it must not
-/// block.
-pub type Follower = Box<dyn FnMut(Vec<Event>) + Send>;
-
 /// Ends gossip with whoever owns it, however that one ends.
-pub(crate) struct StopOnDrop(pub(crate) Arc<ChitchatHandle>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+pub(crate) struct AbortOnDrop(pub(crate) Arc<ChitchatHandle>);
 
 impl Gossip {
     /// Never returns.
     pub(crate) async fn run(mut self, config: Config, mut seeds: watch::Receiver<Vec<SocketAddr>>) {
-        let mut round = every(config.gossip_interval);
-        let mut rejoin = every(config.rejoin_interval);
+        let mut round = every(config.interval.get());
+        let mut rejoin = every(config.rejoin_interval.get());
         let mut live = self
             .handle
             .0
@@ -67,23 +60,23 @@ impl Gossip {
         self.peers.book.set_seeds(&seeds.borrow_and_update());
         loop {
             tokio::select! {
-                () = self.wire.heard.notified() => self.pull().await,
+                () = self.wire.delta_applied.notified() => self.pull().await,
                 Ok(()) = live.changed() => self.pull().await,
                 _ = round.tick() => {
                     // A silence is noticed here, when nothing else happens any more.
                     self.pull().await;
-                    self.look_for_seeds();
+                    self.contact_seeds();
                 }
-                _ = rejoin.tick() => self.look_for_someone_away(),
+                _ = rejoin.tick() => self.contact_rejoin_candidate(),
                 Ok(()) = changed.changed() => {
                     let is_written = Arc::ptr_eq(&changed.borrow_and_update().local, &self.written);
                     if !is_written && write_at.is_none() {
-                        write_at = Some(Instant::now() + config.coalesce);
+                        write_at = Some(Instant::now() + config.coalesce.get());
                     }
                 }
                 () = at(write_at) => {
                     write_at = None;
-                    self.write(config.eager_peers_max).await;
+                    self.write(config.eager_peers_max.get()).await;
                 }
                 Ok(()) = seeds.changed() => {
                     self.peers.book.set_seeds(&seeds.borrow_and_update());
@@ -94,7 +87,7 @@ impl Gossip {
 
     /// Writes what changed here to the gossip state, and tells the live peers.
     async fn write(&mut self, peers_max: usize) {
-        let local = self.views.borrow().local.clone();
+        let local = self.views.snapshot().local.clone();
         let buckets = local
             .buckets()
             .iter()
@@ -113,8 +106,8 @@ impl Gossip {
             state.max_version() != before
         });
         if is_news.await {
-            self.wire.counters.eager_rounds.add(1);
-            self.greet(self.peers.book.some_live(peers_max, &mut rand::rng()));
+            self.wire.counters.eager_rounds.fetch_add(1, Relaxed);
+            self.gossip_with(self.peers.book.sample_live(peers_max, &mut rand::rng()));
         }
         self.written = local;
     }
@@ -123,47 +116,53 @@ impl Gossip {
     async fn pull(&mut self) {
         let peers = &self.peers;
         let sightings = self.handle.0.with_chitchat(|c| sightings(c, peers)).await;
-        let more = self.wire.take_more();
+        let truncated = self.wire.take_truncated();
         let observed = self.peers.observe(sightings, Instant::now());
-        self.wire.counters.values_malformed.add(observed.malformed);
+        self.wire
+            .counters
+            .values_malformed
+            .fetch_add(observed.malformed, Relaxed);
         if !observed.changed {
             return;
         }
-        let before = self.views.borrow().clone();
+        let (remote, gone) = (Arc::new(self.peers.live()), Arc::new(self.peers.gone()));
+        let before = self.views.snapshot();
         let after = View {
             local: before.local.clone(),
-            remote: Arc::new(self.peers.live()),
-            gone: Arc::new(self.peers.gone()),
+            remote: Arc::clone(&remote),
+            gone: Arc::clone(&gone),
         };
         let events = difference(&before, &after);
         if !events.is_empty() {
-            (self.follower)(events);
+            (self.events)(events);
         }
-        // Nobody else changes these parts of the view, but there may have been joins here.
-        let View { remote, gone, .. } = after;
-        self.views.send_modify(|view| {
-            let view = Arc::make_mut(view);
-            (view.remote, view.gone) = (remote, gone);
-        });
+        // Not the whole of it: there may have been joins here in the meantime.
+        self.views.set_peers(remote, gone);
         // Only while there is progress, or two nodes with nothing new would keep asking.
-        self.greet(more);
+        self.gossip_with(truncated);
     }
 
-    fn look_for_seeds(&self) {
+    fn contact_seeds(&self) {
         if self.peers.book.live().next().is_none() {
-            self.greet(self.peers.book.some_seeds(&mut rand::rng()));
+            self.gossip_with(self.peers.book.sample_seeds(&mut rand::rng()));
         }
     }
 
-    fn look_for_someone_away(&self) {
-        self.greet(self.peers.book.someone_away(&mut rand::rng()));
+    fn contact_rejoin_candidate(&self) {
+        self.gossip_with(self.peers.book.rejoin_candidate(&mut rand::rng()));
     }
 
     /// Gossips with these peers at once. That gossip may have ended is told by who watches it.
-    fn greet(&self, peers: impl IntoIterator<Item = SocketAddr>) {
+    fn gossip_with(&self, peers: impl IntoIterator<Item = SocketAddr>) {
         for peer in peers {
             let _ = self.handle.0.gossip(peer);
         }
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -179,21 +178,34 @@ fn sightings(chitchat: &Chitchat, peers: &Peers) -> Vec<Sighting> {
             _ => newest.push((id, state)),
         }
     }
-    let sighting = |(id, state): (&ChitchatId, &NodeState)| Sighting {
-        name: id.node_id.clone(),
-        incarnation: Incarnation::new(id.generation_id),
-        addr: id.gossip_advertise_addr,
-        heartbeat: state.heartbeat().into(),
-        detected: live.contains(id),
-        version: state.max_version(),
-        changes: changes(id, state, peers),
+    let sighting = |(id, state): (&ChitchatId, &NodeState)| {
+        let known = peers.get(&id.node_id);
+        let run = node_run(id, known)?;
+        let known = known.filter(|peer| peer.run == run);
+        Some(Sighting {
+            run,
+            heartbeat: state.heartbeat().into(),
+            detected: live.contains(id),
+            version: state.max_version(),
+            changes: changes(state, known.map_or(0, |peer| peer.version)),
+        })
     };
-    newest.into_iter().map(sighting).collect()
+    newest.into_iter().filter_map(sighting).collect()
 }
 
-fn changes(id: &ChitchatId, state: &NodeState, peers: &Peers) -> Vec<(String, String)> {
+/// The run of this identity. None if it is not named like a node: such a one cannot have got a
+/// certificate, and there is nothing to show of it.
+fn node_run(id: &ChitchatId, known: Option<&Peer>) -> Option<NodeRun> {
+    let node = match known {
+        Some(peer) => peer.run.node.clone(),
+        None => NodeId::parse(&id.node_id).ok()?,
+    };
     let incarnation = Incarnation::new(id.generation_id);
-    let known = peers.known_version(&id.node_id, incarnation, id.gossip_advertise_addr);
+    Some(NodeRun::new(node, incarnation, id.gossip_advertise_addr))
+}
+
+/// What changed in the state of a node since the version that is known.
+fn changes(state: &NodeState, known: u64) -> Vec<(String, String)> {
     if known == state.max_version() {
         return Vec::new();
     }
@@ -220,5 +232,18 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_like_a_node_is_not_shown() {
+        let id = |name: &str| ChitchatId::new(name, 3, ([10, 0, 0, 1], 1).into());
+        assert_eq!(node_run(&id("Not A Node"), None), None);
+        let run = node_run(&id("n1"), None).unwrap();
+        assert_eq!((run.node.as_str(), run.incarnation.get()), ("n1", 3));
     }
 }

@@ -4,37 +4,46 @@
 //! snapshot that is always at hand; a [`Watch`] tells what changes. Gossip messages go out and
 //! come in through a [`Pipe`], so this crate knows nothing of sockets.
 
+mod address_book;
 mod agent_name;
-mod book;
 mod bucket;
 mod config;
 mod difference;
+mod error;
+mod event;
 mod farewell;
 mod gossip;
 mod liveness;
 mod member_id;
 mod membership;
+mod message_kind;
 mod node_view;
 mod packed;
 mod pattern;
 mod peer;
+mod peer_state;
 mod peers;
+mod pipe;
 mod scope;
+mod sighting;
 mod socket;
 mod stats;
+mod text_like;
 mod topic;
 mod view;
+mod views;
 mod watch;
+mod wire;
 
 pub use agent_name::{AGENT_NAME_BYTES_MAX, AgentName, AgentNameError};
 pub use config::{BUCKET_BYTES_MAX, BUCKETS_MAX, Config, ConfigError};
-pub use difference::Event;
-pub use gossip::Follower;
-pub use member_id::{MemberId, MemberIds};
-pub use membership::{GossipFailed, JoinError, Membership, NotAMember, StartError};
+pub use error::{GossipError, JoinError, LeaveError, StartError};
+pub use event::{Event, EventSink};
+pub use member_id::{MemberId, MemberIdError, MemberIds};
+pub use membership::Membership;
 pub use pattern::Pattern;
+pub use pipe::{GOSSIP_BYTES_MAX, Handover, Pipe};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
-pub use socket::{GOSSIP_BYTES_MAX, Pipe};
 pub use stats::Stats;
 pub use topic::{TOPIC_BYTES_MAX, Topic, TopicError};
 pub use view::{Member, NodeSummary, TopicSummary, View};

@@ -49,8 +49,8 @@ impl Liveness {
         self.live
     }
 
-    /// Begins to count the silence anew.
-    pub(crate) fn forgive(&mut self, now: Instant) {
+    /// Counts the silence from now on.
+    pub(crate) fn restart_silence(&mut self, now: Instant) {
         self.advanced = now;
     }
 }

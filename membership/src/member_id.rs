@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,6 +11,17 @@ use uuid::Uuid;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MemberId(Uuid);
+
+/// Makes the member ids of one node, each greater than the one before.
+#[derive(Debug, Default)]
+pub struct MemberIds {
+    last: u128,
+}
+
+/// A text is not a member id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a member id is a UUID")]
+pub struct MemberIdError(#[source] uuid::Error);
 
 impl MemberId {
     /// The 16 bytes of the id, in the order in which ids sort.
@@ -35,10 +47,20 @@ impl fmt::Debug for MemberId {
     }
 }
 
-/// Makes the member ids of one node, each greater than the one before.
-#[derive(Debug, Default)]
-pub struct MemberIds {
-    last: u128,
+impl FromStr for MemberId {
+    type Err = MemberIdError;
+
+    fn from_str(text: &str) -> Result<Self, MemberIdError> {
+        text.parse().map(Self).map_err(MemberIdError)
+    }
+}
+
+impl TryFrom<&str> for MemberId {
+    type Error = MemberIdError;
+
+    fn try_from(text: &str) -> Result<Self, MemberIdError> {
+        text.parse()
+    }
 }
 
 impl MemberIds {
@@ -71,5 +93,13 @@ mod tests {
         assert!(made.is_sorted_by(|a, b| a < b), "{made:?}");
         assert_eq!(made[0].0.get_version_num(), 7);
         assert_eq!(MemberId::from_bytes(made[0].to_bytes()), made[0]);
+    }
+
+    #[test]
+    fn an_id_can_be_read_from_what_it_is_shown_as() {
+        let id = MemberIds::default().next(5_000);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(MemberId::try_from(id.to_string().as_str()), Ok(id));
+        assert!("5000".parse::<MemberId>().is_err());
     }
 }

@@ -2,26 +2,31 @@ use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tidings_identity::{ClusterName, NodeRun};
+use tokio::sync::{OnceCell, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::{Membership as LocalMembership, Refused};
-use crate::config::{Config, ConfigError};
+use crate::bucket::MemberEntry;
+use crate::config::Config;
+use crate::error::{GossipError, JoinError, LeaveError, StartError};
+use crate::event::EventSink;
 use crate::farewell::Farewell;
-use crate::gossip::{Follower, Gossip, StopOnDrop};
-use crate::node_view::NodeView;
-use crate::packed::{packed_bytes_max, text_bytes};
+use crate::gossip::{AbortOnDrop, Gossip};
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
-use crate::socket::{Pipe, PipeTransport, Wire};
+use crate::pipe::Pipe;
+use crate::socket::PipeTransport;
 use crate::stats::Stats;
 use crate::view::View;
+use crate::views::Views;
 use crate::watch::Watch;
+use crate::wire::Wire;
 use crate::{AgentName, MemberId, Pattern, Scope};
 
 /// One node's part in who is where: it keeps the memberships of this node, tells them to its peers
@@ -39,12 +44,12 @@ pub struct Membership {
 }
 
 struct Shared {
-    views: watch::Sender<Arc<View>>,
+    views: Arc<Views>,
     handle: Arc<ChitchatHandle>,
     wire: Arc<Wire>,
-    packed_bytes_max: usize,
-    text_bytes_max: usize,
-    gossip_interval: Duration,
+    interval: Duration,
+    /// Whether the farewell has been sent, or its deadline has passed.
+    departed: OnceCell<()>,
     token: CancellationToken,
     _stop: DropGuard,
 }
@@ -53,13 +58,24 @@ impl Membership {
     /// Starts membership over this pipe. At first the view has this node alone; peers are found
     /// through the seeds, which may change at any time and need not be there yet.
     ///
-    /// Its task is spawned on the tracker and ends with the token. After an error nothing is left
-    /// behind.
+    /// `own` is who this node is. Its incarnation must be greater than that of any run before, or
+    /// peers take what this run says for old. Gossip of another cluster is refused.
+    ///
+    /// Its task is spawned on the tracker and ends with the token.
+    ///
+    /// # Errors
+    /// When the config does not hold or gossip does not start. Nothing is left behind.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of the node, and whoever starts one has them all at hand"
+    )]
     pub async fn start(
         config: Config,
+        own: NodeRun,
+        cluster: ClusterName,
         pipe: Pipe,
         seeds: watch::Receiver<Vec<SocketAddr>>,
-        follower: Follower,
+        events: EventSink,
         tasks: TaskTracker,
         token: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -67,36 +83,28 @@ impl Membership {
         let wire = Arc::new(Wire::default());
         let transport = PipeTransport::new(pipe, wire.clone());
         let initial = vec![(BUCKETS_KEY.to_owned(), config.buckets.to_string())];
-        let handle = spawn_chitchat(gossip_config(&config), initial, &transport)
+        let handle = spawn_chitchat(gossip_config(&config, &own, &cluster), initial, &transport)
             .await
             .map_err(StartError::Gossip)?;
         let handle = Arc::new(handle);
-        let local = NodeView::new(
-            config.node.clone(),
-            config.incarnation,
-            config.advertise,
-            config.buckets,
-        );
-        let view = Arc::new(View::new(local));
-        let written = view.local.clone();
-        let views = watch::Sender::new(view);
+        let views = Arc::new(Views::new(&config, own.clone()));
+        let written = views.snapshot().local.clone();
         let token = token.child_token();
         let shared = Shared {
             views: views.clone(),
             handle: handle.clone(),
             wire: wire.clone(),
-            packed_bytes_max: packed_bytes_max(config.bucket_bytes_max),
-            text_bytes_max: config.bucket_bytes_max,
-            gossip_interval: config.gossip_interval,
+            interval: config.interval.get(),
+            departed: OnceCell::new(),
             token: token.clone(),
             _stop: token.clone().drop_guard(),
         };
         let gossip = Gossip {
-            handle: StopOnDrop(handle),
+            handle: AbortOnDrop(handle),
             wire,
             views,
-            peers: Peers::new(&config),
-            follower,
+            peers: Peers::new(&config, own),
+            events,
             written,
         };
         tasks.spawn(token.run_until_cancelled_owned(gossip.run(config, seeds)));
@@ -108,7 +116,10 @@ impl Membership {
     /// Makes a membership of this node. Joining one topic with several member ids makes that many
     /// memberships.
     ///
-    /// It is in [`view`](Self::view) when this returns. After an error nothing has changed.
+    /// It is in [`view`](Self::view) when this returns.
+    ///
+    /// # Errors
+    /// When the member is in this topic already, or its bucket is full. Nothing has changed.
     pub fn join(
         &self,
         scope: &Scope,
@@ -116,35 +127,21 @@ impl Membership {
         member: MemberId,
         agent: Option<AgentName>,
     ) -> Result<(), JoinError> {
-        let mut result = Ok(());
-        self.shared.views.send_if_modified(|view| {
-            let view = Arc::make_mut(view);
-            let membership = LocalMembership { member, agent };
-            let limit = self.shared.packed_bytes_max;
-            result = Arc::make_mut(&mut view.local).join(scope, pattern, membership, limit);
-            result.is_ok()
-        });
-        result.map_err(|refused| match refused {
-            Refused::AlreadyIn => JoinError::AlreadyMember,
-            Refused::Full(packed_bytes) => JoinError::BucketFull {
-                bytes: text_bytes(packed_bytes),
-                bytes_max: self.shared.text_bytes_max,
-            },
-        })
+        let entry = MemberEntry { member, agent };
+        self.shared.views.join(scope, pattern, entry)
     }
 
-    /// Ends a membership of this node. After an error nothing has changed.
+    /// Ends a membership of this node. It is in no [`view`](Self::view) taken after this returns.
+    ///
+    /// # Errors
+    /// When there is no such membership. Nothing has changed.
     pub fn leave(
         &self,
         scope: &Scope,
         pattern: &Pattern,
         member: MemberId,
-    ) -> Result<(), NotAMember> {
-        let is_gone = self.shared.views.send_if_modified(|view| {
-            let view = Arc::make_mut(view);
-            Arc::make_mut(&mut view.local).leave(scope, pattern, member)
-        });
-        if is_gone { Ok(()) } else { Err(NotAMember) }
+    ) -> Result<(), LeaveError> {
+        self.shared.views.leave(scope, pattern, member)
     }
 
     /// Ends all these memberships of this node at once, as when a session dies. Those that have
@@ -152,19 +149,12 @@ impl Membership {
     pub fn leave_all(&self, memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>) {
         // The caller's iterator must not run inside the view's lock: it might read the view.
         let memberships: Vec<_> = memberships.into_iter().collect();
-        self.shared.views.send_if_modified(|view| {
-            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
-            let mut any = false;
-            for (scope, pattern, member) in &memberships {
-                any |= local.leave(scope, pattern, *member);
-            }
-            any
-        });
+        self.shared.views.leave_all(&memberships);
     }
 
     /// Who is where, now.
     pub fn view(&self) -> Arc<View> {
-        self.shared.views.borrow().clone()
+        self.shared.views.snapshot()
     }
 
     /// Who is where now, and the stream of events that continues it; nothing falls in between.
@@ -175,46 +165,29 @@ impl Membership {
 
     /// Says goodbye: every live peer takes this node out of its view as soon as it hears of it.
     ///
-    /// Returns when the word to each live peer is in the pipe, or after the deadline. There is no
-    /// way back for this incarnation. This node's own view stays as it is, and so does gossip,
-    /// until the token is cancelled.
+    /// Returns when the word to each live peer is on a link that is up, or after the deadline. Once
+    /// said it is not said again: a second call waits for the first, no longer than its own
+    /// deadline, and does nothing. There is no way back for this incarnation. This node's own view
+    /// stays as it is, and so does gossip, until the token is cancelled.
     pub async fn depart(&self, deadline: Duration) {
-        let shared = &self.shared;
-        let peers: Vec<_> = self.view().remote.values().map(|peer| peer.addr).collect();
-        let mark = shared.handle.with_chitchat(|c| {
-            c.self_node_state().set(LEFT_KEY, "1");
-            shared
-                .wire
-                .begin_farewell(Farewell::new(peers.iter().copied()));
-        });
-        let told = async {
-            mark.await;
-            loop {
-                let peers = shared.wire.still_to_tell();
-                if peers.is_empty() {
-                    return;
-                }
-                for peer in peers {
-                    // If gossip has ended there is nobody to tell; the deadline ends the wait.
-                    let _ = shared.handle.gossip(peer);
-                }
-                // A message may get lost, so it is said again.
-                let _ = timeout(shared.gossip_interval, shared.wire.told.notified()).await;
-            }
+        let at = Instant::now() + deadline;
+        // Within, so that what did not get through in time is over, too.
+        let farewell = async {
+            let _ = timeout_at(at, self.send_farewell()).await;
         };
-        let _ = timeout(deadline, told).await;
+        let _ = timeout_at(at, self.shared.departed.get_or_init(|| farewell)).await;
     }
 
     /// Resolves when gossip has ended by itself, never when it was ended by dropping or cancelling.
     /// The view no longer follows the cluster then, so the node must stop and say why.
-    pub async fn failed(&self) -> GossipFailed {
+    pub async fn failed(&self) -> GossipError {
         let end = self.shared.handle.termination_watcher().await;
         if self.shared.token.is_cancelled() {
             return pending().await;
         }
         match end {
-            Ok(()) => GossipFailed(None),
-            Err(error) => GossipFailed(Some(error)),
+            Ok(()) => GossipError::Ended,
+            Err(error) => GossipError::Broken(error),
         }
     }
 
@@ -225,18 +198,50 @@ impl Membership {
         let view = self.view();
         let (memberships_local, memberships) = view.count_memberships();
         Stats {
-            messages_out: counters.messages_out.get(),
-            bytes_out: counters.bytes_out.get(),
-            messages_in: counters.messages_in.get(),
-            bytes_in: counters.bytes_in.get(),
-            messages_dropped: counters.messages_dropped.get(),
-            messages_malformed: counters.messages_malformed.get(),
-            values_malformed: counters.values_malformed.get(),
-            eager_rounds: counters.eager_rounds.get(),
+            messages_out: counters.messages_out.load(Relaxed),
+            bytes_out: counters.bytes_out.load(Relaxed),
+            messages_in: counters.messages_in.load(Relaxed),
+            bytes_in: counters.bytes_in.load(Relaxed),
+            messages_dropped: counters.messages_dropped.load(Relaxed),
+            messages_malformed: counters.messages_malformed.load(Relaxed),
+            values_malformed: counters.values_malformed.load(Relaxed),
+            eager_rounds: counters.eager_rounds.load(Relaxed),
             nodes_live: 1 + view.remote.len(),
             nodes_gone: view.gone.len(),
             memberships_local,
             memberships,
+        }
+    }
+
+    /// Marks this node as having left, and gossips with every live peer until each was sent the
+    /// mark.
+    async fn send_farewell(&self) {
+        let shared = &self.shared;
+        let peers: Vec<_> = self
+            .view()
+            .remote
+            .values()
+            .map(|peer| peer.run.addr)
+            .collect();
+        let mark = shared.handle.with_chitchat(|c| {
+            c.self_node_state().set(LEFT_KEY, "1");
+            shared
+                .wire
+                .begin_farewell(Farewell::new(peers.iter().copied()));
+        });
+        mark.await;
+        loop {
+            let pending = shared.wire.farewell_pending();
+            if pending.is_empty() {
+                return;
+            }
+            for peer in pending {
+                // If gossip has ended there is nobody to tell; the deadline ends the wait.
+                let _ = shared.handle.gossip(peer);
+            }
+            // A message may get lost, so it is said again.
+            let complete = shared.wire.farewell_complete.notified();
+            let _ = timeout(shared.interval, complete).await;
         }
     }
 }
@@ -250,69 +255,26 @@ impl fmt::Debug for Membership {
     }
 }
 
-/// Why membership did not start. Nothing is left behind.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration does not hold.
-    #[error("the membership configuration does not hold")]
-    Config(#[from] ConfigError),
-    /// Gossip did not start.
-    #[error("gossip did not start")]
-    Gossip(#[source] anyhow::Error),
-}
-
-/// Why a membership was not made. Nothing has changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
-    /// The same member is already in this topic.
-    #[error("this member has joined this topic already")]
-    AlreadyMember,
-    /// The topics of this node that hash to the same bucket, with their members, have become more
-    /// than gossip carries in one piece.
-    #[error(
-        "with this membership its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
-         configure more buckets, use shorter topic and agent names, or move agents to other nodes"
-    )]
-    BucketFull {
-        /// How long the text of the bucket would be.
-        bytes: usize,
-        /// How long it may be ([`Config::bucket_bytes_max`]).
-        bytes_max: usize,
-    },
-}
-
-/// There is no such membership on this node. Nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such membership on this node")]
-pub struct NotAMember;
-
-/// Gossip has ended by itself. The view no longer follows the cluster, and never will again.
-#[derive(Debug, thiserror::Error)]
-#[error("gossip has ended by itself")]
-pub struct GossipFailed(#[source] Option<anyhow::Error>);
-
-fn gossip_config(config: &Config) -> ChitchatConfig {
+fn gossip_config(config: &Config, own: &NodeRun, cluster: &ClusterName) -> ChitchatConfig {
+    let interval = config.interval.get();
+    let dead_node_grace_period = config.dead_node_grace.get();
     let detector = FailureDetectorConfig {
-        initial_interval: config.gossip_interval,
+        initial_interval: interval,
         // A longer interval would be remembered after a node was away, and delay the news of its
         // death for long.
-        max_interval: config.gossip_interval * 5,
-        dead_node_grace_period: config.dead_node_grace,
+        max_interval: interval * 5,
+        dead_node_grace_period,
         ..FailureDetectorConfig::default()
     };
     ChitchatConfig {
-        chitchat_id: ChitchatId::new(
-            config.node.as_str(),
-            config.incarnation.get(),
-            config.advertise,
-        ),
-        cluster_id: config.cluster.clone(),
-        gossip_interval: config.gossip_interval,
-        listen_addr: config.advertise,
+        chitchat_id: ChitchatId::new(own.node.as_str(), own.incarnation.get(), own.addr),
+        cluster_id: cluster.to_string(),
+        gossip_interval: interval,
+        listen_addr: own.addr,
         // The address book does what seeds would do here, and more.
         seed_nodes: Vec::new(),
         failure_detector_config: detector,
-        marked_for_deletion_grace_period: config.dead_node_grace.mul_f64(1.5),
+        marked_for_deletion_grace_period: dead_node_grace_period.mul_f64(1.5),
         catchup_callback: None,
         extra_liveness_predicate: None,
     }

@@ -1,9 +1,8 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::NodeRun;
 
-use crate::bucket::{Bucket, Membership, Refused, TopicMembers};
+use crate::bucket::{Bucket, BucketError, MemberEntry, TopicMembers};
 use crate::{MemberId, Pattern, Scope, Topic};
 
 /// One node, as a view has it: who it is and what its members are.
@@ -11,9 +10,7 @@ use crate::{MemberId, Pattern, Scope, Topic};
 /// A copy shares all buckets with the original until one of the two changes them.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeView {
-    pub(crate) node: NodeId,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) addr: SocketAddr,
+    pub(crate) run: NodeRun,
     buckets: Box<[Arc<Bucket>]>,
     /// The patterns with wildcards that have members here, so that the members of a topic are
     /// found without looking through all buckets.
@@ -22,17 +19,10 @@ pub(crate) struct NodeView {
 
 impl NodeView {
     /// A node without members, which keeps them in so many buckets (at least one).
-    pub(crate) fn new(
-        node: NodeId,
-        incarnation: Incarnation,
-        addr: SocketAddr,
-        buckets: u16,
-    ) -> Self {
+    pub(crate) fn new(run: NodeRun, buckets: usize) -> Self {
         Self {
-            node,
-            incarnation,
-            addr,
-            buckets: vec![Arc::default(); usize::from(buckets.max(1))].into(),
+            run,
+            buckets: vec![Arc::default(); buckets.max(1)].into(),
             wildcards: Arc::default(),
         }
     }
@@ -47,7 +37,7 @@ impl NodeView {
     }
 
     /// The members of exactly this topic or pattern.
-    pub(crate) fn members(&self, scope: &Scope, pattern: &str) -> &[Membership] {
+    pub(crate) fn members(&self, scope: &Scope, pattern: &str) -> &[MemberEntry] {
         self.buckets[self.index(scope, pattern)].members(scope, pattern)
     }
 
@@ -56,7 +46,7 @@ impl NodeView {
         &self,
         scope: &Scope,
         topic: &Topic,
-    ) -> impl Iterator<Item = &Membership> {
+    ) -> impl Iterator<Item = &MemberEntry> {
         let exact = self.members(scope, topic.as_str());
         let matching = self
             .wildcards
@@ -72,12 +62,12 @@ impl NodeView {
         &mut self,
         scope: &Scope,
         pattern: &Pattern,
-        membership: Membership,
+        entry: MemberEntry,
         packed_bytes_max: usize,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), BucketError> {
         let index = self.index(scope, pattern.as_str());
         let bucket = Arc::make_mut(&mut self.buckets[index]);
-        let is_new = bucket.join(scope, pattern, membership, packed_bytes_max)?;
+        let is_new = bucket.join(scope, pattern, entry, packed_bytes_max)?;
         if is_new && !pattern.is_literal() {
             Arc::make_mut(&mut self.wildcards).push((scope.clone(), pattern.clone()));
         }

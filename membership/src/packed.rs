@@ -10,10 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::Serialize;
 
-use crate::bucket::{Bucket, Membership, TopicMembers};
+use crate::bucket::{Bucket, MemberEntry, TopicMembers};
 use crate::{AgentName, MemberId, Pattern, Scope};
-
-const FORMAT: u8 = 1;
 
 type Record = (Scope, Pattern, Vec<([u8; 16], Option<AgentName>)>);
 
@@ -50,7 +48,7 @@ pub(crate) fn pack(bucket: &Bucket) -> String {
 }
 
 /// The length of the text of a bucket whose topics pack to so many bytes.
-pub(crate) fn text_bytes(packed_bytes: usize) -> usize {
+pub(crate) fn bucket_text_bytes(packed_bytes: usize) -> usize {
     ((1 + packed_bytes) * 4).div_ceil(3)
 }
 
@@ -100,7 +98,7 @@ fn append(record: impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
 fn topic((scope, pattern, members): Record) -> Result<TopicMembers, UnpackError> {
     let members: Vec<_> = members
         .into_iter()
-        .map(|(id, agent)| Membership {
+        .map(|(id, agent)| MemberEntry {
             member: MemberId::from_bytes(id),
             agent,
         })
@@ -115,6 +113,8 @@ fn topic((scope, pattern, members): Record) -> Result<TopicMembers, UnpackError>
         members: Arc::new(members),
     })
 }
+
+const FORMAT: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +141,7 @@ mod tests {
             let member = MemberId::from_bytes([n; 16]);
             if is_join {
                 let agent = agent.as_deref().and_then(AgentName::nearest);
-                let _ = bucket.join(&scope, &pattern, Membership { member, agent }, ALL);
+                let _ = bucket.join(&scope, &pattern, MemberEntry { member, agent }, ALL);
             } else {
                 let _ = bucket.leave(&scope, &pattern, member);
             }
@@ -156,17 +156,17 @@ mod tests {
             let text = pack(&bucket);
             prop_assert!(text.is_ascii());
             if !text.is_empty() {
-                prop_assert_eq!(text.len(), text_bytes(bucket.packed_bytes()));
+                prop_assert_eq!(text.len(), bucket_text_bytes(bucket.packed_bytes()));
             }
             prop_assert_eq!(unpack(&text, ALL, 0, 1).unwrap(), bucket);
         }
 
         #[test]
         fn the_limits_on_packed_bytes_and_text_are_the_same_limit(packed in 0..100_000_usize) {
-            for text_max in [text_bytes(packed), text_bytes(packed) + 1] {
+            for text_max in [bucket_text_bytes(packed), bucket_text_bytes(packed) + 1] {
                 prop_assert!(packed <= packed_bytes_max(text_max));
             }
-            prop_assert!(packed > packed_bytes_max(text_bytes(packed) - 1));
+            prop_assert!(packed > packed_bytes_max(bucket_text_bytes(packed) - 1));
         }
 
         #[test]
@@ -187,7 +187,7 @@ mod tests {
         let member = MemberId::from_bytes(std::array::from_fn(|n| n as u8));
         let agent = AgentName::parse("bo").ok();
         let pattern = Pattern::parse("a.b").unwrap();
-        let membership = Membership { member, agent };
+        let membership = MemberEntry { member, agent };
         bucket
             .join(&Scope::parse("s").unwrap(), &pattern, membership, ALL)
             .unwrap();

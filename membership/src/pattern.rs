@@ -1,9 +1,8 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text_like::text_like;
 use crate::topic::{self, Topic, TopicError};
 
 /// What a session subscribes to: a topic, or a topic with wildcards.
@@ -11,12 +10,29 @@ use crate::topic::{self, Topic, TopicError};
 /// A token `*` stands for any one token, a last token `>` for one or more tokens. A pattern
 /// matches only topics cut by its own separator; one of a single token, such as `>`, has no
 /// separator and matches whatever the topic's is. Cheap to clone.
+///
+/// ```
+/// use tidings_membership::{Pattern, Topic, TopicError};
+///
+/// let topic = Topic::parse("weather.sf.wind")?;
+/// for matching in ["weather.sf.wind", "weather.*.wind", "weather.>", ">"] {
+///     assert!(Pattern::parse(matching)?.matches(&topic));
+/// }
+/// for other in ["weather.*", "weather.sf.wind.>", "weather:>"] {
+///     assert!(!Pattern::parse(other)?.matches(&topic));
+/// }
+/// assert_eq!(Pattern::parse("weather.>.wind"), Err(TopicError::RestNotLast));
+/// # Ok::<(), TopicError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(Arc<str>);
 
 impl Pattern {
     /// Parses a pattern.
+    ///
+    /// # Errors
+    /// When the text is neither a topic nor one with wildcards in their places.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
         let separator = topic::check(text)?;
         let mut tokens = topic::tokens(text, separator);
@@ -24,11 +40,6 @@ impl Pattern {
             return Err(TopicError::RestNotLast);
         }
         Ok(Self(text.into()))
-    }
-
-    /// The pattern as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 
     /// Whether the pattern has no wildcard, so that it matches just the topic of the same text.
@@ -81,45 +92,7 @@ impl TryFrom<&Pattern> for Topic {
     }
 }
 
-impl std::borrow::Borrow<str> for Pattern {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Pattern {
-    type Err = TopicError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text)
-    }
-}
-
-impl TryFrom<String> for Pattern {
-    type Error = TopicError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> Self {
-        pattern.0.to_string()
-    }
-}
+text_like!(Pattern, TopicError);
 
 #[cfg(test)]
 mod tests {

@@ -4,38 +4,24 @@
 //! once; `b/<index in hex>`, the text of a bucket; and `left`, when it has said goodbye. No key is
 //! ever deleted, because what a deletion covers can come back after a long partition.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::NodeRun;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::book::PeerState;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::liveness::Liveness;
 use crate::node_view::NodeView;
 use crate::packed::{UnpackError, unpack};
-use crate::peers::Sighting;
-
-/// The key of the number of buckets.
-pub(crate) const BUCKETS_KEY: &str = "buckets";
-/// The key that is set to `1` when a node leaves.
-pub(crate) const LEFT_KEY: &str = "left";
-const BUCKET_PREFIX: &str = "b/";
-
-/// The key of the bucket at this index.
-pub(crate) fn bucket_key(index: usize) -> String {
-    format!("{BUCKET_PREFIX}{index:x}")
-}
+use crate::peer_state::PeerState;
+use crate::sighting::Sighting;
 
 /// The newest incarnation of another node.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) node: NodeId,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) addr: SocketAddr,
+    pub(crate) run: NodeRun,
     /// The version up to which its state is known.
     pub(crate) version: u64,
     pub(crate) liveness: Liveness,
@@ -60,11 +46,9 @@ enum ValueError {
 
 impl Peer {
     /// A node that is heard of for the first time.
-    pub(crate) fn new(node: NodeId, seen: &Sighting, now: Instant) -> Self {
+    pub(crate) fn new(seen: &Sighting, now: Instant) -> Self {
         Self {
-            node,
-            incarnation: seen.incarnation,
-            addr: seen.addr,
+            run: seen.run.clone(),
             version: 0,
             liveness: Liveness::new(seen.heartbeat, seen.detected, now),
             is_live: false,
@@ -75,7 +59,12 @@ impl Peer {
     }
 
     /// Takes in its heartbeat; tells whether it went up or down.
-    pub(crate) fn feel(&mut self, seen: &Sighting, now: Instant, silence_min: Duration) -> bool {
+    pub(crate) fn update_liveness(
+        &mut self,
+        seen: &Sighting,
+        now: Instant,
+        silence_min: Duration,
+    ) -> bool {
         let (heartbeat, detected) = (seen.heartbeat, seen.detected);
         let beats = self.liveness.observe(heartbeat, detected, now, silence_min);
         let was_live = std::mem::replace(&mut self.is_live, beats && !self.left);
@@ -87,12 +76,12 @@ impl Peer {
         match (self.left, self.is_live) {
             (true, _) => PeerState::Left,
             (false, true) => PeerState::Live,
-            (false, false) => PeerState::Away,
+            (false, false) => PeerState::Down,
         }
     }
 
-    /// What the view shows of it, if anything.
-    pub(crate) fn shown(&self) -> Option<&Arc<NodeView>> {
+    /// What the view shows of it: nothing while it is not live.
+    pub(crate) fn live_view(&self) -> Option<&Arc<NodeView>> {
         self.view.as_ref().filter(|_| self.is_live)
     }
 
@@ -111,7 +100,7 @@ impl Peer {
                 self.warned = true;
                 let error: &dyn std::error::Error = &error;
                 warn!(
-                    node = %self.node, incarnation = %self.incarnation, error,
+                    node = %self.run.node, incarnation = %self.run.incarnation, error,
                     "a peer's gossip cannot be read; what was known before is kept"
                 );
             }
@@ -124,14 +113,12 @@ impl Peer {
             self.left |= value == "1";
         } else if key == BUCKETS_KEY {
             let buckets = value.parse().ok().filter(|n| (1..=BUCKETS_MAX).contains(n));
-            let fits = |view: &Arc<NodeView>| buckets == Some(view.buckets().len() as u16);
+            let fits = |view: &Arc<NodeView>| buckets == Some(view.buckets().len());
             let Some(count) = buckets.filter(|_| self.view.as_ref().is_none_or(fits)) else {
                 return Err(ValueError::Buckets(value.into()));
             };
             if self.view.is_none() {
-                let node = self.node.clone();
-                let view = NodeView::new(node, self.incarnation, self.addr, count);
-                self.view = Some(Arc::new(view));
+                self.view = Some(Arc::new(NodeView::new(self.run.clone(), count)));
             }
         } else if let Some(index) = key.strip_prefix(BUCKET_PREFIX) {
             let no_bucket = || ValueError::Index(index.into());
@@ -149,3 +136,14 @@ impl Peer {
         Ok(())
     }
 }
+
+/// The key of the bucket at this index.
+pub(crate) fn bucket_key(index: usize) -> String {
+    format!("{BUCKET_PREFIX}{index:x}")
+}
+
+/// The key of the number of buckets.
+pub(crate) const BUCKETS_KEY: &str = "buckets";
+/// The key that is set to `1` when a node leaves.
+pub(crate) const LEFT_KEY: &str = "left";
+const BUCKET_PREFIX: &str = "b/";

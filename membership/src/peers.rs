@@ -4,46 +4,31 @@
 //! one is ever shown again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::{NodeId, NodeRun};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::book::{Book, PeerState};
+use crate::address_book::AddressBook;
 use crate::config::Config;
 use crate::node_view::NodeView;
 use crate::peer::Peer;
+use crate::peer_state::PeerState;
+use crate::sighting::Sighting;
 use crate::view::NodeSummary;
-
-/// The newest incarnation of a node as gossip has it, with what is new since it was last seen.
-#[derive(Debug)]
-pub(crate) struct Sighting {
-    pub(crate) name: Arc<str>,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) addr: SocketAddr,
-    pub(crate) heartbeat: u64,
-    /// Whether the failure detector takes it to be running.
-    pub(crate) detected: bool,
-    /// The version of its state.
-    pub(crate) version: u64,
-    /// The keys and values that changed since the version known before.
-    pub(crate) changes: Vec<(String, String)>,
-}
 
 /// All other nodes that gossip knows, and the book of those met.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    own: NodeId,
-    own_incarnation: Incarnation,
+    own: NodeRun,
     silence_min: Duration,
     /// A longer time without a look at gossip means that this node itself stood still.
     pause_max: Duration,
-    looked: Option<Instant>,
-    peers: BTreeMap<Arc<str>, Peer>,
-    pub(crate) book: Book,
+    observed_at: Option<Instant>,
+    peers: BTreeMap<NodeId, Peer>,
+    pub(crate) book: AddressBook,
 }
 
 /// What came of taking sightings in.
@@ -56,55 +41,47 @@ pub(crate) struct Observed {
 }
 
 impl Peers {
-    /// No peers yet, of the node of this configuration, which looks at gossip at least once an
-    /// interval.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// No peers yet, of a node which looks at gossip at least once an interval.
+    pub(crate) fn new(config: &Config, own: NodeRun) -> Self {
+        let (silence_min, interval) = (config.silence_min.get(), config.interval.get());
         Self {
-            own: config.node.clone(),
-            own_incarnation: config.incarnation,
-            silence_min: config.silence_min,
-            pause_max: config.silence_min.max(config.gossip_interval * 5),
-            looked: None,
+            silence_min,
+            pause_max: silence_min.max(interval * 5),
+            observed_at: None,
             peers: BTreeMap::new(),
-            book: Book::new(config.advertise, config.address_book_max),
+            book: AddressBook::new(own.addr, config.address_book_max.get()),
+            own,
         }
     }
 
-    /// The version up to which the state of a node is known, 0 if it is not.
-    pub(crate) fn known_version(
-        &self,
-        name: &str,
-        incarnation: Incarnation,
-        addr: SocketAddr,
-    ) -> u64 {
-        let peer = self.peers.get(name);
-        let same = peer.filter(|p| (p.incarnation, p.addr) == (incarnation, addr));
-        same.map_or(0, |peer| peer.version)
+    /// The peer of this name, if gossip knows one.
+    pub(crate) fn get(&self, name: &str) -> Option<&Peer> {
+        self.peers.get(name)
     }
 
     /// Takes in the newest incarnation of each other node that gossip knows. Peers that are not
     /// among them are forgotten.
     pub(crate) fn observe(&mut self, sightings: Vec<Sighting>, now: Instant) -> Observed {
-        let last = self.looked.replace(now).unwrap_or(now);
+        let last = self.observed_at.replace(now).unwrap_or(now);
         if now.duration_since(last) >= self.pause_max {
             for peer in self.peers.values_mut() {
-                peer.liveness.forgive(now);
+                peer.liveness.restart_silence(now);
             }
         }
         let mut observed = Observed::default();
         let mut seen = BTreeSet::new();
         for sighting in sightings {
-            let name = sighting.name.clone();
+            let node = sighting.run.node.clone();
             if self.observe_one(sighting, now, &mut observed) {
-                seen.insert(name);
+                seen.insert(node);
             }
         }
         let known = self.peers.len();
         let book = &mut self.book;
-        self.peers.retain(|name, peer| {
-            let keep = seen.contains(name);
+        self.peers.retain(|node, peer| {
+            let keep = seen.contains(node);
             if !keep && peer.state() != PeerState::Left {
-                book.note(&peer.node, peer.incarnation, peer.addr, PeerState::Away);
+                book.record(&peer.run, PeerState::Down);
             }
             keep
         });
@@ -114,17 +91,18 @@ impl Peers {
 
     /// The live ones.
     pub(crate) fn live(&self) -> BTreeMap<NodeId, Arc<NodeView>> {
-        let shown = |peer: &Peer| Some((peer.node.clone(), peer.shown()?.clone()));
+        let shown = |peer: &Peer| Some((peer.run.node.clone(), peer.live_view()?.clone()));
         self.peers.values().filter_map(shown).collect()
     }
 
     /// The others, sorted.
     pub(crate) fn gone(&self) -> Vec<NodeSummary> {
-        let gone = self.peers.values().filter(|peer| peer.shown().is_none());
+        let gone = self
+            .peers
+            .values()
+            .filter(|peer| peer.live_view().is_none());
         gone.map(|peer| NodeSummary {
-            node: peer.node.clone(),
-            incarnation: peer.incarnation,
-            addr: peer.addr,
+            run: peer.run.clone(),
             is_self: false,
             live: false,
             left: peer.left,
@@ -136,17 +114,17 @@ impl Peers {
     fn observe_one(&mut self, seen: Sighting, now: Instant, observed: &mut Observed) -> bool {
         let peer = self
             .peers
-            .get_mut(&seen.name)
-            .filter(|peer| (peer.incarnation, peer.addr) == (seen.incarnation, seen.addr));
+            .get_mut(&seen.run.node)
+            .filter(|peer| peer.run == seen.run);
         let peer = match peer {
             Some(peer) => peer,
             None => {
-                let Some(peer) = self.meet(&seen, now) else {
+                let Some(peer) = self.discover(&seen, now) else {
                     return false;
                 };
                 observed.changed = true;
                 self.peers
-                    .entry(seen.name.clone())
+                    .entry(seen.run.node.clone())
                     .insert_entry(peer)
                     .into_mut()
             }
@@ -156,34 +134,28 @@ impl Peers {
             observed.changed = true;
             observed.malformed += peer.apply(&seen.changes);
         }
-        observed.changed |= peer.feel(&seen, now, self.silence_min);
+        observed.changed |= peer.update_liveness(&seen, now, self.silence_min);
         let state = peer.state();
-        self.book
-            .note(&peer.node, peer.incarnation, peer.addr, state);
+        self.book.record(&peer.run, state);
         true
     }
 
     /// A node or incarnation that is new here, if it is one that counts.
-    fn meet(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
-        if *seen.name == *self.own.as_str() {
-            if seen.incarnation > self.own_incarnation {
+    fn discover(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
+        if seen.run.node == self.own.node {
+            if seen.run.incarnation > self.own.incarnation {
                 warn!(
-                    node = %self.own, addr = %seen.addr, incarnation = %seen.incarnation,
+                    node = %self.own.node, addr = %seen.run.addr,
+                    incarnation = %seen.run.incarnation,
                     "another node goes by the name of this one"
                 );
                 // So that it is said once for each.
-                self.own_incarnation = seen.incarnation;
+                self.own.incarnation = seen.run.incarnation;
             }
             return None;
         }
-        // Who is not named like a node cannot have got a certificate either; there is nothing to
-        // show of it.
-        let node = NodeId::parse(&seen.name).ok()?;
-        let state = PeerState::Away;
-        if !self.book.note(&node, seen.incarnation, seen.addr, state) {
-            return None;
-        }
-        Some(Peer::new(node, seen, now))
+        let counts = self.book.record(&seen.run, PeerState::Down);
+        counts.then(|| Peer::new(seen, now))
     }
 }
 
@@ -197,17 +169,17 @@ mod tests {
     use crate::{MemberId, Pattern, Scope};
 
     fn peers() -> Peers {
-        let own = NodeId::parse("n0").unwrap();
-        let mut config = Config::new(own, 5.into(), ([10, 0, 0, 1], 1).into());
-        config.silence_min = Duration::from_secs(1);
-        Peers::new(&config)
+        Peers::new(&Config::default(), run("n0", 5, 1))
+    }
+
+    fn run(name: &str, incarnation: u64, host: u8) -> NodeRun {
+        let addr = ([10, 0, 0, host], 1).into();
+        NodeRun::new(NodeId::parse(name).unwrap(), incarnation.into(), addr)
     }
 
     fn sighting(name: &str, incarnation: u64, version: u64) -> Sighting {
         Sighting {
-            name: name.into(),
-            incarnation: incarnation.into(),
-            addr: ([10, 0, 0, 2], 1).into(),
+            run: run(name, incarnation, 2),
             heartbeat: version,
             detected: true,
             version,
@@ -217,7 +189,7 @@ mod tests {
 
     fn bucket_value(topic: &str) -> (String, String) {
         let mut bucket = Bucket::default();
-        let membership = crate::bucket::Membership {
+        let membership = crate::bucket::MemberEntry {
             member: MemberId::from_bytes([1; 16]),
             agent: None,
         };
@@ -233,8 +205,8 @@ mod tests {
         live.map(|node| {
             let topics = node.topics().map(|topic| topic.pattern.to_string());
             (
-                node.node.to_string(),
-                node.incarnation.get(),
+                node.run.node.to_string(),
+                node.run.incarnation.get(),
                 topics.collect(),
             )
         })
@@ -340,12 +312,5 @@ mod tests {
         }
         peers.observe(vec![silent()], after(61_000));
         assert_eq!(topics(&peers), []);
-    }
-
-    #[test]
-    fn what_is_not_named_like_a_node_is_not_shown() {
-        let mut peers = peers();
-        let observed = peers.observe(vec![sighting("Not A Node", 1, 2)], Instant::now());
-        assert_eq!(observed, Observed::default());
     }
 }

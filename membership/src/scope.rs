@@ -1,8 +1,8 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text_like::text_like;
 
 /// The longest scope name, in bytes.
 pub const SCOPE_BYTES_MAX: usize = 63;
@@ -14,8 +14,23 @@ pub const SCOPE_BYTES_MAX: usize = 63;
 #[serde(try_from = "String", into = "String")]
 pub struct Scope(Arc<str>);
 
+/// Why a text is not a scope name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScopeError {
+    /// Empty or too long; the length is in bytes.
+    #[error("a scope name has 1 to {SCOPE_BYTES_MAX} bytes, this one has {0}")]
+    Length(usize),
+    /// A character outside the allowed set.
+    #[error("a scope name has only A-Z, a-z, 0-9, '-', '_' and '.', not {0:?}")]
+    Character(char),
+}
+
 impl Scope {
     /// Parses a scope name.
+    ///
+    /// # Errors
+    /// When the text is too short or too long, or has another character.
     pub fn parse(name: &str) -> Result<Self, ScopeError> {
         if name.is_empty() || name.len() > SCOPE_BYTES_MAX {
             return Err(ScopeError::Length(name.len()));
@@ -26,11 +41,6 @@ impl Scope {
             None => Ok(Self(name.into())),
         }
     }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl Default for Scope {
@@ -40,50 +50,7 @@ impl Default for Scope {
     }
 }
 
-/// Why a text is not a scope name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ScopeError {
-    /// Empty or too long; the length is in bytes.
-    #[error("a scope name has 1 to {SCOPE_BYTES_MAX} bytes, this one has {0}")]
-    Length(usize),
-    /// A character outside the allowed set.
-    #[error("a scope name has only A-Z, a-z, 0-9, '-', '_' and '.', not {0:?}")]
-    Character(char),
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Scope {
-    type Err = ScopeError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::parse(name)
-    }
-}
-
-impl TryFrom<String> for Scope {
-    type Error = ScopeError;
-
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        Self::parse(&name)
-    }
-}
-
-impl From<Scope> for String {
-    fn from(scope: Scope) -> Self {
-        scope.0.to_string()
-    }
-}
+text_like!(Scope, ScopeError);
 
 #[cfg(test)]
 mod tests {

@@ -1,17 +1,18 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// What membership has done since it began, and how it stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
-    /// Gossip messages handed to the pipe.
+    /// Gossip messages that the pipe took.
     pub messages_out: u64,
-    /// Bytes of gossip messages handed to the pipe.
+    /// Bytes of gossip messages that the pipe took.
     pub bytes_out: u64,
     /// Gossip messages taken from the pipe.
     pub messages_in: u64,
     /// Bytes of gossip messages taken from the pipe.
     pub bytes_in: u64,
-    /// Gossip messages dropped because the pipe was full or closed.
+    /// Gossip messages that the pipe dropped at once.
     pub messages_dropped: u64,
     /// Gossip messages from peers that could not be read.
     pub messages_malformed: u64,
@@ -29,29 +30,16 @@ pub struct Stats {
     pub memberships: usize,
 }
 
-/// The counters behind [`Stats`].
+/// The counters behind [`Stats`]. Nothing is inferred from one about another, so all access is
+/// relaxed.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) messages_out: Counter,
-    pub(crate) bytes_out: Counter,
-    pub(crate) messages_in: Counter,
-    pub(crate) bytes_in: Counter,
-    pub(crate) messages_dropped: Counter,
-    pub(crate) messages_malformed: Counter,
-    pub(crate) values_malformed: Counter,
-    pub(crate) eager_rounds: Counter,
-}
-
-/// A number that grows.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+    pub(crate) messages_out: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) messages_in: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) messages_dropped: AtomicU64,
+    pub(crate) messages_malformed: AtomicU64,
+    pub(crate) values_malformed: AtomicU64,
+    pub(crate) eager_rounds: AtomicU64,
 }

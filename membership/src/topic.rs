@@ -1,8 +1,8 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text_like::text_like;
 
 /// The longest topic or pattern that any configuration may allow, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
@@ -12,28 +12,23 @@ pub const TOPIC_BYTES_MAX: usize = 255;
 /// 1 to 255 bytes of UTF-8 without white space and control characters, cut into tokens at `.`, or
 /// at `:` where the topic has no `.`: `resource:weather:sf` has three. No token is empty, and none
 /// is a wildcard (`*` or `>`). A topic is delivered exactly as it was published. Cheap to clone.
+///
+/// ```
+/// use tidings_membership::{Topic, TopicError};
+///
+/// let topic: Topic = "kb.updates".parse()?;
+/// assert_eq!(topic.as_str(), "kb.updates");
+/// assert_eq!(Topic::parse("kb..updates"), Err(TopicError::EmptyToken('.')));
+/// assert_eq!(Topic::parse("kb.*"), Err(TopicError::Wildcard("*".into())));
+/// # Ok::<(), TopicError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Topic(pub(crate) Arc<str>);
 
-impl Topic {
-    /// Parses a topic.
-    pub fn parse(text: &str) -> Result<Self, TopicError> {
-        let separator = check(text)?;
-        match tokens(text, separator).find(|token| matches!(*token, "*" | ">")) {
-            Some(wildcard) => Err(TopicError::Wildcard(wildcard.into())),
-            None => Ok(Self(text.into())),
-        }
-    }
-
-    /// The topic as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Why a text is not a topic, or not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TopicError {
     /// Empty or too long; the length is in bytes.
     #[error("a topic has 1 to {TOPIC_BYTES_MAX} bytes, this one has {0}")]
@@ -51,6 +46,22 @@ pub enum TopicError {
     #[error("the wildcard '>' stands only at the end of a pattern")]
     RestNotLast,
 }
+
+impl Topic {
+    /// Parses a topic.
+    ///
+    /// # Errors
+    /// When the text is not one topic.
+    pub fn parse(text: &str) -> Result<Self, TopicError> {
+        let separator = check(text)?;
+        match tokens(text, separator).find(|token| matches!(*token, "*" | ">")) {
+            Some(wildcard) => Err(TopicError::Wildcard(wildcard.into())),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+text_like!(Topic, TopicError);
 
 /// Checks what topics and patterns have in common; returns the separator of the tokens.
 pub(crate) fn check(text: &str) -> Result<char, TopicError> {
@@ -75,40 +86,6 @@ pub(crate) fn separator(text: &str) -> char {
 /// The tokens of a text.
 pub(crate) fn tokens(text: &str, separator: char) -> std::str::Split<'_, char> {
     text.split(separator)
-}
-
-impl fmt::Display for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Topic {
-    type Err = TopicError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text)
-    }
-}
-
-impl TryFrom<String> for Topic {
-    type Error = TopicError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Topic> for String {
-    fn from(topic: Topic) -> Self {
-        topic.0.to_string()
-    }
 }
 
 #[cfg(test)]

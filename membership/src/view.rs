@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::{NodeId, NodeRun};
 
-use crate::bucket::Membership;
+use crate::bucket::MemberEntry;
 use crate::node_view::NodeView;
 use crate::{AgentName, MemberId, Pattern, Scope, Topic};
 
@@ -25,6 +24,7 @@ pub struct View {
 
 /// A membership and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Member {
     /// The node where the member is.
     pub node: NodeId,
@@ -36,6 +36,7 @@ pub struct Member {
 
 /// A topic or pattern and how many members it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicSummary {
     /// The scope.
     pub scope: Scope,
@@ -49,13 +50,10 @@ pub struct TopicSummary {
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodeSummary {
-    /// The name of the node.
-    pub node: NodeId,
-    /// The newest incarnation heard of.
-    pub incarnation: Incarnation,
-    /// The address it tells its peers to reach it at.
-    pub addr: SocketAddr,
+    /// The newest run of it that was heard of.
+    pub run: NodeRun,
     /// Whether it is this node.
     pub is_self: bool,
     /// Whether it is taken to be running. The others have left, have not been heard from for a
@@ -95,7 +93,7 @@ impl View {
     pub fn interested_peers(&self, scope: &Scope, topic: &Topic) -> Vec<NodeId> {
         let interested = |node: &&Arc<NodeView>| node.audience(scope, topic).next().is_some();
         let peers = self.remote.values().filter(interested);
-        peers.map(|node| node.node.clone()).collect()
+        peers.map(|node| node.run.node.clone()).collect()
     }
 
     /// All topics and patterns that have members, sorted by scope and pattern.
@@ -122,15 +120,13 @@ impl View {
     /// This node and all known peers, sorted by name; look at [`NodeSummary::live`].
     pub fn nodes(&self) -> Vec<NodeSummary> {
         let live = self.all().map(|node| NodeSummary {
-            node: node.node.clone(),
-            incarnation: node.incarnation,
-            addr: node.addr,
+            run: node.run.clone(),
             is_self: Arc::ptr_eq(node, &self.local),
             live: true,
             left: false,
         });
         let mut nodes: Vec<_> = live.chain(self.gone.iter().cloned()).collect();
-        nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        nodes.sort_by(|a, b| a.run.node.cmp(&b.run.node));
         nodes
     }
 
@@ -146,8 +142,8 @@ impl View {
 }
 
 fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
-    let member = |m: &Membership| Member {
-        node: node.node.clone(),
+    let member = |m: &MemberEntry| Member {
+        node: node.run.node.clone(),
         member: m.member,
         agent: m.agent.clone(),
     };

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::difference::{Event, difference};
+use crate::difference::difference;
+use crate::event::Event;
 use crate::view::View;
 
 /// The stream of events that continues a [`View`].

@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings_bounds::Time;
 use tidings_identity::{ClusterName, Identity, NodeId};
 
 use crate::limits::Limits;
+use crate::seeds::Seed;
 
 /// The port on which nodes talk to each other when none is given.
 pub const PORT: u16 = 7946;
@@ -31,7 +31,7 @@ pub struct Config {
     pub advertise: Option<SocketAddr>,
     /// Where to find the cluster, as `host:port`; names are resolved again from time to time.
     /// Default none: the node waits to be found.
-    pub seeds: Vec<String>,
+    pub seeds: Vec<Seed>,
     /// Where the node keeps what must survive a restart: its last incarnation. Default none: the
     /// incarnation is then the wall clock, which must not step back over a restart.
     pub data_dir: Option<PathBuf>,
@@ -39,56 +39,11 @@ pub struct Config {
     /// 10 min.
     pub drain: Time<0, 600_000>,
     /// How membership is gossiped.
-    pub gossip: GossipConfig,
+    pub gossip: tidings_membership::Config,
     /// How links to peers behave.
-    pub links: LinksConfig,
+    pub links: tidings_transport::Config,
     /// What sessions may ask for.
     pub limits: Limits,
-}
-
-/// How membership is gossiped. Should be the same on all nodes of a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GossipConfig {
-    /// How often a node gossips when nothing happens, and the measure of failure detection: a dead
-    /// node is gone after about eight of these. Default 250 ms, 10 ms to 10 s. Shorter finds
-    /// failures sooner and costs traffic.
-    #[serde(with = "humantime_serde")]
-    pub interval: Duration,
-    /// How long local changes are gathered before they are gossiped at once. Default 2 ms, up to 1 s.
-    #[serde(with = "humantime_serde")]
-    pub coalesce: Duration,
-    /// No node is called dead that gave a sign of life within this time. Default 1 s.
-    #[serde(with = "humantime_serde")]
-    pub silence_min: Duration,
-    /// How long a dead node is remembered, which costs 41 bytes and its name in every gossip
-    /// message. Default 10 min.
-    #[serde(with = "humantime_serde")]
-    pub dead_node_grace: Duration,
-    /// How often a node tries one that it lost sight of. Default 1 s.
-    #[serde(with = "humantime_serde")]
-    pub rejoin_interval: Duration,
-    /// Into how many values a node's memberships are cut; each holds up to 48 kB. Default 64, 1 to
-    /// 1,024. More allows more memberships on a node.
-    pub buckets: u16,
-}
-
-/// How links to peers behave.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LinksConfig {
-    /// Ordered streams to each peer, among which publishers are spread. Default 4, 1 to 16. More
-    /// keeps publishers out of each other's way and costs memory.
-    pub lanes: u8,
-    /// What may wait for one peer on one lane, in bytes. When full, new messages for that peer are
-    /// dropped and counted. Default 16 MiB.
-    pub outbound_bytes_max: usize,
-    /// After how long without a sign of life a link is given up. Default 5 s.
-    #[serde(with = "humantime_serde")]
-    pub idle_timeout: Duration,
-    /// How often an idle link is kept alive. Default 1 s; must be shorter than `idle_timeout`.
-    #[serde(with = "humantime_serde")]
-    pub keep_alive: Duration,
 }
 
 impl Default for Config {
@@ -101,104 +56,84 @@ impl Default for Config {
             seeds: Vec::new(),
             data_dir: None,
             drain: Time::of_ms::<5_000>(),
-            gossip: GossipConfig::default(),
-            links: LinksConfig::default(),
+            gossip: tidings_membership::Config::default(),
+            links: tidings_transport::Config::default(),
             limits: Limits::default(),
         }
     }
 }
 
-impl Default for GossipConfig {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_millis(250),
-            coalesce: Duration::from_millis(2),
-            silence_min: Duration::from_secs(1),
-            dead_node_grace: Duration::from_secs(600),
-            rejoin_interval: Duration::from_secs(1),
-            buckets: 64,
-        }
-    }
-}
-
-impl Default for LinksConfig {
-    fn default() -> Self {
-        Self {
-            lanes: 4,
-            outbound_bytes_max: 16 << 20,
-            idle_timeout: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(1),
-        }
-    }
-}
-
-/// A value that a node cannot run with.
+/// Values that do not go together, or not with the identity of the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {problem}")]
-pub struct ConfigError {
-    /// Which field, as a path: `gossip.interval`.
-    pub key: &'static str,
-    /// What is wrong with it, and what would be right.
-    pub problem: String,
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The settings of gossip do not go together.
+    #[error("gossip.{0}")]
+    Gossip(#[from] tidings_membership::ConfigError),
+    /// The settings of links do not go together, or not with the limits.
+    #[error("links.{0}")]
+    Links(#[from] tidings_transport::ConfigError),
+    /// The configured name is another than the certificate's.
+    #[error("name is {name}, but the certificate is for {certified}")]
+    Name {
+        /// As configured.
+        name: NodeId,
+        /// As certified.
+        certified: NodeId,
+    },
+    /// The configured cluster is another than the certificate's.
+    #[error("cluster is {cluster}, but the certificate is for {certified}")]
+    Cluster {
+        /// As configured.
+        cluster: ClusterName,
+        /// As certified.
+        certified: ClusterName,
+    },
+    /// Peers cannot dial the address that they would be told.
+    #[error(
+        "advertise is {0}, which peers cannot dial: set an address at which they reach this node"
+    )]
+    Advertise(SocketAddr),
+    /// Nodes talk to each other only with certificates.
+    #[error("seeds are given but no certificates, without which nodes do not talk to each other")]
+    NoCertificates,
 }
 
 impl Config {
-    /// Checks what the types cannot: values that must fit each other, or the identity with which
-    /// the node is to run. A node that starts has passed it; one that has passed it can only fail
-    /// to start for what the machine refuses.
+    /// Checks what the types of the fields cannot: that the values go together, and with the
+    /// identity that the node is to have. Starting a node checks just this, so a node whose config
+    /// passes can only fail to start for what the machine refuses.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
     pub fn check(&self, identity: Option<&Identity>) -> Result<(), ConfigError> {
-        self.check_identity(identity)?;
-        let ms = Duration::from_millis;
-        let gossip = &self.gossip;
-        between("gossip.interval", gossip.interval, ms(10), ms(10_000))?;
-        between("gossip.coalesce", gossip.coalesce, ms(0), ms(1_000))?;
-        between(
-            "gossip.silence_min",
-            gossip.silence_min,
-            gossip.interval,
-            ms(60_000),
-        )?;
-        between(
-            "gossip.dead_node_grace",
-            gossip.dead_node_grace,
-            ms(1_000),
-            DAY,
-        )?;
-        between(
-            "gossip.rejoin_interval",
-            gossip.rejoin_interval,
-            ms(10),
-            ms(600_000),
-        )?;
-        between("gossip.buckets", gossip.buckets, 1, 1_024)?;
-        let links = &self.links;
-        between("links.lanes", links.lanes, 1, 16)?;
-        between(
-            "links.outbound_bytes_max",
-            links.outbound_bytes_max,
-            1 << 16,
-            1 << 32,
-        )?;
-        between(
-            "links.idle_timeout",
-            links.idle_timeout,
-            ms(100),
-            ms(600_000),
-        )?;
-        between(
-            "links.keep_alive",
-            links.keep_alive,
-            ms(10),
-            links.idle_timeout / 2,
-        )?;
-        for seed in &self.seeds {
-            check_seed(seed)?;
+        self.gossip.check()?;
+        self.links.check(self.limits.frame_bytes_max())?;
+        let Some(identity) = identity else {
+            if self.seeds.is_empty() {
+                return Ok(());
+            }
+            return Err(ConfigError::NoCertificates);
+        };
+        let (name, certified) = (self.name_with(Some(identity)), identity.name().clone());
+        if name != certified {
+            return Err(ConfigError::Name { name, certified });
+        }
+        let (cluster, certified) = (
+            self.cluster_with(Some(identity)),
+            identity.cluster().clone(),
+        );
+        if cluster != certified {
+            return Err(ConfigError::Cluster { cluster, certified });
+        }
+        // Without an address to advertise it is the one that is bound, whose port is never 0.
+        let advertise = self.advertise.unwrap_or(self.listen);
+        if advertise.ip().is_unspecified() || self.advertise.is_some_and(|own| own.port() == 0) {
+            return Err(ConfigError::Advertise(advertise));
         }
         Ok(())
     }
-}
 
-impl Config {
     /// The node's name, when it runs with this identity.
     pub(crate) fn name_with(&self, identity: Option<&Identity>) -> NodeId {
         let certified = identity.map(|identity| identity.name().clone());
@@ -211,67 +146,6 @@ impl Config {
         let certified = identity.map(|identity| identity.cluster().clone());
         self.cluster.clone().or(certified).unwrap_or_default()
     }
-
-    fn check_identity(&self, identity: Option<&Identity>) -> Result<(), ConfigError> {
-        let invalid = |key, problem| Err(ConfigError { key, problem });
-        let Some(identity) = identity else {
-            if self.seeds.is_empty() {
-                return Ok(());
-            }
-            let problem = "there are seeds but no certificates, without which nodes do not talk to \
-                           each other";
-            return invalid("seeds", problem.into());
-        };
-        let (name, certified) = (self.name_with(Some(identity)), identity.name());
-        if name != *certified {
-            let problem = format!("it is {name}, but the certificate is for {certified}");
-            return invalid("name", problem);
-        }
-        let (cluster, certified) = (self.cluster_with(Some(identity)), identity.cluster());
-        if cluster != *certified {
-            let problem = format!("it is {cluster}, but the certificate is for {certified}");
-            return invalid("cluster", problem);
-        }
-        // Without an address to advertise it is the one that is bound, whose port is never 0.
-        let advertise = self.advertise.unwrap_or(self.listen);
-        if advertise.ip().is_unspecified() || self.advertise.is_some_and(|own| own.port() == 0) {
-            let problem = format!("{advertise} cannot be dialled by peers: set one that can");
-            return invalid("advertise", problem);
-        }
-        Ok(())
-    }
-}
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-fn between<T: PartialOrd + std::fmt::Debug>(
-    key: &'static str,
-    value: T,
-    min: T,
-    max: T,
-) -> Result<(), ConfigError> {
-    if min <= value && value <= max {
-        return Ok(());
-    }
-    Err(ConfigError {
-        key,
-        problem: format!("{value:?} is not within {min:?} to {max:?}"),
-    })
-}
-
-fn check_seed(seed: &str) -> Result<(), ConfigError> {
-    let is_fine = match seed.rsplit_once(':') {
-        Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
-        None => false,
-    };
-    if is_fine {
-        return Ok(());
-    }
-    let problem = format!("{seed:?} is not host:port, such as 10.0.0.1:{PORT}");
-    Err(ConfigError {
-        key: "seeds",
-        problem,
-    })
 }
 
 #[cfg(test)]
@@ -284,18 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_key_and_the_bounds() {
+    fn values_that_do_not_go_together_are_named() {
         let mut config = Config::default();
-        config.gossip.buckets = 0;
-        let error = config.check(None).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "gossip.buckets: 0 is not within 1 to 1024"
-        );
+        config.gossip.silence_min = Time::of_ms::<10>();
+        let error = config.check(None).unwrap_err().to_string();
+        assert!(error.starts_with("gossip.silence_min is 10ms"), "{error}");
         let config = Config {
-            seeds: vec!["nowhere".into()],
+            seeds: vec!["n1:7946".parse().unwrap()],
             ..Config::default()
         };
-        assert_eq!(config.check(None).unwrap_err().key, "seeds");
+        assert_eq!(config.check(None), Err(ConfigError::NoCertificates));
     }
 }

@@ -30,7 +30,7 @@ mod wildcards;
 mod wiring;
 
 pub use broker::Receipt;
-pub use config::{Config, ConfigError, GossipConfig, LinksConfig, PORT};
+pub use config::{Config, ConfigError, PORT};
 pub use delivery::{Delivery, RecvError};
 pub use headers::{Headers, HeadersError};
 pub use histogram::Distribution;
@@ -42,18 +42,20 @@ pub use mailbox::{MailboxConfig, Overflow};
 pub use message::Message;
 pub use node::{Node, StartError};
 pub use registry::OpenError;
+pub use seeds::{Seed, SeedError};
 pub use session::{BroadcastError, Session, SessionOptions, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
 pub use tidings_bounds::{Count, CountError, Time, TimeError};
 pub use tidings_identity::{
     Authority, AuthorityError, ClusterName, Identity, IdentityError, Incarnation, NameError,
-    NodeCertificate, NodeId, Validity, ValidityError,
+    NodeCertificate, NodeId, NodeRun, Validity, ValidityError,
 };
 pub use tidings_membership::{
-    AgentName, AgentNameError, Event, GossipFailed, JoinError, Member, MemberId, NodeSummary,
-    Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View, Watch,
+    AgentName, AgentNameError, Config as GossipConfig, Event, GossipError, JoinError, Member,
+    MemberId, NodeSummary, Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View,
+    Watch,
 };
-pub use tidings_transport::{LinkInfo, LinkNumber, Net, SystemNet};
+pub use tidings_transport::{Config as LinksConfig, LinkInfo, Net, SystemNet};
 
 /// Runs the program in the README as a test.
 #[cfg(doctest)]

@@ -19,6 +19,15 @@ pub struct Limits {
     pub sessions_max: Count<1, 100_000_000>,
 }
 
+impl Limits {
+    /// The largest frame that a message makes.
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        /// What a frame carries besides payload and headers: scope, topics, lengths.
+        const ENVELOPE_BYTES_MAX: usize = 1024;
+        self.payload_bytes_max.get() + self.headers_bytes_max.get() + ENVELOPE_BYTES_MAX
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

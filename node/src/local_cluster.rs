@@ -8,7 +8,7 @@ use tidings_identity::{
 use tidings_transport::{Net, SystemNet};
 use tokio::time::{sleep, timeout};
 
-use crate::{Config, Node, StartError};
+use crate::{Config, Node, Seed, StartError};
 
 /// Several real nodes in this process, joined over loopback: to try things out, for examples, and
 /// for tests of software that embeds nodes.
@@ -54,7 +54,7 @@ impl LocalCluster {
                 cluster: None,
                 listen: (Ipv4Addr::LOCALHOST, 0).into(),
                 advertise: None,
-                seeds: seed.iter().map(ToString::to_string).collect(),
+                seeds: seed.map(Seed::from).into_iter().collect(),
                 ..config
             };
             cluster

@@ -2,12 +2,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{ClusterName, Identity, Incarnation, NodeId};
+use tidings_identity::{ClusterName, Identity, Incarnation, NodeId, NodeRun};
 use tidings_membership::{
-    Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
-    View, Watch,
+    EventSink, GossipError, Handover, Member, Membership, NodeSummary, Pattern, Pipe, Scope,
+    TopicSummary, View, Watch,
 };
-use tidings_transport::{LinkInfo, Net, SystemNet, Transport};
+use tidings_transport::{LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -103,11 +103,17 @@ impl Node {
 
         let (transport, inbound) = match identity {
             Some(identity) => {
-                let settings = transport_config(&config, incarnation);
+                let local = Local {
+                    listen: config.listen,
+                    advertise: config.advertise,
+                    incarnation,
+                    frame_bytes_max: config.limits.frame_bytes_max(),
+                };
+                let links = config.links.clone();
                 let receive = Arc::clone(&broker);
                 let (tasks, token) = (tasks.clone(), token.clone());
                 let (transport, inbound) =
-                    Transport::start(settings, identity, net, receive, tasks, token)?;
+                    Transport::start(links, local, identity, net, receive, tasks, token)?;
                 (Some(transport), inbound)
             }
             // Nothing is ever received: the sender is gone at once.
@@ -116,24 +122,33 @@ impl Node {
         let advertise = transport
             .as_ref()
             .map_or(config.listen, Transport::advertise);
-        let settings = membership_config(&config, name.clone(), incarnation, advertise, &cluster);
+        let own = NodeRun::new(name.clone(), incarnation, advertise);
         let (seed_addrs, seeds) =
             watch::channel(seeds::literal(&config.seeds).into_iter().collect());
         let carrier = transport.clone();
         let outbound = Box::new(move |to, message| match &carrier {
             Some(transport) => {
                 transport.gossip(to, message);
-                true
+                Handover::Sent
             }
-            None => false,
+            None => Handover::Dropped,
         });
         let pipe = Pipe { outbound, inbound };
-        let events: Follower = match &transport {
+        let events: EventSink = match &transport {
             Some(transport) => wiring::events(Arc::clone(&broker), transport.clone()),
             None => Box::new(|_| {}),
         };
-        let membership =
-            Membership::start(settings, pipe, seeds, events, tasks.clone(), token.clone()).await?;
+        let membership = Membership::start(
+            config.gossip.clone(),
+            own,
+            cluster.clone(),
+            pipe,
+            seeds,
+            events,
+            tasks.clone(),
+            token.clone(),
+        )
+        .await?;
 
         let sessions = Arc::new(Sessions::new(
             name.clone(),
@@ -270,7 +285,7 @@ impl Node {
     }
 
     /// Waits until the node cannot go on, which it does only when something in it has broken.
-    pub async fn failed(&self) -> GossipFailed {
+    pub async fn failed(&self) -> GossipError {
         self.inner.sessions.membership.failed().await
     }
 
@@ -336,43 +351,6 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.token.cancel();
-    }
-}
-
-fn transport_config(config: &Config, incarnation: Incarnation) -> tidings_transport::Config {
-    /// What a frame carries besides payload and headers: scope, topics, lengths.
-    const ENVELOPE_BYTES_MAX: usize = 1024;
-    let limits = &config.limits;
-    let frame_bytes_max =
-        limits.payload_bytes_max.get() + limits.headers_bytes_max.get() + ENVELOPE_BYTES_MAX;
-    tidings_transport::Config {
-        advertise: config.advertise,
-        lanes: config.links.lanes,
-        outbound_bytes_max: config.links.outbound_bytes_max,
-        frame_bytes_max,
-        idle_timeout: config.links.idle_timeout,
-        keep_alive: config.links.keep_alive,
-        ..tidings_transport::Config::new(config.listen, incarnation)
-    }
-}
-
-fn membership_config(
-    config: &Config,
-    node: NodeId,
-    incarnation: Incarnation,
-    advertise: SocketAddr,
-    cluster: &ClusterName,
-) -> tidings_membership::Config {
-    let gossip = &config.gossip;
-    tidings_membership::Config {
-        cluster: cluster.to_string(),
-        buckets: gossip.buckets,
-        gossip_interval: gossip.interval,
-        coalesce: gossip.coalesce,
-        silence_min: gossip.silence_min,
-        dead_node_grace: gossip.dead_node_grace,
-        rejoin_interval: gossip.rejoin_interval,
-        ..tidings_membership::Config::new(node, incarnation, advertise)
     }
 }
 

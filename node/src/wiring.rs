@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use tidings_membership::{Event, Follower};
+use tidings_identity::NodeRun;
+use tidings_membership::{Event, EventSink};
 use tidings_transport::Transport;
 use tracing::info;
 
@@ -11,7 +12,7 @@ use crate::broker::Broker;
 use crate::route::Remote;
 
 /// Makes links and routes follow membership.
-pub(crate) fn events(broker: Arc<Broker>, transport: Transport) -> Follower {
+pub(crate) fn events(broker: Arc<Broker>, transport: Transport) -> EventSink {
     Box::new(move |events| {
         for event in events {
             follow(&broker, &transport, event);
@@ -22,9 +23,12 @@ pub(crate) fn events(broker: Arc<Broker>, transport: Transport) -> Follower {
 fn follow(broker: &Broker, transport: &Transport, event: Event) {
     match event {
         Event::NodeUp {
-            node,
-            incarnation,
-            addr,
+            run:
+                NodeRun {
+                    node,
+                    incarnation,
+                    addr,
+                },
         } => {
             info!(%node, %incarnation, %addr, "node is up");
             transport.keep(&node, incarnation, addr);
@@ -32,8 +36,9 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             broker.add_remote(Arc::new(Remote { node, peer }));
         }
         Event::NodeDown {
-            node,
-            incarnation,
+            run: NodeRun {
+                node, incarnation, ..
+            },
             left,
         } => {
             broker.remove_remote(&node);
@@ -57,5 +62,6 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             node,
             ..
         } => broker.remove_interest(&scope, &pattern, &node),
+        _ => {}
     }
 }

@@ -59,9 +59,9 @@ impl NodeAnswer {
     pub fn new(summary: NodeSummary, is_alone: bool) -> Self {
         let is_unreachable = summary.is_self && is_alone;
         Self {
-            addr: (!is_unreachable).then_some(summary.addr),
-            node: summary.node,
-            incarnation: summary.incarnation,
+            addr: (!is_unreachable).then_some(summary.run.addr),
+            node: summary.run.node,
+            incarnation: summary.run.incarnation,
             live: summary.live,
             is_self: summary.is_self,
         }

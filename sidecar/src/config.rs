@@ -58,13 +58,7 @@ impl Config {
     /// # Errors
     /// The first value that does not hold.
     pub fn check(&self, identity: Option<&Identity>) -> Result<(), ConfigError> {
-        self.node.check(identity).map_err(|mut invalid| {
-            if invalid.key == "seeds" && identity.is_none() {
-                invalid.problem += "; make some with `tidings tls ca create` and `tidings tls cert \
-                                    create`, and name their directory as tls_dir";
-            }
-            invalid
-        })
+        self.node.check(identity)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use config::{Map, Value, ValueKind};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use tidings::Identity;
+use tidings::{ConfigError, Identity};
 use tidings_sidecar::{Config, GatewayConfig};
 
 /// Where settings come from. Each source wins over those before it: the file, the environment, the
@@ -114,6 +114,9 @@ struct Doors {
 
 /// Keys that can be `none`, which closes what they open.
 const DOORS: [&str; 2] = ["client", "http"];
+/// What to do about seeds without certificates.
+const MAKE_CERTIFICATES: &str = "make some with `tidings tls ca create` and `tidings tls cert \
+                                 create`, and name their directory as tls_dir";
 /// The keys that are not the node's.
 const SIDECAR: [&str; 4] = ["client", "http", "tls_dir", "gateway"];
 
@@ -264,7 +267,10 @@ fn evaluate(merged: &config::Config) -> Result<(Config, Option<Identity>), Strin
     })?;
     config
         .check(identity.as_ref())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| match error {
+            ConfigError::NoCertificates => format!("{error}; {MAKE_CERTIFICATES}"),
+            error => error.to_string(),
+        })?;
     Ok((config, identity))
 }
 
@@ -345,7 +351,7 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
-    use tidings::{Authority, ClusterName, Net, SystemNet, Validity};
+    use tidings::{Authority, ClusterName, Net, Seed, SystemNet, Validity};
 
     use super::*;
 
@@ -439,10 +445,18 @@ mod tests {
             2,
             "the environment wins over the file"
         );
-        assert_eq!(config.node.gossip.interval, Duration::from_millis(500));
+        assert_eq!(
+            config.node.gossip.interval.get(),
+            Duration::from_millis(500)
+        );
         assert_eq!(config.node.limits.sessions_max.get(), 7);
         assert_eq!(
-            config.node.seeds,
+            config
+                .node
+                .seeds
+                .iter()
+                .map(Seed::as_str)
+                .collect::<Vec<_>>(),
             ["b:2", "c:3"],
             "lists replace one another"
         );
@@ -531,7 +545,7 @@ mod tests {
     #[test]
     fn a_bad_value_that_a_stronger_source_replaces_does_no_harm() {
         let config = given("gossip.buckets = 0", &[("TIDINGS_GOSSIP__BUCKETS", "8")]).config();
-        assert_eq!(config.node.gossip.buckets, 8);
+        assert_eq!(config.node.gossip.buckets.get(), 8);
     }
 
     #[test]

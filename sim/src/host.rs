@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tidings::{
     Authority, Config, Count, Event, GossipConfig, Identity, Limits, LinksConfig, MailboxConfig,
-    Net, Node, NodeId, Time, Validity, Watch,
+    Net, Node, NodeId, NodeRun, Time, Validity, Watch,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -79,14 +79,19 @@ impl Site {
         let seeds = (0..SEEDS.min(plan.nodes)).filter(|seed| *seed != host);
         Config {
             listen: Network::addr(host),
-            seeds: seeds.map(|seed| Network::addr(seed).to_string()).collect(),
+            seeds: seeds.map(|seed| Network::addr(seed).into()).collect(),
             drain: Time::of_ms::<2_000>(),
             gossip: GossipConfig {
-                dead_node_grace: Duration::from_secs_f64(plan.dead_node_grace_s),
+                dead_node_grace: Duration::from_secs_f64(plan.dead_node_grace_s)
+                    .try_into()
+                    .expect("plans have a grace of some seconds"),
                 ..GossipConfig::default()
             },
             links: LinksConfig {
-                outbound_bytes_max: plan.outbound_bytes_max,
+                outbound_bytes_max: plan
+                    .outbound_bytes_max
+                    .try_into()
+                    .expect("a plan has what nodes can be told"),
                 ..LinksConfig::default()
             },
             limits: Limits {
@@ -252,7 +257,10 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
         for event in events {
             match event {
                 Event::NodeUp {
-                    node, incarnation, ..
+                    run:
+                        NodeRun {
+                            node, incarnation, ..
+                        },
                 } => {
                     nodes += 1;
                     let Some(host) = Site::host_of(&node) else {
@@ -265,7 +273,11 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                     });
                 }
                 Event::NodeDown {
-                    node, incarnation, ..
+                    run:
+                        NodeRun {
+                            node, incarnation, ..
+                        },
+                    ..
                 } => {
                     nodes -= 1;
                     let Some(host) = Site::host_of(&node) else {
@@ -279,6 +291,7 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                 }
                 Event::Joined { .. } => members += 1,
                 Event::Left { .. } => members -= 1,
+                _ => {}
             }
         }
         journal.note(Note::View { on, nodes, members });

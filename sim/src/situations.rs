@@ -88,7 +88,7 @@ impl World {
             run.node
                 .nodes()
                 .iter()
-                .any(|seen| seen.node == name && seen.live)
+                .any(|seen| seen.run.node == name && seen.live)
         })
     }
 }

@@ -183,7 +183,7 @@ impl World {
         self.converge().await;
         self.healed_after = Some(began.elapsed());
         // A link that is broken at one end may still swallow messages until it is given up.
-        let idle_timeout = self.site.config(0).links.idle_timeout;
+        let idle_timeout = self.site.config(0).links.idle_timeout.get();
         self.go_on_until(began + idle_timeout + Duration::from_secs(1))
             .await;
         self.converge().await;

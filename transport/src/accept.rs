@@ -25,7 +25,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 }
 
 async fn accept(hub: Arc<Hub>, incoming: Incoming) {
-    let deadline = Instant::now() + hub.config.handshake_timeout;
+    let deadline = Instant::now() + hub.config.handshake_timeout.get();
     let remote = incoming.remote_address();
     let connection = match timeout_at(deadline, incoming).await {
         Ok(Ok(connection)) => connection,

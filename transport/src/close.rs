@@ -8,6 +8,7 @@ use quinn::VarInt;
 /// The numbers are part of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum CloseCode {
     /// The node went away without ceremony.
     Gone = 0,
@@ -28,7 +29,7 @@ pub enum CloseCode {
     /// The certificate does not say which node of this cluster the peer is.
     Unauthenticated = 8,
     /// The node has dialled itself.
-    Oneself = 9,
+    SelfDial = 9,
     /// Another node runs under the same name.
     NameTaken = 10,
     /// The incarnation is older than one the node already knows.
@@ -61,7 +62,7 @@ impl fmt::Display for CloseCode {
             Self::Violation => "protocol violation",
             Self::HandshakeTimeout => "the handshake took too long",
             Self::Unauthenticated => "the certificate names no node of this cluster",
-            Self::Oneself => "the node dialled itself",
+            Self::SelfDial => "the node dialled itself",
             Self::NameTaken => "another node runs under the same name",
             Self::Stale => "a newer run of the node is known",
             Self::Forgotten => "membership calls the peer gone",
@@ -79,7 +80,7 @@ const ALL: [CloseCode; 13] = [
     CloseCode::Violation,
     CloseCode::HandshakeTimeout,
     CloseCode::Unauthenticated,
-    CloseCode::Oneself,
+    CloseCode::SelfDial,
     CloseCode::NameTaken,
     CloseCode::Stale,
     CloseCode::Forgotten,

@@ -1,204 +1,203 @@
-use tidings_identity::Incarnation;
+use serde::{Deserialize, Serialize};
+use tidings_bounds::{Count, Time};
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use crate::frame::LENGTH_BYTES;
 
-/// How one transport behaves. Nodes of a cluster may differ in everything here.
+/// How the links of a node behave. Nodes of a cluster may differ in everything here.
 ///
-/// [`Config::new`] gives defaults that suit a LAN; change fields before [`Transport::start`],
-/// which refuses values out of bounds.
-///
-/// [`Transport::start`]: crate::Transport::start
-#[derive(Debug, Clone)]
+/// The defaults suit a LAN. Each field keeps its own bounds; what must fit together is checked by
+/// [`check`](Self::check).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address of the UDP socket. Port 0 takes any free one.
-    pub listen: SocketAddr,
+    /// Data lanes to each peer, among which publishers are spread: 1 to 16, default 4. More lanes
+    /// let more large messages travel side by side; each costs two tasks and a stream on every
+    /// link.
+    pub lanes: Count<1, { LANES_MAX as usize }>,
 
-    /// Address under which other nodes reach this one. By default the address that `listen` was
-    /// bound to; needed when that is unspecified (`0.0.0.0`, `::`) or behind a translation.
-    pub advertise: Option<SocketAddr>,
+    /// Bytes that may wait in the outbound buffer of one lane to one peer: 1 KiB to 2 GiB and at
+    /// least the largest frame + 4, default 16 MiB. When it is full a new frame is dropped and
+    /// counted. Worst-case memory is this times lanes times peers.
+    pub outbound_bytes_max: Count<{ 1 << 10 }, { 1 << 31 }>,
 
-    /// This run of the node. Must be higher than that of any earlier run under the same name:
-    /// peers replace the links of a lower incarnation and refuse to go back.
-    pub incarnation: Incarnation,
-
-    /// Data lanes to each peer, 1 to 16, default 4. More lanes let more large messages travel side
-    /// by side; each costs two tasks and a stream on every link.
-    pub lanes: u8,
-
-    /// Bytes that may wait in the outbound buffer of one lane to one peer, default 16 MiB, at least
-    /// `frame_bytes_max` + 4. When it is full a new frame is dropped and counted. Worst-case
-    /// memory is this times lanes times peers.
-    pub outbound_bytes_max: usize,
-
-    /// Largest frame, sent or received, in bytes; default 1 MiB + 64 KiB, up to 256 MiB. A larger
-    /// one is refused at the sender; received, it is a violation that closes the link.
-    pub frame_bytes_max: usize,
-
-    /// Largest message on the control stream in bytes, default 128 KiB, 1 KiB to 1 MiB. Longer
+    /// Largest message on the control stream in bytes: 1 KiB to 1 MiB, default 128 KiB. Longer
     /// gossip is dropped at the sender; received, it is a violation that closes the link.
-    pub control_bytes_max: usize,
+    pub control_bytes_max: Count<{ 1 << 10 }, { 1 << 20 }>,
 
-    /// A link on which nothing arrives for this long is lost; default 5 s, 100 ms to 5 min.
+    /// A link on which nothing arrives for this long is lost: 100 ms to 5 min, default 5 s.
     /// Shorter notices a dead peer earlier and gives up sooner in a short disturbance.
-    pub idle_timeout: Duration,
+    pub idle_timeout: Time<100, 300_000>,
 
-    /// An otherwise silent link is kept alive with a packet this often; default 1 s, at most half
-    /// of `idle_timeout`.
-    pub keep_alive: Duration,
+    /// An otherwise silent link is kept alive with a packet this often: 10 ms to 150 s and at most
+    /// half of `idle_timeout`, default 1 s. Longer saves packets and leaves fewer of them that may
+    /// be lost before the link counts as lost.
+    pub keep_alive: Time<10, 150_000>,
 
-    /// Time for one attempt to bring up a link, from the first packet to the last Hello; default
-    /// 2 s, 50 ms to 1 min.
-    pub handshake_timeout: Duration,
+    /// Time for one attempt to bring up a link, from the first packet to the last Hello: 50 ms to
+    /// 1 min, default 2 s. Shorter moves on sooner from a peer that does not answer, and never
+    /// reaches one that is further away than that.
+    pub handshake_timeout: Time<50, 60_000>,
 
-    /// Wait after the first failed dial, default 50 ms, at least 1 ms. Doubles with each failure
-    /// up to `redial_max`; the actual wait is a random 50 to 100 % of it, so that nodes do not
-    /// dial in step.
-    pub redial_min: Duration,
+    /// Wait after the first failed dial: 1 ms to 1 h, default 50 ms. Doubles with each failure up
+    /// to `redial_max`; the actual wait is a random 50 to 100 % of it, so that nodes do not dial
+    /// in step.
+    pub redial_min: Time<1, 3_600_000>,
 
-    /// Longest wait between two dials, default 1 s, at least `redial_min`. It bounds how long
-    /// after the end of a partition a link may take to come back.
-    pub redial_max: Duration,
+    /// Longest wait between two dials: 1 ms to 1 h and at least `redial_min`, default 1 s. It
+    /// bounds how long after the end of a partition a link may take to come back.
+    pub redial_max: Time<1, 3_600_000>,
 
-    /// Bytes a peer may send on one stream before we have read them, default 4 MiB, 64 KiB to
-    /// 1 GiB. Bounds the speed of one lane to this many bytes per round trip.
-    pub stream_window_bytes: u32,
+    /// Bytes a peer may send on one stream before we have read them: 64 KiB to 1 GiB, default
+    /// 4 MiB. Bounds the speed of one lane to this many bytes per round trip.
+    pub stream_window_bytes: Count<{ 64 << 10 }, { 1 << 30 }>,
 
-    /// Bytes a peer may send on all streams of a link before we have read them, default 16 MiB,
-    /// at least `stream_window_bytes`, at most 1 GiB. Lanes are always drained, so this bounds
-    /// the memory of reassembly after packet loss.
-    pub link_window_bytes: u32,
+    /// Bytes a peer may send on all streams of a link before we have read them: 64 KiB to 1 GiB
+    /// and at least `stream_window_bytes`, default 16 MiB. Lanes are always drained, so this
+    /// bounds the memory of reassembly after packet loss.
+    pub link_window_bytes: Count<{ 64 << 10 }, { 1 << 30 }>,
 
-    /// Bytes handed to QUIC and not acknowledged, per link; default 8 MiB, 64 KiB to 1 GiB. Comes
+    /// Bytes handed to QUIC and not acknowledged, per link: 64 KiB to 1 GiB, default 8 MiB. Comes
     /// on top of the outbound buffers, and is what a broken link can lose.
-    pub send_window_bytes: u32,
+    pub send_window_bytes: Count<{ 64 << 10 }, { 1 << 30 }>,
 }
 
-/// A field of [`Config`] that is out of bounds. Nothing has been started.
+/// Settings that do not fit together. Nothing has been started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} must be {bounds}")]
+#[error("{field}: {problem}")]
+#[non_exhaustive]
 pub struct ConfigError {
-    /// Name of the field.
+    /// Name of the field of [`Config`].
     pub field: &'static str,
-    /// What it must be, in words.
-    pub bounds: &'static str,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+impl Config {
+    /// Checks what no field can say alone, for a node whose largest frame, sent or received, has
+    /// `frame_bytes_max` bytes.
+    ///
+    /// # Errors
+    /// Names the first field that does not fit the others.
+    pub fn check(&self, frame_bytes_max: usize) -> Result<(), ConfigError> {
+        let Self {
+            outbound_bytes_max,
+            idle_timeout,
+            keep_alive,
+            redial_min,
+            redial_max,
+            stream_window_bytes,
+            link_window_bytes,
+            ..
+        } = self;
+        let error = |field, problem| Err(ConfigError { field, problem });
+        let frame_bytes = frame_bytes_max.saturating_add(LENGTH_BYTES);
+        if outbound_bytes_max.get() < frame_bytes {
+            return error(
+                "outbound_bytes_max",
+                format!("{outbound_bytes_max} is not at least {frame_bytes}, the largest frame"),
+            );
+        }
+        if keep_alive.get() > idle_timeout.get() / 2 {
+            return error(
+                "keep_alive",
+                format!("{keep_alive} is not at most half of idle_timeout, {idle_timeout}"),
+            );
+        }
+        if redial_max < redial_min {
+            return error(
+                "redial_max",
+                format!("{redial_max} is not at least redial_min, {redial_min}"),
+            );
+        }
+        if link_window_bytes < stream_window_bytes {
+            return error(
+                "link_window_bytes",
+                format!(
+                    "{link_window_bytes} is not at least stream_window_bytes, {stream_window_bytes}"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// The number of lanes as it travels.
+    pub(crate) fn lane_count(&self) -> u8 {
+        u8::try_from(self.lanes.get()).expect("lanes are bounded by a number that is one byte")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            lanes: Count::of::<4>(),
+            outbound_bytes_max: Count::of::<{ 16 << 20 }>(),
+            control_bytes_max: Count::of::<{ 128 << 10 }>(),
+            idle_timeout: Time::of_ms::<5_000>(),
+            keep_alive: Time::of_ms::<1_000>(),
+            handshake_timeout: Time::of_ms::<2_000>(),
+            redial_min: Time::of_ms::<50>(),
+            redial_max: Time::of_ms::<1_000>(),
+            stream_window_bytes: Count::of::<{ 4 << 20 }>(),
+            link_window_bytes: Count::of::<{ 16 << 20 }>(),
+            send_window_bytes: Count::of::<{ 8 << 20 }>(),
+        }
+    }
 }
 
 /// Highest number of lanes a node can open to a peer.
 pub(crate) const LANES_MAX: u8 = 16;
 
-impl Config {
-    /// Defaults for a node that listens on `listen` in its run `incarnation`.
-    pub fn new(listen: SocketAddr, incarnation: Incarnation) -> Self {
-        Self {
-            listen,
-            advertise: None,
-            incarnation,
-            lanes: 4,
-            outbound_bytes_max: 16 << 20,
-            frame_bytes_max: (1 << 20) + (64 << 10),
-            control_bytes_max: 128 << 10,
-            idle_timeout: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(1),
-            handshake_timeout: Duration::from_secs(2),
-            redial_min: Duration::from_millis(50),
-            redial_max: Duration::from_secs(1),
-            stream_window_bytes: 4 << 20,
-            link_window_bytes: 16 << 20,
-            send_window_bytes: 8 << 20,
-        }
-    }
-
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        const KIB: usize = 1 << 10;
-        const WINDOWS: std::ops::RangeInclusive<u32> = 64 << 10..=1 << 30;
-        let millis = Duration::from_millis;
-        let rules = [
-            ("lanes", "1 to 16", (1..=LANES_MAX).contains(&self.lanes)),
-            (
-                "frame_bytes_max",
-                "1 byte to 256 MiB",
-                (1..=256 << 20).contains(&self.frame_bytes_max),
-            ),
-            (
-                "outbound_bytes_max",
-                "at least frame_bytes_max + 4",
-                self.outbound_bytes_max >= self.frame_bytes_max.saturating_add(4),
-            ),
-            (
-                "control_bytes_max",
-                "1 KiB to 1 MiB",
-                (KIB..=KIB * KIB).contains(&self.control_bytes_max),
-            ),
-            (
-                "idle_timeout",
-                "100 ms to 5 min",
-                (millis(100)..=millis(300_000)).contains(&self.idle_timeout),
-            ),
-            (
-                "keep_alive",
-                "above zero and at most half of idle_timeout",
-                !self.keep_alive.is_zero() && self.keep_alive <= self.idle_timeout / 2,
-            ),
-            (
-                "handshake_timeout",
-                "50 ms to 1 min",
-                (millis(50)..=millis(60_000)).contains(&self.handshake_timeout),
-            ),
-            ("redial_min", "at least 1 ms", self.redial_min >= millis(1)),
-            (
-                "redial_max",
-                "at least redial_min and at most 1 h",
-                (self.redial_min..=millis(3_600_000)).contains(&self.redial_max),
-            ),
-            (
-                "stream_window_bytes",
-                "64 KiB to 1 GiB",
-                WINDOWS.contains(&self.stream_window_bytes),
-            ),
-            (
-                "link_window_bytes",
-                "at least stream_window_bytes and at most 1 GiB",
-                (self.stream_window_bytes..=1 << 30).contains(&self.link_window_bytes),
-            ),
-            (
-                "send_window_bytes",
-                "64 KiB to 1 GiB",
-                WINDOWS.contains(&self.send_window_bytes),
-            ),
-        ];
-        match rules.into_iter().find(|(_, _, holds)| !holds) {
-            Some((field, bounds, _)) => Err(ConfigError { field, bounds }),
-            None => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config() -> Config {
-        Config::new(([127, 0, 0, 1], 0).into(), 1.into())
+    const FRAME_BYTES_MAX: usize = 1 << 20;
+
+    #[test]
+    fn the_default_fits_together() {
+        assert_eq!(Config::default().check(FRAME_BYTES_MAX), Ok(()));
     }
 
     #[test]
-    fn defaults_are_within_bounds() {
-        assert_eq!(config().validate(), Ok(()));
-    }
-
-    #[test]
-    fn a_value_out_of_bounds_is_named() {
-        let refused = |change: fn(&mut Config)| {
-            let mut config = config();
+    fn what_does_not_fit_is_named_with_what_would() {
+        let error = |change: fn(&mut Config)| {
+            let mut config = Config::default();
             change(&mut config);
-            config.validate().unwrap_err().field
+            config.check(FRAME_BYTES_MAX).unwrap_err().to_string()
         };
-        assert_eq!(refused(|c| c.lanes = 0), "lanes");
-        assert_eq!(refused(|c| c.lanes = 17), "lanes");
-        assert_eq!(refused(|c| c.outbound_bytes_max = 9), "outbound_bytes_max");
-        assert_eq!(refused(|c| c.keep_alive = c.idle_timeout), "keep_alive");
-        assert_eq!(refused(|c| c.redial_max = Duration::ZERO), "redial_max");
-        assert_eq!(refused(|c| c.link_window_bytes = 1), "link_window_bytes");
+        assert_eq!(
+            error(|c| c.outbound_bytes_max = Count::of::<{ 1 << 20 }>()),
+            "outbound_bytes_max: 1048576 is not at least 1048580, the largest frame"
+        );
+        assert_eq!(
+            error(|c| c.keep_alive = Time::of_ms::<2_501>()),
+            "keep_alive: 2s 501ms is not at most half of idle_timeout, 5s"
+        );
+        assert_eq!(
+            error(|c| c.redial_max = Time::of_ms::<49>()),
+            "redial_max: 49ms is not at least redial_min, 50ms"
+        );
+        assert_eq!(
+            error(|c| c.link_window_bytes = Count::of::<{ 1 << 20 }>()),
+            "link_window_bytes: 1048576 is not at least stream_window_bytes, 4194304"
+        );
+    }
+
+    #[test]
+    fn it_reads_back_as_it_was_written() {
+        let config = Config {
+            lanes: Count::of::<7>(),
+            redial_max: Time::of_ms::<1_500>(),
+            ..Config::default()
+        };
+        let text = toml::to_string(&config).unwrap();
+        assert!(text.contains("redial_max = \"1s 500ms\""), "{text}");
+        assert_eq!(toml::from_str(&text), Ok(config));
+        let unknown = toml::from_str::<Config>("lane = 3")
+            .unwrap_err()
+            .to_string();
+        assert!(unknown.contains("unknown field `lane`"), "{unknown}");
+        let bounds = toml::from_str::<Config>("lanes = 17").unwrap_err();
+        assert!(bounds.to_string().contains("17 is not within 1 to 16"));
     }
 }

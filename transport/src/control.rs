@@ -11,8 +11,9 @@ use quinn::{ReadExactError, RecvStream};
 use serde::{Deserialize, Serialize};
 use tidings_identity::Incarnation;
 
+use crate::LinkNumber;
 use crate::config::LANES_MAX;
-use crate::pair::{Claim, LinkNumber};
+use crate::pair::Claim;
 
 /// A message on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

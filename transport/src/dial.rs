@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rand::Rng;
@@ -19,7 +20,7 @@ pub(crate) async fn run(hub: Arc<Hub>, addr: SocketAddr, waiting: Arc<GossipQueu
     let mut backoff = Backoff::new(&hub.config);
     if pause {
         sleep(backoff.wait()).await;
-        hub.counters.redials.add(1);
+        hub.counters.redials.fetch_add(1, Relaxed);
     }
     loop {
         let Some(target) = hub.target(addr) else {
@@ -33,12 +34,14 @@ pub(crate) async fn run(hub: Arc<Hub>, addr: SocketAddr, waiting: Arc<GossipQueu
             continue;
         };
         if backoff.has_failed() {
-            hub.counters.redials.add(1);
+            hub.counters.redials.fetch_add(1, Relaxed);
         }
         if dial(&hub, addr, target).await {
             backoff = Backoff::new(&hub.config);
         } else {
-            hub.counters.gossip_dropped.add(waiting.clear());
+            hub.counters
+                .gossip_dropped
+                .fetch_add(waiting.clear(), Relaxed);
             backoff.fail();
             sleep(backoff.wait()).await;
         }
@@ -47,13 +50,13 @@ pub(crate) async fn run(hub: Arc<Hub>, addr: SocketAddr, waiting: Arc<GossipQueu
 
 /// Makes one attempt. True when there is nothing left to dial for.
 async fn dial(hub: &Arc<Hub>, addr: SocketAddr, target: Target) -> bool {
-    let deadline = Instant::now() + hub.config.handshake_timeout;
+    let deadline = Instant::now() + hub.config.handshake_timeout.get();
     let server_name = match &target {
         Target::Peer(peer) => hub.cluster.node(peer),
         Target::Anyone => hub.cluster.any_node(),
     };
     let failed = |reason: &dyn std::fmt::Display| {
-        hub.counters.dials_failed.add(1);
+        hub.counters.dials_failed.fetch_add(1, Relaxed);
         debug!(%addr, ?target, %reason, "dial failed");
     };
     let connecting = hub
@@ -88,7 +91,7 @@ async fn dial(hub: &Arc<Hub>, addr: SocketAddr, target: Target) -> bool {
         }
     };
     match code {
-        Some(CloseCode::Oneself) => {
+        Some(CloseCode::SelfDial) => {
             hub.oneself(addr);
             true
         }
@@ -118,8 +121,8 @@ struct Backoff {
 impl Backoff {
     fn new(config: &Config) -> Self {
         Self {
-            next: config.redial_min,
-            max: config.redial_max,
+            next: config.redial_min.get(),
+            max: config.redial_max.get(),
             failures: 0,
         }
     }

@@ -25,7 +25,7 @@ pub(crate) struct FrameDecoder {
 /// A length prefix above the limit. The decoder is of no use afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("frame of {bytes} bytes, the limit is {bytes_max}")]
-pub(crate) struct FrameTooLarge {
+pub(crate) struct FrameTooLargeError {
     bytes: usize,
     bytes_max: usize,
 }
@@ -96,7 +96,7 @@ impl FrameDecoder {
     }
 
     /// The next whole frame, or `None` when more bytes are needed.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, FrameTooLargeError> {
         loop {
             match &mut self.partial {
                 Partial::Length { bytes, filled } => {
@@ -140,11 +140,11 @@ impl Partial {
     };
 }
 
-fn checked(length: u32, bytes_max: usize) -> Result<usize, FrameTooLarge> {
+fn checked(length: u32, bytes_max: usize) -> Result<usize, FrameTooLargeError> {
     // A length that does not even fit into memory is too large like any other.
     let bytes = usize::try_from(length).unwrap_or(usize::MAX);
     if bytes > bytes_max {
-        return Err(FrameTooLarge { bytes, bytes_max });
+        return Err(FrameTooLargeError { bytes, bytes_max });
     }
     Ok(bytes)
 }
@@ -220,7 +220,7 @@ mod tests {
         decoder.feed(Bytes::from_static(&[0, 0, 0, 17]));
         assert_eq!(
             decoder.next(),
-            Err(FrameTooLarge {
+            Err(FrameTooLargeError {
                 bytes: 17,
                 bytes_max: 16
             })

@@ -5,15 +5,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tidings_identity::NodeId;
 use tracing::debug;
 
+use crate::LinkNumber;
 use crate::control::{Control, ControlError, Hello};
 use crate::hub::{Hub, Seat};
 use crate::link::Link;
-use crate::pair::LinkNumber;
 use crate::refusal::Refusal;
 use crate::{CloseCode, tls};
 
@@ -41,7 +42,7 @@ pub(crate) async fn dialled(
     if peer == hub.name {
         // Either we have found ourselves or somebody has our name. The other end tells which.
         send_hello(hub, &mut send, LinkNumber::default()).await?;
-        Control::read(&mut receive, hub.config.control_bytes_max).await?;
+        Control::read(&mut receive, hub.config.control_bytes_max.get()).await?;
         return Err(HandshakeError::Refused(CloseCode::NameTaken));
     }
     let refused = HandshakeError::Refused;
@@ -65,16 +66,16 @@ pub(crate) async fn accepted(
     let hello = read_hello(hub, &mut receive).await?;
     let refused = HandshakeError::Refused;
     if peer == hub.name {
-        let oneself = hello.incarnation == hub.config.incarnation;
+        let oneself = hello.incarnation == hub.incarnation;
         return Err(refused(if oneself {
-            CloseCode::Oneself
+            CloseCode::SelfDial
         } else {
             CloseCode::NameTaken
         }));
     }
     let seat = hub.answer(&peer, &hello, connection).map_err(refused)?;
     send_hello(hub, &mut send, seat.number).await?;
-    match Control::read(&mut receive, hub.config.control_bytes_max).await? {
+    match Control::read(&mut receive, hub.config.control_bytes_max.get()).await? {
         Control::Ready => up(hub, seat, &hello, connection, (send, receive), None),
         other => Err(ControlError::Unexpected(other.name()).into()),
     }
@@ -104,7 +105,7 @@ pub(crate) fn failed(
     };
     connection.close(code.number(), error.to_string().as_bytes());
     if code == CloseCode::Violation {
-        hub.counters.violations.add(1);
+        hub.counters.violations.fetch_add(1, Relaxed);
     }
     refused(hub, remote, Refusal::ours(code), error);
     Some(code)
@@ -120,7 +121,7 @@ pub(crate) fn lost(hub: &Hub, remote: SocketAddr, reason: &ConnectionError) {
 
 fn refused(hub: &Hub, remote: SocketAddr, refusal: Refusal, detail: &dyn std::fmt::Display) {
     if refusal.concerns_people() {
-        hub.counters.handshakes_refused.add(1);
+        hub.counters.handshakes_refused.fetch_add(1, Relaxed);
         hub.refusals.tell(remote, refusal, detail);
     }
 }
@@ -137,16 +138,16 @@ async fn send_hello(
     // Gossip decides who is alive, so it must not wait behind a full lane.
     let _ = stream.set_priority(CONTROL_PRIORITY);
     let hello = Control::Hello(Hello {
-        incarnation: hub.config.incarnation,
+        incarnation: hub.incarnation,
         advertised: hub.advertise,
-        lanes: hub.config.lanes,
+        lanes: hub.config.lane_count(),
         number,
     });
     Ok(stream.write_chunk(hello.encode()).await?)
 }
 
 async fn read_hello(hub: &Hub, stream: &mut RecvStream) -> Result<Hello, HandshakeError> {
-    match Control::read(stream, hub.config.control_bytes_max).await? {
+    match Control::read(stream, hub.config.control_bytes_max.get()).await? {
         Control::Hello(hello) => Ok(hello),
         other => Err(ControlError::Unexpected(other.name()).into()),
     }

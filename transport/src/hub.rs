@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -10,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::LinkNumber;
 use crate::control::{GOSSIP_OVERHEAD_BYTES, Hello};
 use crate::dial;
 use crate::gossip::GossipQueue;
 use crate::link::Link;
-use crate::pair::{LinkNumber, Pair, Taken};
+use crate::pair::{Pair, Taken};
 use crate::refusal::RefusalLog;
 use crate::stats::Counters;
 use crate::table::{Entry, Holder, Kept, Table, Target};
@@ -25,6 +27,8 @@ pub(crate) struct Hub {
     pub(crate) config: Config,
     pub(crate) name: NodeId,
     pub(crate) cluster: ClusterName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) frame_bytes_max: usize,
     pub(crate) local: SocketAddr,
     pub(crate) advertise: SocketAddr,
     pub(crate) endpoint: Endpoint,
@@ -47,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) name: NodeId,
     pub(crate) cluster: ClusterName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) frame_bytes_max: usize,
     pub(crate) local: SocketAddr,
     pub(crate) advertise: SocketAddr,
     pub(crate) endpoint: Endpoint,
@@ -71,6 +77,8 @@ impl Hub {
             config: parts.config,
             name: parts.name,
             cluster: parts.cluster,
+            incarnation: parts.incarnation,
+            frame_bytes_max: parts.frame_bytes_max,
             local: parts.local,
             advertise: parts.advertise,
             endpoint: parts.endpoint,
@@ -117,19 +125,23 @@ impl Hub {
     }
 
     pub(crate) fn gossip(self: &Arc<Self>, to: SocketAddr, message: Bytes) {
-        if message.len() + GOSSIP_OVERHEAD_BYTES > self.config.control_bytes_max {
-            self.counters.gossip_dropped.add(1);
+        if message.len() + GOSSIP_OVERHEAD_BYTES > self.config.control_bytes_max.get() {
+            self.counters.gossip_dropped.fetch_add(1, Relaxed);
             return;
         }
         let mut table = self.table();
         if let Some(link) = table.link_to(to) {
-            self.counters.gossip_dropped.add(link.gossip.push(message));
+            self.counters
+                .gossip_dropped
+                .fetch_add(link.gossip.push(message), Relaxed);
         } else if to == self.advertise || to == self.local || table.own.contains(&to) {
-            self.counters.gossip_dropped.add(1);
+            self.counters.gossip_dropped.fetch_add(1, Relaxed);
         } else if let Some(waiting) = self.dial(&mut table, to, false) {
-            self.counters.gossip_dropped.add(waiting.push(message));
+            self.counters
+                .gossip_dropped
+                .fetch_add(waiting.push(message), Relaxed);
         } else {
-            self.counters.gossip_dropped.add(1);
+            self.counters.gossip_dropped.fetch_add(1, Relaxed);
         }
     }
 
@@ -269,7 +281,7 @@ impl Hub {
         let Some(slot) = entry.pair.ready(seat.number) else {
             return false;
         };
-        self.counters.links_opened.add(1);
+        self.counters.links_opened.fetch_add(1, Relaxed);
         slot.holder.link = Some(link.clone());
         entry.peer.revive();
         entry.expect_run(link.incarnation);
@@ -343,7 +355,9 @@ impl Hub {
         let mut table = self.table();
         let idle = table.target(addr).is_none();
         if idle && let Some(waiting) = table.dials.remove(&addr) {
-            self.counters.gossip_dropped.add(waiting.clear());
+            self.counters
+                .gossip_dropped
+                .fetch_add(waiting.clear(), Relaxed);
         }
         idle
     }
@@ -360,7 +374,9 @@ impl Hub {
         table.routes.insert(addr, link.peer.name().clone());
         if let Some(waiting) = table.dials.get(&addr) {
             while let Some(message) = waiting.pop() {
-                self.counters.gossip_dropped.add(link.gossip.push(message));
+                self.counters
+                    .gossip_dropped
+                    .fetch_add(link.gossip.push(message), Relaxed);
             }
         }
     }
@@ -372,8 +388,13 @@ impl Hub {
 
     fn entry<'a>(&self, table: &'a mut Table, name: &NodeId) -> &'a mut Entry {
         table.peers.entry(name.clone()).or_insert_with(|| Entry {
-            peer: Arc::new(Peer::new(name.clone(), &self.config, self.counters.clone())),
-            pair: Pair::new((self.name < *name).then_some(self.config.incarnation)),
+            peer: Arc::new(Peer::new(
+                name.clone(),
+                &self.config,
+                self.frame_bytes_max,
+                self.counters.clone(),
+            )),
+            pair: Pair::new((self.name < *name).then_some(self.incarnation)),
             kept: None,
             incarnation: None,
         })

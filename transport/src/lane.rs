@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use tidings_identity::Incarnation;
 
+use crate::LinkNumber;
 use crate::frame::Frame;
-use crate::pair::LinkNumber;
 
 /// Frames that wait for the writer of a lane, bounded in bytes.
 ///
@@ -43,9 +43,11 @@ pub(crate) struct Cursor {
 }
 
 /// Why a frame was not queued. The queue is as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PushError {
+    #[error("the queue is full")]
     Full,
+    #[error("the queue is shut")]
     Shut,
 }
 
@@ -84,13 +86,13 @@ impl LaneQueue {
     }
 
     /// Queues a frame. True when the queue was empty, so that a writer may be waiting.
-    pub(crate) fn push(&mut self, frame: &Frame) -> Result<bool, Refused> {
+    pub(crate) fn push(&mut self, frame: &Frame) -> Result<bool, PushError> {
         if self.shut {
-            return Err(Refused::Shut);
+            return Err(PushError::Shut);
         }
         let bytes = frame.bytes_encoded();
         if bytes > self.bytes_max - self.bytes {
-            return Err(Refused::Full);
+            return Err(PushError::Full);
         }
         let was_empty = self.bytes == 0;
         self.bytes += bytes;
@@ -291,7 +293,7 @@ mod tests {
         let mut queue = LaneQueue::new(25);
         assert_eq!(queue.push(&frame(6)), Ok(true));
         assert_eq!(queue.push(&frame(6)), Ok(false));
-        assert_eq!(queue.push(&frame(6)), Err(Refused::Full));
+        assert_eq!(queue.push(&frame(6)), Err(PushError::Full));
         assert_eq!(queue.push(&frame(1)), Ok(false));
         queue.attach(number(1));
         assert_eq!(drain(&mut queue, number(1)).0, 3);
@@ -326,7 +328,7 @@ mod tests {
         queue.push(&frame(1)).unwrap();
         queue.push(&frame(1)).unwrap();
         assert_eq!(queue.shut(), 2);
-        assert_eq!(queue.push(&frame(1)), Err(Refused::Shut));
+        assert_eq!(queue.push(&frame(1)), Err(PushError::Shut));
         queue.reopen();
         assert_eq!(queue.push(&frame(1)), Ok(true));
     }

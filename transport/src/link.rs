@@ -1,15 +1,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use quinn::{Connection, RecvStream, SendStream};
 use tidings_identity::Incarnation;
 use tracing::{info, warn};
 
+use crate::LinkNumber;
 use crate::control::{Control, ControlError, Hello};
 use crate::gossip::GossipQueue;
 use crate::hub::{Hub, Seat};
-use crate::pair::LinkNumber;
 use crate::{CloseCode, LinkInfo, Peer, reader, writer};
 
 /// A connection that both sides agree on.
@@ -55,7 +56,7 @@ impl Link {
         let (send, receive) = control;
         let gossip = writer::gossip(hub.clone(), self.clone(), send);
         hub.spawn_writer(&self, gossip);
-        for lane in 0..hub.config.lanes {
+        for lane in 0..hub.config.lane_count() {
             let lane = writer::lane(hub.clone(), self.clone(), lane);
             hub.spawn_writer(&self, lane);
         }
@@ -68,7 +69,6 @@ impl Link {
         LinkInfo {
             peer: self.peer.name().clone(),
             incarnation: self.incarnation,
-            number: self.number,
             advertised: self.advertised,
             remote: self.connection.remote_address(),
             dialled: self.connection.side().is_client(),
@@ -84,7 +84,7 @@ impl Link {
 
     /// The peer broke the protocol: closes this link and nothing else.
     pub(crate) fn violation(&self, hub: &Hub, error: &dyn std::fmt::Display) {
-        hub.counters.violations.add(1);
+        hub.counters.violations.fetch_add(1, Relaxed);
         let peer = self.peer.name();
         warn!(%peer, addr = %self.advertised, %error, "closing the link: protocol violation");
         let reason = error.to_string();
@@ -97,22 +97,26 @@ impl Link {
         let (incarnation, addr) = (self.incarnation, self.advertised);
         info!(%peer, %incarnation, %addr, "link up");
         let reason = self.connection.closed().await;
-        hub.counters.links_closed.add(1);
+        hub.counters.links_closed.fetch_add(1, Relaxed);
         info!(%peer, %incarnation, %addr, %reason, "link down");
-        hub.counters.gossip_dropped.add(self.gossip.clear());
+        hub.counters
+            .gossip_dropped
+            .fetch_add(self.gossip.clear(), Relaxed);
         drop(seat);
     }
 
     async fn receive_gossip(self: Arc<Self>, hub: Arc<Hub>, mut stream: RecvStream) {
         loop {
-            let message = Control::read(&mut stream, hub.config.control_bytes_max).await;
+            let message = Control::read(&mut stream, hub.config.control_bytes_max.get()).await;
             let unexpected = match message {
                 Ok(Control::Gossip(message)) => {
-                    hub.counters.gossip_received.add(1);
-                    hub.counters.gossip_bytes_received.add(message.len() as u64);
+                    hub.counters.gossip_received.fetch_add(1, Relaxed);
+                    hub.counters
+                        .gossip_bytes_received
+                        .fetch_add(message.len() as u64, Relaxed);
                     // Waiting for membership would hold up this link; gossip repeats itself.
                     if hub.gossip_in.try_send((self.advertised, message)).is_err() {
-                        hub.counters.gossip_dropped.add(1);
+                        hub.counters.gossip_dropped.fetch_add(1, Relaxed);
                     }
                     continue;
                 }

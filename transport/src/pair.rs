@@ -14,22 +14,9 @@
 //! Each node holds at most one connection per pair in its slot. All is decided without I/O or
 //! time: the caller closes what it gets back as replaced.
 
-use serde::{Deserialize, Serialize};
 use tidings_identity::Incarnation;
 
-use crate::CloseCode;
-
-/// Number of a link within its pair, the same at both ends. Later links have higher numbers, also
-/// over restarts of either node, so that a link which shows the same number at two times held in
-/// between. It says nothing about links of other pairs.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-pub struct LinkNumber {
-    /// Of the arbiter.
-    incarnation: Incarnation,
-    counter: u64,
-}
+use crate::{CloseCode, LinkNumber};
 
 /// One node's side of a pair. `T` stands for a connection.
 #[derive(Debug)]
@@ -64,15 +51,6 @@ pub(crate) struct Taken<T> {
     pub(crate) number: LinkNumber,
     /// What held the slot before and is to be closed.
     pub(crate) replaced: Option<T>,
-}
-
-impl LinkNumber {
-    pub(crate) fn new(incarnation: Incarnation, counter: u64) -> Self {
-        Self {
-            incarnation,
-            counter,
-        }
-    }
 }
 
 impl<T> Pair<T> {
@@ -163,7 +141,7 @@ impl<T> Pair<T> {
     }
 
     fn follow(&mut self, claim: Claim, holder: T, up: bool) -> Result<Taken<T>, CloseCode> {
-        if claim.number.incarnation < self.latest.incarnation {
+        if claim.number.is_of_earlier_run(self.latest) {
             return Err(CloseCode::Stale);
         }
         if claim.number <= self.latest {
@@ -185,7 +163,7 @@ impl<T> Pair<T> {
 
     /// The arbiter gives its next number to `holder`.
     fn take(&mut self, holder: T, incarnation: Option<Incarnation>, up: bool) -> Taken<T> {
-        self.latest = LinkNumber::new(self.arbiter.unwrap_or_default(), self.latest.counter + 1);
+        self.latest = self.latest.next(self.arbiter.unwrap_or_default());
         let slot = Slot {
             number: self.latest,
             incarnation,

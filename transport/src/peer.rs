@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
@@ -7,7 +8,7 @@ use tokio::sync::Notify;
 use crate::Config;
 use crate::config::LANES_MAX;
 use crate::frame::Frame;
-use crate::lane::{Cursor, LaneQueue, Refused};
+use crate::lane::{Cursor, LaneQueue, PushError};
 use crate::stats::Counters;
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
@@ -28,7 +29,8 @@ pub struct Peer {
 
 /// Why a frame was not sent. It has been counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Dropped {
+#[non_exhaustive]
+pub enum SendError {
     /// The outbound buffer of the lane is full.
     #[error("the outbound buffer to the peer is full")]
     Full,
@@ -54,15 +56,20 @@ pub(crate) struct Outbound {
 }
 
 impl Peer {
-    pub(crate) fn new(name: NodeId, config: &Config, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        name: NodeId,
+        config: &Config,
+        frame_bytes_max: usize,
+        counters: Arc<Counters>,
+    ) -> Self {
         let outbound = || Outbound {
-            queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max)),
+            queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max.get())),
             filled: Notify::new(),
         };
         Self {
             name,
-            frame_bytes_max: config.frame_bytes_max,
-            outbound: (0..config.lanes).map(|_| outbound()).collect(),
+            frame_bytes_max,
+            outbound: (0..config.lanes.get()).map(|_| outbound()).collect(),
             inbound: (0..LANES_MAX).map(|_| Mutex::default()).collect(),
             counters,
         }
@@ -80,11 +87,11 @@ impl Peer {
     ///
     /// # Errors
     /// When the frame was dropped instead.
-    pub fn send(&self, lane_key: u64, frame: &Frame) -> Result<(), Dropped> {
+    pub fn send(&self, lane_key: u64, frame: &Frame) -> Result<(), SendError> {
         let bytes = frame.bytes();
         if bytes > self.frame_bytes_max {
-            self.counters.dropped_too_large.add(1);
-            return Err(Dropped::TooLarge {
+            self.counters.dropped_too_large.fetch_add(1, Relaxed);
+            return Err(SendError::TooLarge {
                 bytes,
                 bytes_max: self.frame_bytes_max,
             });
@@ -99,13 +106,13 @@ impl Peer {
                 }
                 Ok(())
             }
-            Err(Refused::Full) => {
-                self.counters.dropped_outbound_full.add(1);
-                Err(Dropped::Full)
+            Err(PushError::Full) => {
+                self.counters.dropped_outbound_full.fetch_add(1, Relaxed);
+                Err(SendError::Full)
             }
-            Err(Refused::Shut) => {
-                self.counters.dropped_peer_forgotten.add(1);
-                Err(Dropped::Forgotten)
+            Err(PushError::Shut) => {
+                self.counters.dropped_peer_forgotten.fetch_add(1, Relaxed);
+                Err(SendError::Forgotten)
             }
         }
     }
@@ -126,7 +133,9 @@ impl Peer {
     /// Membership calls the peer gone.
     pub(crate) fn forget(&self) {
         let dropped = self.outbound.iter().map(|lane| lane.queue().shut()).sum();
-        self.counters.dropped_peer_forgotten.add(dropped);
+        self.counters
+            .dropped_peer_forgotten
+            .fetch_add(dropped, Relaxed);
     }
 
     /// The peer is wanted, or there after all.
@@ -141,7 +150,9 @@ impl Peer {
             .iter()
             .map(|lane| lane.queue().restart())
             .sum();
-        self.counters.dropped_peer_restarted.add(dropped);
+        self.counters
+            .dropped_peer_restarted
+            .fetch_add(dropped, Relaxed);
     }
 }
 

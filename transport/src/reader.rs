@@ -1,12 +1,13 @@
 //! The receiving side of a lane: a task that hands frames over and never waits for anything else.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Buf, Bytes};
 use quinn::{ReadError, ReadExactError, RecvStream};
 use tracing::{debug, warn};
 
-use crate::frame::{FrameDecoder, FrameTooLarge};
+use crate::frame::{FrameDecoder, FrameTooLargeError};
 use crate::hub::Hub;
 use crate::link::Link;
 
@@ -36,7 +37,7 @@ enum LaneError {
     #[error("lane {lane} claims that {lost} frames were lost")]
     Jump { lane: u8, lost: u64 },
     #[error(transparent)]
-    Frame(#[from] FrameTooLarge),
+    Frame(#[from] FrameTooLargeError),
 }
 
 async fn read(hub: &Hub, link: &Link, mut stream: RecvStream) -> Result<(), LaneError> {
@@ -59,11 +60,11 @@ async fn read(hub: &Hub, link: &Link, mut stream: RecvStream) -> Result<(), Lane
         return Err(LaneError::Jump { lane, lost });
     }
     if lost > 0 {
-        hub.counters.dropped_link_lost.add(lost);
+        hub.counters.dropped_link_lost.fetch_add(lost, Relaxed);
         warn!(peer = %link.peer.name(), lane, frames = lost, "frames were lost with the last link");
     }
 
-    let mut decoder = FrameDecoder::new(hub.config.frame_bytes_max);
+    let mut decoder = FrameDecoder::new(hub.frame_bytes_max);
     let mut chunks = [const { Bytes::new() }; CHUNKS_MAX];
     while let Some(count) = stream.read_chunks(&mut chunks).await? {
         let chunks = chunks[..count].iter_mut().map(std::mem::take);
@@ -86,7 +87,7 @@ fn deliver(
     number: &mut u64,
     decoder: &mut FrameDecoder,
     chunks: impl Iterator<Item = Bytes>,
-) -> Result<bool, FrameTooLarge> {
+) -> Result<bool, FrameTooLargeError> {
     let mut cursor = link.peer.inbound(lane);
     if !cursor.is_read_from(link.number) {
         return Ok(false);
@@ -99,11 +100,13 @@ fn deliver(
             if !admitted {
                 // Numbered below what came before, which only a node that runs twice under one
                 // name does.
-                hub.counters.dropped_link_lost.add(1);
+                hub.counters.dropped_link_lost.fetch_add(1, Relaxed);
                 continue;
             }
-            hub.counters.frames_received.add(1);
-            hub.counters.frame_bytes_received.add(frame.len() as u64);
+            hub.counters.frames_received.fetch_add(1, Relaxed);
+            hub.counters
+                .frame_bytes_received
+                .fetch_add(frame.len() as u64, Relaxed);
             hub.receiver
                 .frame(link.peer.name(), link.incarnation, frame);
         }

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
@@ -17,14 +15,11 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use tidings_identity::{ClusterName, Identity, NodeId};
-
-use crate::Config;
-use crate::config::LANES_MAX;
-use tidings_identity::Subject;
+use tidings_identity::{ClusterName, Identity, NodeId, Subject};
 
 /// Why the identity cannot be used for links.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// The certificates of the authorities cannot be used.
     #[error("the authority's certificate cannot be used")]
@@ -37,20 +32,20 @@ pub enum TlsError {
     Suite(#[source] NoInitialCipherSuite),
 }
 
-/// Both roles of an endpoint, ready for quinn.
+/// Both roles of an endpoint.
 pub(crate) fn configs(
-    config: &Config,
     identity: &Identity,
     time: Arc<dyn TimeProvider>,
-) -> Result<(quinn::ServerConfig, quinn::ClientConfig), TlsError> {
+) -> Result<(QuicServerConfig, QuicClientConfig), TlsError> {
     let provider = Arc::new(ring::default_provider());
     let versions = &[&rustls::version::TLS13];
+    let roots = || identity.roots();
     let verifier = Arc::new(ClusterVerifier {
         cluster: identity.cluster().clone(),
-        clients: WebPkiClientVerifier::builder_with_provider(identity.roots(), provider.clone())
+        clients: WebPkiClientVerifier::builder_with_provider(roots(), provider.clone())
             .build()
             .map_err(TlsError::Roots)?,
-        servers: WebPkiServerVerifier::builder_with_provider(identity.roots(), provider.clone())
+        servers: WebPkiServerVerifier::builder_with_provider(roots(), provider.clone())
             .build()
             .map_err(TlsError::Roots)?,
     });
@@ -74,17 +69,10 @@ pub(crate) fn configs(
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = Resumption::disabled();
 
-    let transport = Arc::new(transport(config));
-    let server = QuicServerConfig::try_from(server).map_err(TlsError::Suite)?;
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
-    server.transport_config(transport.clone());
-    // A peer that moves dials anew. Migration would let whoever can replay its packets move it.
-    server.migration(false);
-    server.max_incoming(INCOMING_MAX);
-    let client = QuicClientConfig::try_from(client).map_err(TlsError::Suite)?;
-    let mut client = quinn::ClientConfig::new(Arc::new(client));
-    client.transport_config(transport);
-    Ok((server, client))
+    Ok((
+        server.try_into().map_err(TlsError::Suite)?,
+        client.try_into().map_err(TlsError::Suite)?,
+    ))
 }
 
 /// The name in the certificate that the peer has proved to own in the handshake.
@@ -92,29 +80,6 @@ pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<NodeId> {
     let identity = connection.peer_identity()?;
     let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     Some(Subject::from_der(chain.first()?).ok()?.node)
-}
-
-/// The limits of every link, both ways.
-fn transport(config: &Config) -> TransportConfig {
-    let mut transport = TransportConfig::default();
-    // The one bidirectional stream is the control stream; each lane is one unidirectional stream.
-    transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
-    transport.max_concurrent_uni_streams(VarInt::from_u32(LANES_MAX.into()));
-    transport.stream_receive_window(VarInt::from_u32(config.stream_window_bytes));
-    transport.receive_window(VarInt::from_u32(config.link_window_bytes));
-    transport.send_window(config.send_window_bytes.into());
-    let idle = IdleTimeout::try_from(config.idle_timeout)
-        .expect("a validated idle timeout is far below what quic can say");
-    transport.max_idle_timeout(Some(idle));
-    transport.keep_alive_interval(Some(config.keep_alive));
-    // Nodes are usually near each other. It only matters until the first round trip is measured,
-    // and sets how soon a lost first packet is sent again.
-    transport.initial_rtt(INITIAL_RTT);
-    // Few large packets instead of many small ones, where the path takes them.
-    transport.mtu_discovery_config(Some(MtuDiscoveryConfig::default()));
-    transport.datagram_receive_buffer_size(None);
-    transport.congestion_controller_factory(Arc::new(CubicConfig::default()));
-    transport
 }
 
 /// The stock verification, and after it: is this a node of our cluster?
@@ -135,6 +100,35 @@ impl ClusterVerifier {
     }
 }
 
+/// The part of both verifiers that is left to a stock one.
+macro_rules! signatures_as {
+    ($stock:ident) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.$stock
+                .verify_tls12_signature(message, certificate, signature)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.$stock
+                .verify_tls13_signature(message, certificate, signature)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.$stock.supported_verify_schemes()
+        }
+    };
+}
+
 impl ClientCertVerifier for ClusterVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.clients.root_hint_subjects()
@@ -153,29 +147,7 @@ impl ClientCertVerifier for ClusterVerifier {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.clients
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.clients
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.clients.supported_verify_schemes()
-    }
+    signatures_as!(clients);
 }
 
 impl ServerCertVerifier for ClusterVerifier {
@@ -209,32 +181,7 @@ impl ServerCertVerifier for ClusterVerifier {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.servers
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.servers
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.servers.supported_verify_schemes()
-    }
+    signatures_as!(servers);
 }
 
-pub(crate) const ALPN: &[u8] = b"tidings/1";
-const INITIAL_RTT: std::time::Duration = std::time::Duration::from_millis(20);
-/// Connection attempts that may wait to be accepted. Beyond it quinn refuses further ones.
-const INCOMING_MAX: usize = 1024;
+const ALPN: &[u8] = b"tidings/1";

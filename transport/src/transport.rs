@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::Endpoint;
+use tidings_bounds::{Count, CountError};
 use tidings_identity::{Identity, Incarnation, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -13,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::hub::{Hub, Parts};
 use crate::net::WallClock;
-use crate::tls::{self, TlsError};
-use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept};
+use crate::tls::TlsError;
+use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept, quic};
 
 /// One node's end of all its links.
 ///
@@ -31,6 +32,22 @@ pub struct Transport {
     _running: Arc<DropGuard>,
 }
 
+/// What a transport is told about its node, next to the settings.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// Address of the UDP socket. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Address under which other nodes reach this one. By default the address that `listen` was
+    /// bound to; needed when that is unspecified (`0.0.0.0`, `::`) or behind a translation.
+    pub advertise: Option<SocketAddr>,
+    /// This run of the node. Must be higher than that of any earlier run under the same name:
+    /// peers replace the links of a lower incarnation and refuse to go back.
+    pub incarnation: Incarnation,
+    /// Largest frame, sent or received, in bytes: 1 byte to 256 MiB. A larger one is refused at
+    /// the sender; received, it is a violation that closes the link.
+    pub frame_bytes_max: usize,
+}
+
 /// Takes the frames that arrive, by direct call from the task that reads a lane.
 pub trait Receive: Send + Sync + 'static {
     /// A frame has arrived from a peer, in the run `incarnation` of that peer.
@@ -44,10 +61,14 @@ pub trait Receive: Send + Sync + 'static {
 
 /// Why a transport could not be started. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
-    /// A field of the config is out of bounds.
+    /// The settings do not fit together.
     #[error("invalid transport config")]
     Config(#[from] ConfigError),
+    /// [`Local::frame_bytes_max`] is out of its bounds.
+    #[error("the size of frames is out of its bounds")]
+    Frame(#[source] CountError),
     /// The identity cannot be used.
     #[error("the node's identity cannot be used")]
     Tls(#[from] TlsError),
@@ -79,19 +100,26 @@ impl Transport {
     /// See [`StartError`].
     pub fn start(
         config: Config,
+        local: Local,
         identity: Identity,
         net: Arc<dyn Net>,
         receiver: Arc<dyn Receive>,
         tasks: TaskTracker,
         token: CancellationToken,
     ) -> Result<(Self, mpsc::Receiver<(SocketAddr, Bytes)>), StartError> {
-        config.validate()?;
-        let (server, client) = tls::configs(&config, &identity, Arc::new(WallClock(net.clone())))?;
-        let listen = config.listen;
+        Count::<1, FRAME_BYTES_MAX>::try_from(local.frame_bytes_max).map_err(StartError::Frame)?;
+        config.check(local.frame_bytes_max)?;
+        let (server, client) = quic::configs(&config, &identity, Arc::new(WallClock(net.clone())))?;
+        let Local {
+            listen,
+            incarnation,
+            frame_bytes_max,
+            ..
+        } = local;
         let failed = |source| StartError::Listen { listen, source };
         let socket = net.open(listen).map_err(failed)?;
-        let local = socket.local_addr().map_err(failed)?;
-        let advertise = config.advertise.unwrap_or(local);
+        let bound = socket.local_addr().map_err(failed)?;
+        let advertise = local.advertise.unwrap_or(bound);
         if advertise.ip().is_unspecified() || advertise.port() == 0 {
             return Err(StartError::Advertise(advertise));
         }
@@ -109,7 +137,9 @@ impl Transport {
             config,
             name: identity.name().clone(),
             cluster: identity.cluster().clone(),
-            local,
+            incarnation,
+            frame_bytes_max,
+            local: bound,
             advertise,
             endpoint,
             client,
@@ -208,4 +238,6 @@ impl Transport {
 
 /// Time to tell the peers that their links are closed, also when what was queued takes too long.
 const FAREWELL: Duration = Duration::from_millis(200);
+/// Largest that frames may be allowed to be.
+const FRAME_BYTES_MAX: usize = 256 << 20;
 const GOSSIP_IN_MAX: usize = 1024;

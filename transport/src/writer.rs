@@ -4,6 +4,7 @@
 //! has acknowledged everything.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{SendStream, WriteError};
@@ -51,8 +52,10 @@ async fn send_lane(hub: &Hub, link: &Link, lane: u8) -> Result<(), WriteError> {
                 stream.write_all_chunks(&mut batch).await?;
                 batch.clear();
                 batch.shrink_to(BATCH_KEPT_MAX);
-                hub.counters.frames_sent.add(frames);
-                hub.counters.frame_bytes_sent.add(bytes as u64);
+                hub.counters.frames_sent.fetch_add(frames, Relaxed);
+                hub.counters
+                    .frame_bytes_sent
+                    .fetch_add(bytes as u64, Relaxed);
             }
             Take::Empty if hub.draining.is_cancelled() => return finish(stream).await,
             Take::Empty => filled(hub, &outbound.filled).await,
@@ -72,8 +75,8 @@ async fn send_gossip(hub: &Hub, link: &Link, mut stream: SendStream) -> Result<(
             stream
                 .write_chunk(Control::Gossip(message).encode())
                 .await?;
-            hub.counters.gossip_sent.add(1);
-            hub.counters.gossip_bytes_sent.add(bytes);
+            hub.counters.gossip_sent.fetch_add(1, Relaxed);
+            hub.counters.gossip_bytes_sent.fetch_add(bytes, Relaxed);
         }
         if hub.draining.is_cancelled() {
             return finish(stream).await;

@@ -7,8 +7,9 @@ mod cluster;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Cluster, INCARNATION, LONG, Node, config, eventually, name};
-use tidings_transport::{Dropped, Frame, StartError, Transport};
+use cluster::{Cluster, INCARNATION, LONG, Node, eventually, local, name};
+use tidings_bounds::{Count, Time};
+use tidings_transport::{Config, Frame, Local, SendError, StartError, Transport};
 use tokio::time::timeout;
 
 async fn linked(a: &Node, b: &Node) {
@@ -20,6 +21,22 @@ fn numbered(number: u32, bytes: usize) -> Bytes {
     let mut frame = number.to_be_bytes().to_vec();
     frame.resize(bytes.max(4), 0);
     frame.into()
+}
+
+/// A node of small frames.
+fn small() -> Local {
+    Local {
+        frame_bytes_max: 1000,
+        ..local()
+    }
+}
+
+/// The second run of a node.
+fn later() -> Local {
+    Local {
+        incarnation: INCARNATION.next(),
+        ..local()
+    }
 }
 
 fn number(frame: &Bytes) -> u32 {
@@ -53,9 +70,8 @@ async fn dials_from_both_sides_end_in_exactly_one_link() {
             assert_eq!(stats.dropped_link_lost, 0);
             assert!(node.linked(other));
         }
-        let [ours, theirs] = [&a, &b].map(|node| node.transport.links().remove(0));
-        assert_ne!(ours.dialled, theirs.dialled);
-        assert_eq!(ours.number, theirs.number);
+        let sides = [&a, &b].map(|node| node.transport.links()[0].dialled);
+        assert_ne!(sides[0], sides[1]);
     }
 }
 
@@ -93,12 +109,8 @@ async fn gossip_reaches_an_address_and_says_whom_to_answer() {
 #[tokio::test]
 async fn gossip_to_an_alias_of_a_linked_peer_uses_its_link() {
     let cluster = Cluster::new("c");
-    let mut everywhere = config();
-    everywhere.listen = ([0, 0, 0, 0], 0).into();
     let port = free_port();
-    everywhere.listen.set_port(port);
-    everywhere.advertise = Some(([127, 0, 0, 1], port).into());
-    let (a, mut b) = (cluster.start("a"), cluster.start_with("b", everywhere));
+    let (a, mut b) = (cluster.start("a"), cluster.start_at("b", everywhere(port)));
     a.keep(&b);
     linked(&a, &b).await;
     a.transport
@@ -106,6 +118,15 @@ async fn gossip_to_an_alias_of_a_linked_peer_uses_its_link() {
     let (from, _) = timeout(LONG, b.gossip.recv()).await.unwrap().unwrap();
     assert_eq!(from, a.transport.advertise());
     assert_eq!(b.transport.stats().links_opened, 1);
+}
+
+/// A node on all addresses of the machine, of which all of 127.0.0.0/8 lead to it.
+fn everywhere(port: u16) -> Local {
+    Local {
+        listen: ([0, 0, 0, 0], port).into(),
+        advertise: Some(([127, 0, 0, 1], port).into()),
+        ..local()
+    }
 }
 
 fn free_port() -> u16 {
@@ -116,8 +137,10 @@ fn free_port() -> u16 {
 #[tokio::test]
 async fn gossip_that_is_too_large_or_finds_nobody_is_counted() {
     let cluster = Cluster::new("c");
-    let mut config = config();
-    config.handshake_timeout = Duration::from_millis(100);
+    let config = Config {
+        handshake_timeout: Time::of_ms::<100>(),
+        ..Config::default()
+    };
     let a = cluster.start_with("a", config);
     let nobody = ([127, 0, 0, 1], free_port()).into();
     a.transport.gossip(nobody, vec![0; 128 << 10].into());
@@ -130,11 +153,8 @@ async fn gossip_that_is_too_large_or_finds_nobody_is_counted() {
 #[tokio::test]
 async fn a_node_that_dials_itself_notices_and_remembers() {
     let cluster = Cluster::new("c");
-    let mut everywhere = config();
     let port = free_port();
-    everywhere.listen = ([0, 0, 0, 0], port).into();
-    everywhere.advertise = Some(([127, 0, 0, 1], port).into());
-    let a = cluster.start_with("a", everywhere);
+    let a = cluster.start_at("a", everywhere(port));
     let alias = ([127, 0, 0, 2], port).into();
     for n in 1..=2 {
         a.transport.gossip(alias, Bytes::from_static(b"me?"));
@@ -214,21 +234,23 @@ async fn frames_of_one_mebibyte_arrive_whole() {
 #[tokio::test]
 async fn a_full_outbound_buffer_drops_the_new_frame_and_counts_it() {
     let cluster = Cluster::new("c");
-    let mut config = config();
-    config.frame_bytes_max = 1000;
-    config.outbound_bytes_max = 3000;
-    let (a, b) = (cluster.start_with("a", config), cluster.start("b"));
+    let config = Config {
+        outbound_bytes_max: Count::of::<3000>(),
+        ..Config::default()
+    };
+    let a = Node::start(cluster.identity("a"), config, small());
+    let b = cluster.start("b");
     let peer = a.transport.peer(&name("b"));
     let frame = |n| Frame::new(&[], numbered(n, 996));
     assert_eq!(peer.send(0, &frame(0)), Ok(()));
     assert_eq!(peer.send(0, &frame(1)), Ok(()));
     assert_eq!(peer.send(0, &frame(2)), Ok(()));
-    assert_eq!(peer.send(0, &frame(3)), Err(Dropped::Full));
+    assert_eq!(peer.send(0, &frame(3)), Err(SendError::Full));
     assert_eq!(peer.send(1, &frame(4)), Ok(()));
     let too_large = Frame::new(&[], numbered(5, 1001));
     assert!(matches!(
         peer.send(2, &too_large),
-        Err(Dropped::TooLarge { bytes: 1001, .. })
+        Err(SendError::TooLarge { bytes: 1001, .. })
     ));
     let stats = a.transport.stats();
     assert_eq!(stats.dropped_outbound_full, 1);
@@ -249,7 +271,7 @@ async fn a_forgotten_peer_loses_its_link_and_what_was_queued() {
         .transport
         .peer(&name("b"))
         .send(0, &Frame::new(&[], numbered(0, 8)));
-    assert_eq!(refused, Err(Dropped::Forgotten));
+    assert_eq!(refused, Err(SendError::Forgotten));
     assert_eq!(a.transport.stats().dropped_peer_forgotten, 1);
 
     let unreachable = name("z");
@@ -280,7 +302,7 @@ async fn a_peer_that_said_goodbye_is_heard_to_the_end_and_sent_nothing() {
         .transport
         .peer(&name("b"))
         .send(0, &Frame::new(&[], numbered(0, 8)));
-    assert_eq!(refused, Err(Dropped::Forgotten));
+    assert_eq!(refused, Err(SendError::Forgotten));
     assert!(a.linked(&b));
     b.transport.close(Duration::from_secs(5)).await;
     eventually("all has been heard", || {
@@ -331,10 +353,6 @@ async fn a_restarted_peer_gets_a_new_link_and_nothing_meant_for_its_earlier_run(
     linked(&a, &b).await;
     a.send(&b, 0, numbered(1, 8));
     eventually("the first run hears it", || b.frames_from(&a).len() == 1).await;
-    let mut again = config();
-    again.incarnation = INCARNATION.next();
-    again.idle_timeout = Duration::from_secs(60);
-    let earlier = a.transport.links()[0].number;
     drop(b);
     eventually("its link ends", || a.transport.links().is_empty()).await;
     a.transport
@@ -342,11 +360,10 @@ async fn a_restarted_peer_gets_a_new_link_and_nothing_meant_for_its_earlier_run(
         .send(0, &Frame::new(&[], numbered(2, 8)))
         .unwrap();
 
-    let b = cluster.start_with("b", again);
+    let b = cluster.start_at("b", later());
     a.keep_run(&b, INCARNATION.next());
     linked(&a, &b).await;
     assert_eq!(a.transport.links()[0].incarnation, INCARNATION.next());
-    assert!(a.transport.links()[0].number > earlier);
     assert_eq!(a.transport.stats().dropped_peer_restarted, 1);
     a.send(&b, 0, numbered(3, 8));
     b.send(&a, 0, numbered(4, 8));
@@ -366,9 +383,7 @@ async fn a_later_run_that_dials_replaces_the_link_of_the_earlier_at_once() {
         let earlier = cluster.start(old);
         earlier.keep(&other);
         linked(&earlier, &other).await;
-        let mut config = config();
-        config.incarnation = INCARNATION.next();
-        let later = cluster.start_with(old, config);
+        let later = cluster.start_at(old, later());
         later.keep(&other);
         eventually("the later run has the link", || {
             let links = other.transport.links();
@@ -403,10 +418,8 @@ async fn a_node_that_closes_delivers_what_it_had_accepted() {
 #[tokio::test]
 async fn a_frame_above_the_receivers_limit_closes_that_link_only() {
     let cluster = Cluster::new("c");
-    let mut small = config();
-    small.frame_bytes_max = 1000;
     let (a, b, c) = (
-        cluster.start_with("a", small),
+        cluster.start_at("a", small()),
         cluster.start("b"),
         cluster.start("c"),
     );
@@ -454,10 +467,13 @@ fn handle(mut node: Node) -> Transport {
 #[tokio::test]
 async fn an_address_that_peers_cannot_dial_is_refused_at_the_start() {
     let cluster = Cluster::new("c");
-    let mut config = config();
-    config.listen = ([0, 0, 0, 0], 0).into();
+    let unspecified = Local {
+        listen: ([0, 0, 0, 0], 0).into(),
+        ..local()
+    };
     let refused = Transport::start(
-        config,
+        Config::default(),
+        unspecified,
         cluster.identity("a"),
         std::sync::Arc::new(tidings_transport::SystemNet),
         std::sync::Arc::new(cluster::Received::default()),

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Cluster, INCARNATION, Node, config, eventually, hour, name};
+use cluster::{Cluster, INCARNATION, Node, eventually, hour, local, name};
 use quinn::crypto::rustls::QuicClientConfig;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ED25519, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_pki_types::pem::PemObject;
+use tidings_bounds::Time;
 use tidings_identity::{Authority, Identity, NodeCertificate, Validity};
-use tidings_transport::{CloseCode, Net, SystemNet};
+use tidings_transport::{CloseCode, Config, Local, Net, SystemNet};
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
 
@@ -89,7 +90,7 @@ async fn a_node_of_another_authority_is_refused_also_when_it_trusts_ours() {
     let (log, _guard) = Log::start();
     let (ours, theirs) = (Cluster::new("c"), Cluster::new("c"));
     let certificate = theirs.certificate("b");
-    let stranger = Node::start(ours.identity_of(&certificate), config());
+    let stranger = Node::start(ours.identity_of(&certificate), Config::default(), local());
     let a = ours.start("a");
     let reason = "certificate is not from the cluster's authority";
     refused_on_both_sides(&a, &stranger, &log, reason).await;
@@ -102,7 +103,7 @@ async fn an_expired_certificate_is_refused() {
     let (now, day) = (SystemNet.unix_time(), Duration::from_secs(86_400));
     let past = Validity::between(now - 2 * day, now - day).unwrap();
     let expired = cluster.authority.issue(&name("b"), past).unwrap();
-    let stranger = Node::start(cluster.identity_of(&expired), config());
+    let stranger = Node::start(cluster.identity_of(&expired), Config::default(), local());
     let a = cluster.start("a");
     let reason = "certificate is expired or not yet valid";
     refused_on_both_sides(&a, &stranger, &log, reason).await;
@@ -120,7 +121,7 @@ async fn a_node_of_another_cluster_under_the_same_authority_is_refused() {
     let (log, _guard) = Log::start();
     let cluster = Cluster::new("c");
     let other = foreign_certificate(&cluster.authority, "b", "other");
-    let stranger = Node::start(cluster.identity_of(&other), config());
+    let stranger = Node::start(cluster.identity_of(&other), Config::default(), local());
     let a = cluster.start("a");
     // Its own check comes first: the dialled node is of another cluster than it is.
     stranger.keep(&a);
@@ -153,9 +154,11 @@ async fn another_node_at_the_address_of_a_peer_is_refused() {
 async fn a_second_node_with_our_name_is_refused() {
     let (log, _guard) = Log::start();
     let cluster = Cluster::new("c");
-    let mut other_run = config();
-    other_run.incarnation = other_run.incarnation.next();
-    let (a, double) = (cluster.start("a"), cluster.start_with("a", other_run));
+    let other_run = Local {
+        incarnation: INCARNATION.next(),
+        ..local()
+    };
+    let (a, double) = (cluster.start("a"), cluster.start_at("a", other_run));
     double
         .transport
         .gossip(a.transport.advertise(), Bytes::from_static(b"hi"));
@@ -313,8 +316,10 @@ async fn nonsense_on_the_control_stream_closes_that_connection_only() {
 #[tokio::test]
 async fn a_client_that_says_nothing_is_closed_in_time() {
     let cluster = Cluster::new("c");
-    let mut config = config();
-    config.handshake_timeout = Duration::from_millis(200);
+    let config = Config {
+        handshake_timeout: Time::of_ms::<200>(),
+        ..Config::default()
+    };
     let a = cluster.start_with("a", config);
     let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
     let code = raw.say(&a, &[0, 0]).await;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::switchboard::{
-    Node, Switchboard, addr, cluster, config, contents, members, pattern, until,
+    Node, Switchboard, addr, cluster, contents, members, pattern, setup, until,
 };
-use tidings_membership::{Event, JoinError, MemberId, NotAMember, Scope};
+use tidings_bounds::Count;
+use tidings_membership::{Event, JoinError, LeaveError, MemberId, Scope};
 use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(3);
@@ -40,7 +41,7 @@ async fn a_join_is_seen_at_once_here_and_in_milliseconds_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_follower_has_heard_of_every_member_that_a_view_shows() {
+async fn the_sink_has_heard_of_every_member_that_a_view_shows() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 3).await;
     let joined: Vec<_> = (0..50).map(|n| nodes[n % 2].join("a")).collect();
@@ -112,12 +113,12 @@ async fn leaving_what_was_not_joined_says_so_and_changes_nothing() {
     let before = contents(&node.view());
     assert_eq!(
         membership.leave(&scope, &pattern("b"), member),
-        Err(NotAMember)
+        Err(LeaveError::NotAMember)
     );
     let other = MemberId::from_bytes([7; 16]);
     assert_eq!(
         membership.leave(&scope, &pattern("a"), other),
-        Err(NotAMember)
+        Err(LeaveError::NotAMember)
     );
     let again = membership.join(&scope, &pattern("a"), member, None);
     assert_eq!(again, Err(JoinError::AlreadyMember));
@@ -254,8 +255,8 @@ async fn many_threads_join_and_leave_while_others_read() {
 #[tokio::test(start_paused = true)]
 async fn a_full_bucket_refuses_and_says_so() {
     let board = Switchboard::default();
-    let mut full = config(0);
-    (full.buckets, full.bucket_bytes_max) = (1, 1_000);
+    let mut full = setup(0);
+    (full.config.buckets, full.config.bucket_bytes_max) = (Count::MIN, Count::MIN);
     let node = Node::start_with(&board, full, &[]).await;
     let refused = (0..100u8).find_map(|n| {
         let member = MemberId::from_bytes([n; 16]);
@@ -286,10 +287,8 @@ async fn watchers_are_told_everything_between_two_snapshots() {
     while told.len() < 3 {
         told.extend(watch.next().await.unwrap());
     }
-    assert!(
-        matches!(&told[0], Event::NodeUp { node, incarnation, addr: at }
-        if node.as_str() == "n1" && incarnation.get() == 1 && *at == addr(1))
-    );
+    assert!(matches!(&told[0], Event::NodeUp { run }
+        if run.node.as_str() == "n1" && run.incarnation.get() == 1 && run.addr == addr(1)));
     let joined = |event: &Event| match event {
         Event::Joined { member, .. } => *member,
         other => panic!("{other:?}"),
@@ -332,8 +331,8 @@ async fn gossip_that_cannot_be_read_is_skipped_and_counted() {
 async fn another_cluster_is_never_seen() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 2).await;
-    let mut foreign = config(2);
-    foreign.cluster = "other".into();
+    let mut foreign = setup(2);
+    foreign.cluster = "other".parse().unwrap();
     let stranger = Node::start_with(&board, foreign, &[0, 1]).await;
     stranger.join("a");
     sleep(Duration::from_secs(10)).await;

@@ -6,10 +6,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::switchboard::{
-    Node, Switchboard, addr, cluster, cluster_with, config, contents, members, until,
+    Node, Setup, Switchboard, addr, cluster, cluster_with, contents, members, setup, until,
 };
-use tidings_membership::{Config, Event};
-use tokio::time::{sleep, timeout};
+use tidings_bounds::Time;
+use tidings_membership::{Config, Event, Handover};
+use tokio::time::{Instant, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -86,6 +87,73 @@ async fn departing_keeps_to_its_deadline_when_nobody_answers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_farewell_that_was_not_sent_is_not_believed_said() {
+    for lost in [Handover::Waiting, Handover::Dropped] {
+        let board = Switchboard::default();
+        let nodes = cluster(&board, 3).await;
+        // No link is up from the first node to the last for a while.
+        let up_at = Instant::now() + Duration::from_secs(1);
+        board.hand_over(move |from, to| match (from, to) {
+            (0, 2) if Instant::now() < up_at => lost,
+            _ => Handover::Sent,
+        });
+        let dropped = nodes[0].membership.stats().messages_dropped;
+        nodes[0].membership.depart(SOON).await;
+        let now = Instant::now();
+        assert!(now >= up_at, "{lost:?}: believed said");
+        assert!(
+            now < up_at + Duration::from_millis(300),
+            "{lost:?}: said late"
+        );
+        let dropped = nodes[0].membership.stats().messages_dropped - dropped;
+        assert_eq!(
+            dropped > 0,
+            lost == Handover::Dropped,
+            "{lost:?}: {dropped}"
+        );
+        until("it is gone", SOON, || nodes[2].live().len() == 2).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_departure_waits_for_the_first_and_no_longer() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 3).await;
+    board.cut(|_, _| false);
+    let membership = &nodes[0].membership;
+    let deadline = Duration::from_millis(300);
+    let start = Instant::now();
+    let later = async {
+        sleep(deadline / 3).await;
+        membership.depart(deadline).await;
+        start.elapsed()
+    };
+    let hasty = async {
+        sleep(deadline / 3).await;
+        membership.depart(deadline / 3).await;
+        start.elapsed()
+    };
+    let (_, later, hasty) = tokio::join!(membership.depart(deadline), later, hasty);
+    assert_eq!((later, hasty), (deadline, deadline / 3 * 2));
+    membership.depart(deadline).await;
+    assert_eq!(start.elapsed(), deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_departure_that_was_broken_off_can_be_made_again() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 3).await;
+    board.cut(|_, _| false);
+    let first = nodes[0].membership.depart(SOON);
+    assert!(timeout(Duration::from_millis(100), first).await.is_err());
+    board.heal();
+    let start = Instant::now();
+    nodes[0].membership.depart(SOON).await;
+    assert!(start.elapsed() < Duration::from_millis(50));
+    until("it is gone", SOON, || nodes[2].live().len() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     let board = Switchboard::default();
     let mut nodes = cluster(&board, 3).await;
@@ -96,10 +164,8 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     .await;
     let (_, mut watch) = nodes[0].membership.watch();
     drop(nodes.pop());
-    let again = Config {
-        incarnation: 2.into(),
-        ..config(2)
-    };
+    let mut again = setup(2);
+    again.run.incarnation = again.run.incarnation.next();
     let again = Node::start_with(&board, again, &[0]).await;
     let new = again.join("a");
     until("the new one is there", SOON, || {
@@ -113,10 +179,10 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     assert!(
         matches!(&told[..], [
             Event::Left { member: left, .. },
-            Event::NodeDown { incarnation: before, .. },
-            Event::NodeUp { incarnation: after, .. },
+            Event::NodeDown { run: before, .. },
+            Event::NodeUp { run: after },
             Event::Joined { member: joined, .. },
-        ] if (*left, *joined) == (old, new) && (before.get(), after.get()) == (1, 2)),
+        ] if (*left, *joined) == (old, new) && (before.incarnation.get(), after.incarnation.get()) == (1, 2)),
         "{told:?}"
     );
     for _ in 0..100 {
@@ -173,9 +239,12 @@ async fn a_healed_partition_merges_exactly() {
 #[tokio::test(start_paused = true)]
 async fn a_partition_longer_than_the_grace_heals_though_all_seeds_are_on_one_side() {
     let board = Switchboard::default();
-    let short = |n| Config {
-        dead_node_grace: Duration::from_secs(5),
-        ..config(n)
+    let short = |n| Setup {
+        config: Config {
+            dead_node_grace: Time::of_ms::<5_000>(),
+            ..Config::default()
+        },
+        ..setup(n)
     };
     let nodes = cluster_with(&board, (0..6).map(short).collect()).await;
     board.cut(|from, to| (from < 3) == (to < 3));

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_identity::NodeId;
+use tidings_identity::{ClusterName, NodeId, NodeRun};
 use tidings_membership::{
-    AgentName, Config, Event, Member, MemberId, MemberIds, Membership, Pattern, Pipe, Scope, View,
+    AgentName, Config, Event, Handover, Member, MemberId, MemberIds, Membership, Pattern, Pipe,
+    Scope, View,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -20,6 +21,7 @@ const LATENCY: Duration = Duration::from_millis(1);
 const PIPE_MESSAGES: usize = 4096;
 
 type Sides = Box<dyn Fn(usize, usize) -> bool + Send>;
+type HandOver = Box<dyn Fn(usize, usize) -> Handover + Send>;
 
 /// The wires between the nodes of one test.
 #[derive(Clone, Default)]
@@ -30,6 +32,9 @@ struct Wires {
     ports: BTreeMap<SocketAddr, mpsc::Sender<(SocketAddr, Bytes)>>,
     /// Whether a message from one node to another gets through; all do if there is none.
     passes: Option<Sides>,
+    /// What becomes of a message from one node to another as it is handed to the pipe. What is not
+    /// sent never arrives. All are if there is none.
+    handover: Option<HandOver>,
 }
 
 impl Switchboard {
@@ -49,8 +54,14 @@ impl Switchboard {
                 });
             }
         });
+        let board = self.clone();
+        let hand_over = move |to, message| match board.handover(own, to) {
+            Handover::Sent if outbound.try_send((to, message)).is_ok() => Handover::Sent,
+            Handover::Waiting => Handover::Waiting,
+            _ => Handover::Dropped,
+        };
         Pipe {
-            outbound: Box::new(move |to, message| outbound.try_send((to, message)).is_ok()),
+            outbound: Box::new(hand_over),
             inbound,
         }
     }
@@ -71,9 +82,29 @@ impl Switchboard {
         self.0.lock().unwrap().passes = Some(Box::new(passes));
     }
 
+    /// From now on this says what becomes of the messages (from, to) that are handed to a pipe.
+    pub(crate) fn hand_over(&self, handover: impl Fn(usize, usize) -> Handover + Send + 'static) {
+        self.0.lock().unwrap().handover = Some(Box::new(handover));
+    }
+
+    fn handover(&self, from: SocketAddr, to: SocketAddr) -> Handover {
+        let wires = self.0.lock().unwrap();
+        let handover = wires.handover.as_ref();
+        handover.map_or(Handover::Sent, |handover| {
+            handover(number(from), number(to))
+        })
+    }
+
     pub(crate) fn heal(&self) {
         self.0.lock().unwrap().passes = None;
     }
+}
+
+/// What a node is started with.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) run: NodeRun,
+    pub(crate) cluster: ClusterName,
 }
 
 /// A node of a test. Dropping it is a crash.
@@ -82,7 +113,7 @@ pub(crate) struct Node {
     pub(crate) seeds: watch::Sender<Vec<SocketAddr>>,
     pub(crate) token: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// What its follower was told.
+    /// What its event sink was given.
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     ids: Mutex<MemberIds>,
 }
@@ -90,17 +121,24 @@ pub(crate) struct Node {
 impl Node {
     /// Starts node `n`, with these seeds.
     pub(crate) async fn start(board: &Switchboard, n: usize, seeds: &[usize]) -> Self {
-        Self::start_with(board, config(n), seeds).await
+        Self::start_with(board, setup(n), seeds).await
     }
 
-    pub(crate) async fn start_with(board: &Switchboard, config: Config, seeds: &[usize]) -> Self {
-        let pipe = board.connect(config.advertise);
+    pub(crate) async fn start_with(board: &Switchboard, setup: Setup, seeds: &[usize]) -> Self {
+        let Setup {
+            config,
+            run,
+            cluster,
+        } = setup;
+        let pipe = board.connect(run.addr);
         let seeds = watch::Sender::new(seeds.iter().copied().map(addr).collect());
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
         let membership = Membership::start(
             config,
+            run,
+            cluster,
             pipe,
             seeds.subscribe(),
             Box::new(move |events| told.lock().unwrap().extend(events)),
@@ -145,21 +183,21 @@ impl Node {
     /// The names of the live nodes in the view.
     pub(crate) fn live(&self) -> Vec<String> {
         let nodes = self.view().nodes().into_iter().filter(|node| node.live);
-        nodes.map(|node| node.node.to_string()).collect()
+        nodes.map(|node| node.run.node.to_string()).collect()
     }
 }
 
 /// Starts nodes `0..count`, the first three of them seeds, and waits until all see all.
 pub(crate) async fn cluster(board: &Switchboard, count: usize) -> Vec<Node> {
-    cluster_with(board, (0..count).map(config).collect()).await
+    cluster_with(board, (0..count).map(setup).collect()).await
 }
 
-pub(crate) async fn cluster_with(board: &Switchboard, configs: Vec<Config>) -> Vec<Node> {
-    let count = configs.len();
+pub(crate) async fn cluster_with(board: &Switchboard, setups: Vec<Setup>) -> Vec<Node> {
+    let count = setups.len();
     let seeds: Vec<_> = (0..count.min(3)).collect();
     let mut nodes = Vec::new();
-    for config in configs {
-        nodes.push(Node::start_with(board, config, &seeds).await);
+    for setup in setups {
+        nodes.push(Node::start_with(board, setup, &seeds).await);
         // So that not all of them gossip at the same moments.
         sleep(Duration::from_millis(37)).await;
     }
@@ -173,9 +211,14 @@ pub(crate) async fn cluster_with(board: &Switchboard, configs: Vec<Config>) -> V
     nodes
 }
 
-pub(crate) fn config(n: usize) -> Config {
+/// The first run of node `n`, with the defaults.
+pub(crate) fn setup(n: usize) -> Setup {
     let node = NodeId::parse(&format!("n{n}")).unwrap();
-    Config::new(node, 1.into(), addr(n))
+    Setup {
+        config: Config::default(),
+        run: NodeRun::new(node, 1.into(), addr(n)),
+        cluster: ClusterName::default(),
+    }
 }
 
 pub(crate) fn addr(n: usize) -> SocketAddr {

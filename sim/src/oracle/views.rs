@@ -54,7 +54,9 @@ impl Expected {
     /// In what a view is not the truth.
     pub fn disagreement(&self, view: &View) -> Option<String> {
         let live = view.nodes().into_iter().filter(|node| node.live);
-        let nodes = live.map(|node| (node.node, node.incarnation)).collect();
+        let nodes = live
+            .map(|node| (node.run.node, node.run.incarnation))
+            .collect();
         if let Some(text) = compare("nodes", &self.nodes, &nodes) {
             return Some(text);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_identity::{Authority, Identity, Incarnation, NodeCertificate, NodeId, Validity};
-use tidings_transport::{Config, Frame, Net, Receive, SystemNet, Transport};
+use tidings_transport::{Config, Frame, Local, Net, Receive, SystemNet, Transport};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -54,20 +54,25 @@ impl Cluster {
     }
 
     pub(crate) fn start(&self, node: &str) -> Node {
-        self.start_with(node, config())
+        self.start_at(node, local())
+    }
+
+    pub(crate) fn start_at(&self, node: &str, local: Local) -> Node {
+        Node::start(self.identity(node), Config::default(), local)
     }
 
     pub(crate) fn start_with(&self, node: &str, config: Config) -> Node {
-        Node::start(self.identity(node), config)
+        Node::start(self.identity(node), config, local())
     }
 }
 
 impl Node {
-    pub(crate) fn start(identity: Identity, config: Config) -> Self {
+    pub(crate) fn start(identity: Identity, config: Config, local: Local) -> Self {
         let received = Arc::new(Received::default());
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
         let (transport, gossip) = Transport::start(
             config,
+            local,
             identity,
             Arc::new(SystemNet),
             received.clone(),
@@ -146,8 +151,14 @@ pub(crate) fn name(text: &str) -> NodeId {
     text.parse().unwrap()
 }
 
-pub(crate) fn config() -> Config {
-    Config::new(([127, 0, 0, 1], 0).into(), INCARNATION)
+/// A node on any free port of loopback.
+pub(crate) fn local() -> Local {
+    Local {
+        listen: ([127, 0, 0, 1], 0).into(),
+        advertise: None,
+        incarnation: INCARNATION,
+        frame_bytes_max: (1 << 20) + (64 << 10),
+    }
 }
 
 pub(crate) fn hour() -> Validity {

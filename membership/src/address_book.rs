@@ -10,14 +10,13 @@ use std::net::SocketAddr;
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, IteratorRandom};
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::{NodeId, NodeRun};
 
-/// How many seeds are tried in one round, while this node is alone.
-const SEEDS_TRIED_MAX: usize = 8;
+use crate::peer_state::PeerState;
 
 /// The seeds and every peer met, up to a number.
 #[derive(Debug)]
-pub(crate) struct Book {
+pub(crate) struct AddressBook {
     own: SocketAddr,
     seeds: Vec<SocketAddr>,
     peers: BTreeMap<NodeId, Entry>,
@@ -28,24 +27,12 @@ pub(crate) struct Book {
 
 #[derive(Debug)]
 struct Entry {
-    incarnation: Incarnation,
-    addr: SocketAddr,
+    run: NodeRun,
     state: PeerState,
     since: u64,
 }
 
-/// How it stands with a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PeerState {
-    /// Not known to be running, though it may be.
-    Away,
-    /// Running.
-    Live,
-    /// Said goodbye: not worth a try until it is heard of again.
-    Left,
-}
-
-impl Book {
+impl AddressBook {
     /// An empty book of the node at this address.
     pub(crate) fn new(own: SocketAddr, peers_max: usize) -> Self {
         Self {
@@ -63,25 +50,17 @@ impl Book {
         self.seeds = seeds.into_iter().copied().collect();
     }
 
-    /// Notes where a peer is and how it stands. An incarnation older than one noted before is
-    /// not noted, and the answer is false.
-    pub(crate) fn note(
-        &mut self,
-        node: &NodeId,
-        incarnation: Incarnation,
-        addr: SocketAddr,
-        state: PeerState,
-    ) -> bool {
+    /// Records where a peer is and how it stands. An incarnation older than one recorded before is
+    /// not recorded, and the answer is false.
+    pub(crate) fn record(&mut self, run: &NodeRun, state: PeerState) -> bool {
         self.clock += 1;
-        if let Some(entry) = self.peers.get_mut(node) {
-            if entry.incarnation > incarnation {
+        if let Some(entry) = self.peers.get_mut(&run.node) {
+            if entry.run.incarnation > run.incarnation {
                 return false;
             }
-            let before = (entry.incarnation, entry.addr, entry.state);
-            if before != (incarnation, addr, state) {
+            if (&entry.run, entry.state) != (run, state) {
                 *entry = Entry {
-                    incarnation,
-                    addr,
+                    run: run.clone(),
                     state,
                     since: self.clock,
                 };
@@ -89,11 +68,11 @@ impl Book {
             return true;
         }
         if self.peers.len() >= self.peers_max {
-            let away = self
+            let down = self
                 .peers
                 .iter()
                 .filter(|(_, e)| e.state != PeerState::Live);
-            let Some(oldest) = away
+            let Some(oldest) = down
                 .min_by_key(|(_, e)| e.since)
                 .map(|(node, _)| node.clone())
             else {
@@ -102,12 +81,11 @@ impl Book {
             self.peers.remove(&oldest);
         }
         let entry = Entry {
-            incarnation,
-            addr,
+            run: run.clone(),
             state,
             since: self.clock,
         };
-        self.peers.insert(node.clone(), entry);
+        self.peers.insert(run.node.clone(), entry);
         true
     }
 
@@ -117,24 +95,24 @@ impl Book {
     }
 
     /// Up to so many of the live peers, at random if there are more.
-    pub(crate) fn some_live(&self, max: usize, rng: &mut impl Rng) -> Vec<SocketAddr> {
+    pub(crate) fn sample_live(&self, max: usize, rng: &mut impl Rng) -> Vec<SocketAddr> {
         self.live().choose_multiple(rng, max)
     }
 
     /// Some seeds, for a node that is alone.
-    pub(crate) fn some_seeds(&self, rng: &mut impl Rng) -> Vec<SocketAddr> {
+    pub(crate) fn sample_seeds(&self, rng: &mut impl Rng) -> Vec<SocketAddr> {
         self.seeds
             .choose_multiple(rng, SEEDS_TRIED_MAX)
             .copied()
             .collect()
     }
 
-    /// One who is not live and may be found again: a seed or a peer.
-    pub(crate) fn someone_away(&self, rng: &mut impl Rng) -> Option<SocketAddr> {
+    /// A seed or peer that is not live and may be found again.
+    pub(crate) fn rejoin_candidate(&self, rng: &mut impl Rng) -> Option<SocketAddr> {
         let live: BTreeSet<_> = self.live().collect();
         let seeds = self.seeds.iter().copied();
         seeds
-            .chain(self.with_state(PeerState::Away))
+            .chain(self.with_state(PeerState::Down))
             .filter(|addr| *addr != self.own && !live.contains(addr))
             .choose(rng)
     }
@@ -144,9 +122,12 @@ impl Book {
             .peers
             .values()
             .filter(move |entry| entry.state == state);
-        entries.map(|entry| entry.addr)
+        entries.map(|entry| entry.run.addr)
     }
 }
+
+/// How many seeds are tried in one round, while this node is alone.
+const SEEDS_TRIED_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -154,58 +135,64 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    fn node(n: u16) -> NodeId {
-        NodeId::parse(&format!("n{n}")).unwrap()
+    /// Run `incarnation` of node `n`, at an address of its own.
+    fn run(n: u16, incarnation: u64) -> NodeRun {
+        let node = NodeId::parse(&format!("n{n}")).unwrap();
+        NodeRun::new(node, incarnation.into(), addr(n))
     }
 
     fn addr(n: u16) -> SocketAddr {
         ([10, 0, 0, 1], n).into()
     }
 
-    fn away(book: &Book) -> BTreeSet<SocketAddr> {
+    fn candidates(book: &AddressBook) -> BTreeSet<SocketAddr> {
         let mut rng = StdRng::seed_from_u64(1);
         (0..200)
-            .filter_map(|_| book.someone_away(&mut rng))
+            .filter_map(|_| book.rejoin_candidate(&mut rng))
             .collect()
     }
 
     #[test]
     fn only_who_may_be_found_is_looked_for() {
-        let mut book = Book::new(addr(0), 10);
+        let mut book = AddressBook::new(addr(0), 10);
         book.set_seeds(&[addr(0), addr(1), addr(2), addr(1)]);
-        assert_eq!(away(&book), [addr(1), addr(2)].into());
-        assert!(book.note(&node(1), Incarnation::new(7), addr(1), PeerState::Live));
-        assert!(book.note(&node(3), Incarnation::new(7), addr(3), PeerState::Away));
-        assert!(book.note(&node(4), Incarnation::new(7), addr(4), PeerState::Left));
-        assert_eq!(away(&book), [addr(2), addr(3)].into());
+        assert_eq!(candidates(&book), [addr(1), addr(2)].into());
+        assert!(book.record(&run(1, 7), PeerState::Live));
+        assert!(book.record(&run(3, 7), PeerState::Down));
+        assert!(book.record(&run(4, 7), PeerState::Left));
+        assert_eq!(candidates(&book), [addr(2), addr(3)].into());
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(1)]);
     }
 
     #[test]
-    fn an_older_incarnation_is_not_noted() {
-        let mut book = Book::new(addr(0), 10);
-        assert!(book.note(&node(1), Incarnation::new(7), addr(1), PeerState::Away));
-        assert!(!book.note(&node(1), Incarnation::new(6), addr(2), PeerState::Live));
-        assert!(book.note(&node(1), Incarnation::new(8), addr(3), PeerState::Live));
+    fn an_older_incarnation_is_not_recorded() {
+        let mut book = AddressBook::new(addr(0), 10);
+        assert!(book.record(&run(1, 7), PeerState::Down));
+        let elsewhere = |incarnation| NodeRun {
+            addr: addr(3),
+            ..run(1, incarnation)
+        };
+        assert!(!book.record(&elsewhere(6), PeerState::Live));
+        assert!(book.record(&elsewhere(8), PeerState::Live));
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(3)]);
     }
 
     #[test]
-    fn a_full_book_forgets_who_is_longest_away_and_nobody_live() {
-        let mut book = Book::new(addr(0), 3);
+    fn a_full_book_forgets_who_is_longest_down_and_nobody_live() {
+        let mut book = AddressBook::new(addr(0), 3);
         for (n, state) in [
             (1, PeerState::Live),
-            (2, PeerState::Away),
+            (2, PeerState::Down),
             (3, PeerState::Live),
         ] {
-            book.note(&node(n), Incarnation::new(1), addr(n), state);
+            book.record(&run(n, 1), state);
         }
-        book.note(&node(3), Incarnation::new(1), addr(3), PeerState::Away);
-        book.note(&node(4), Incarnation::new(1), addr(4), PeerState::Away);
-        assert_eq!(away(&book), [addr(3), addr(4)].into());
-        book.note(&node(3), Incarnation::new(1), addr(3), PeerState::Live);
-        book.note(&node(4), Incarnation::new(1), addr(4), PeerState::Live);
-        book.note(&node(5), Incarnation::new(1), addr(5), PeerState::Live);
+        book.record(&run(3, 1), PeerState::Down);
+        book.record(&run(4, 1), PeerState::Down);
+        assert_eq!(candidates(&book), [addr(3), addr(4)].into());
+        book.record(&run(3, 1), PeerState::Live);
+        book.record(&run(4, 1), PeerState::Live);
+        book.record(&run(5, 1), PeerState::Live);
         assert_eq!(book.live().collect::<Vec<_>>(), [addr(1), addr(3), addr(4)]);
     }
 }

@@ -1,0 +1,55 @@
+use crate::config::ConfigError;
+
+/// Why membership did not start. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration does not hold.
+    #[error("the membership configuration does not hold")]
+    Config(#[from] ConfigError),
+    /// Gossip did not start.
+    #[error("gossip did not start")]
+    Gossip(#[source] anyhow::Error),
+}
+
+/// Why a membership was not made. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The same member is already in this topic.
+    #[error("this member has joined this topic already")]
+    AlreadyMember,
+    /// The topics of this node that hash to the same bucket, with their members, have become more
+    /// than gossip carries in one piece.
+    #[error(
+        "with this membership its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
+         configure more buckets, use shorter topic and agent names, or move agents to other nodes"
+    )]
+    BucketFull {
+        /// How long the text of the bucket would be.
+        bytes: usize,
+        /// How long it may be ([`Config::bucket_bytes_max`](crate::Config::bucket_bytes_max)).
+        bytes_max: usize,
+    },
+}
+
+/// Why a membership was not ended. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// This node has no such membership.
+    #[error("there is no such membership on this node")]
+    NotAMember,
+}
+
+/// Gossip has ended by itself. The view no longer follows the cluster, and never will again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GossipError {
+    /// It says nothing about why.
+    #[error("gossip has ended by itself")]
+    Ended,
+    /// Something in it has broken.
+    #[error("gossip has ended by itself")]
+    Broken(#[source] anyhow::Error),
+}

@@ -1,0 +1,50 @@
+use tidings_identity::{NodeId, NodeRun};
+
+use crate::{AgentName, MemberId, Pattern, Scope};
+
+/// Something that happened in the cluster, as this node came to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A peer is live. Its members follow.
+    NodeUp {
+        /// The peer.
+        run: NodeRun,
+    },
+    /// A peer is no longer live, or not in this incarnation. All its members were told as left.
+    NodeDown {
+        /// The run of the peer that is gone.
+        run: NodeRun,
+        /// Whether it said goodbye. Otherwise it died, or cannot be reached.
+        left: bool,
+    },
+    /// A membership was made.
+    Joined {
+        /// The scope.
+        scope: Scope,
+        /// The topic or pattern.
+        pattern: Pattern,
+        /// Where the member is.
+        node: NodeId,
+        /// The membership.
+        member: MemberId,
+        /// What the agent calls itself, if it says.
+        agent: Option<AgentName>,
+    },
+    /// A membership has ended.
+    Left {
+        /// The scope.
+        scope: Scope,
+        /// The topic or pattern.
+        pattern: Pattern,
+        /// Where the member was.
+        node: NodeId,
+        /// The membership.
+        member: MemberId,
+    },
+}
+
+/// Takes what happens to peers and their members, before the view shows it: who sees a member in
+/// the view can rely on the sink having heard of it. Called on the gossip task, so it must not
+/// block.
+pub type EventSink = Box<dyn FnMut(Vec<Event>) + Send>;

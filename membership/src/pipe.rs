@@ -1,0 +1,30 @@
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// The longest gossip message, in bytes.
+pub const GOSSIP_BYTES_MAX: usize = 65_507;
+
+/// Gossip messages to and from peers, which are known by their advertised addresses.
+///
+/// Gossip tolerates messages that are lost, repeated or out of order. It must be able to trust
+/// whoever can put messages in.
+pub struct Pipe {
+    /// Takes a message to the peer at this address, of at most [`GOSSIP_BYTES_MAX`] bytes, and
+    /// says what became of it. It must not wait.
+    pub outbound: Box<dyn Fn(SocketAddr, Bytes) -> Handover + Send + Sync>,
+    /// Messages from peers, each with the address that its sender advertises.
+    pub inbound: mpsc::Receiver<(SocketAddr, Bytes)>,
+}
+
+/// What became of a message that was handed to a [`Pipe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handover {
+    /// It is queued on a link that is up.
+    Sent,
+    /// It is queued for a peer that is being dialled, and dropped should the dial fail.
+    Waiting,
+    /// It was dropped.
+    Dropped,
+}

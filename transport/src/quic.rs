@@ -1,0 +1,63 @@
+//! How QUIC is set up: both roles of an endpoint, and the limits of every link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::congestion::CubicConfig;
+use quinn::{ClientConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
+use rustls::time_provider::TimeProvider;
+use tidings_bounds::Count;
+use tidings_identity::Identity;
+
+use crate::Config;
+use crate::config::LANES_MAX;
+use crate::tls::{self, TlsError};
+
+/// Both roles of an endpoint, ready for quinn.
+pub(crate) fn configs(
+    config: &Config,
+    identity: &Identity,
+    time: Arc<dyn TimeProvider>,
+) -> Result<(ServerConfig, ClientConfig), TlsError> {
+    let (server, client) = tls::configs(identity, time)?;
+    let limits = Arc::new(limits(config));
+    let mut server = ServerConfig::with_crypto(Arc::new(server));
+    server.transport_config(limits.clone());
+    // A peer that moves dials anew. Migration would let whoever can replay its packets move it.
+    server.migration(false);
+    server.max_incoming(INCOMING_MAX);
+    let mut client = ClientConfig::new(Arc::new(client));
+    client.transport_config(limits);
+    Ok((server, client))
+}
+
+/// The limits of every link, both ways.
+fn limits(config: &Config) -> TransportConfig {
+    let mut limits = TransportConfig::default();
+    // The one bidirectional stream is the control stream; each lane is one unidirectional stream.
+    limits.max_concurrent_bidi_streams(VarInt::from_u32(1));
+    limits.max_concurrent_uni_streams(VarInt::from_u32(LANES_MAX.into()));
+    limits.stream_receive_window(window(config.stream_window_bytes));
+    limits.receive_window(window(config.link_window_bytes));
+    limits.send_window(config.send_window_bytes.into());
+    let idle = IdleTimeout::try_from(config.idle_timeout.get())
+        .expect("an idle timeout within its bounds is far below what quic can say");
+    limits.max_idle_timeout(Some(idle));
+    limits.keep_alive_interval(Some(config.keep_alive.get()));
+    // Nodes are usually near each other. It only matters until the first round trip is measured,
+    // and sets how soon a lost first packet is sent again.
+    limits.initial_rtt(INITIAL_ROUND_TRIP);
+    // Few large packets instead of many small ones, where the path takes them.
+    limits.mtu_discovery_config(Some(MtuDiscoveryConfig::default()));
+    limits.datagram_receive_buffer_size(None);
+    limits.congestion_controller_factory(Arc::new(CubicConfig::default()));
+    limits
+}
+
+fn window<const MIN: usize, const MAX: usize>(bytes: Count<MIN, MAX>) -> VarInt {
+    VarInt::try_from(u64::from(bytes)).expect("a window within its bounds is at most 1 GiB")
+}
+
+const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(20);
+/// Connection attempts that may wait to be accepted. Beyond it quinn refuses further ones.
+const INCOMING_MAX: usize = 1024;
