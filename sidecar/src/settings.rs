@@ -353,6 +353,10 @@ mod tests {
 
     use tidings::{Authority, ClusterName, Net, Seed, SystemNet, Validity};
 
+    use proptest::{collection, prelude::*, sample};
+    use tidings_sidecar::Sidecar;
+    use tokio::runtime::Builder;
+
     use super::*;
 
     struct Given {
@@ -546,6 +550,89 @@ mod tests {
     fn a_bad_value_that_a_stronger_source_replaces_does_no_harm() {
         let config = given("gossip.buckets = 0", &[("TIDINGS_GOSSIP__BUCKETS", "8")]).config();
         assert_eq!(config.node.gossip.buckets.get(), 8);
+    }
+
+    /// Every setting that is a number or a time, as the name of its variable.
+    fn numbers_and_times() -> Vec<(String, bool)> {
+        fn collect(name: &str, value: &Json, found: &mut Vec<(String, bool)>) {
+            let is_time = |text: &str| humantime::parse_duration(text).is_ok();
+            match value {
+                Json::Object(fields) => {
+                    for (field, value) in fields {
+                        let separator = if name.ends_with('_') { "" } else { "__" };
+                        let name = format!("{name}{separator}{}", field.to_uppercase());
+                        collect(&name, value, found);
+                    }
+                }
+                Json::Number(_) => found.push((name.to_owned(), false)),
+                Json::String(text) if is_time(text) => found.push((name.to_owned(), true)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        let all = serde_json::to_value(Config::default()).unwrap();
+        collect(PREFIX, &all, &mut found);
+        assert!(found.len() > 30, "{found:?}");
+        found
+    }
+
+    /// A few variables with values about which their bounds and each other have to be asked.
+    fn random_variables() -> impl Strategy<Value = BTreeMap<String, String>> {
+        const NUMBERS: [&str; 13] = [
+            "0",
+            "1",
+            "2",
+            "16",
+            "17",
+            "100",
+            "1000",
+            "1025",
+            "48000",
+            "65536",
+            "1048576",
+            "33554432",
+            "4294967297",
+        ];
+        const TIMES: [&str; 12] = [
+            "0ms", "1us", "1ms", "5ms", "10ms", "100ms", "1s", "3s", "1m", "8m", "3h", "30days",
+        ];
+        let one = (sample::select(numbers_and_times()), 0..1_000_usize);
+        let one = one.prop_map(|((name, is_time), choice)| {
+            let values: &[&str] = if is_time { &TIMES } else { &NUMBERS };
+            (name, values[choice % values.len()].to_owned())
+        });
+        collection::vec(one, 0..4).prop_map(|pairs| pairs.into_iter().collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn whatever_config_check_accepts_a_sidecar_runs_with(variables in random_variables()) {
+            let mut given = given("listen = '127.0.0.1:0'", &[])
+                .flag("--client", "client", "127.0.0.1:0")
+                .flag("--http", "http", "127.0.0.1:0")
+                .certified();
+            given.sources.environment = variables.clone();
+            let Settings { config, identity, unknown_variables } = match given.sources.load() {
+                Ok(settings) => settings,
+                Err(error) => {
+                    let told = error.to_string();
+                    prop_assert!(variables.keys().any(|name| told.contains(name)), "{told}");
+                    return Ok(());
+                }
+            };
+            prop_assert!(unknown_variables.is_empty(), "{unknown_variables:?}");
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let started = Sidecar::start(config, identity).await;
+                let sidecar = started.map_err(|error| {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    TestCaseError::fail(format!("{error}: {cause:?}"))
+                })?;
+                sidecar.node().token().cancel();
+                Ok::<_, TestCaseError>(())
+            })?;
+        }
     }
 
     #[test]
