@@ -287,6 +287,11 @@ mod tests {
         }
 
         #[test]
+        fn as_many_topics_are_counted_as_are_listed((_, view) in views()) {
+            prop_assert_eq!(view.topics_count(), view.topics().len());
+        }
+
+        #[test]
         fn a_topic_has_everyone_whose_pattern_matches((_, view) in views()) {
             let scope = Scope::default();
             for text in ["a", "b", "a.b", "c"] {

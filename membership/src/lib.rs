@@ -48,3 +48,8 @@ pub use stats::Stats;
 pub use topic::{TOPIC_BYTES_MAX, Topic, TopicError};
 pub use view::{Member, NodeSummary, TopicSummary, View};
 pub use watch::Watch;
+
+/// Runs the program in the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tidings_identity::{NodeId, NodeRun};
 
-use crate::bucket::MemberEntry;
+use crate::bucket::{MemberEntry, TopicMembers};
 use crate::node_view::NodeView;
 use crate::{AgentName, MemberId, Pattern, Scope, Topic};
 
@@ -89,13 +89,6 @@ impl View {
         members(&self.local, scope, pattern)
     }
 
-    /// The live peers with at least one member whom a broadcast on this topic would reach, sorted.
-    pub fn interested_peers(&self, scope: &Scope, topic: &Topic) -> Vec<NodeId> {
-        let interested = |node: &&Arc<NodeView>| node.audience(scope, topic).next().is_some();
-        let peers = self.remote.values().filter(interested);
-        peers.map(|node| node.run.node.clone()).collect()
-    }
-
     /// All topics and patterns that have members, sorted by scope and pattern.
     pub fn topics(&self) -> Vec<TopicSummary> {
         let mut counts: BTreeMap<(&Scope, &Pattern), (usize, usize)> = BTreeMap::new();
@@ -115,6 +108,13 @@ impl View {
                 local,
             };
         counts.into_iter().map(summary).collect()
+    }
+
+    /// How many topics and patterns have members.
+    pub fn topics_count(&self) -> usize {
+        let topics = self.all().flat_map(|node| node.topics());
+        let names: HashSet<_> = topics.map(TopicMembers::key).collect();
+        names.len()
     }
 
     /// This node and all known peers, sorted by name; look at [`NodeSummary::live`].

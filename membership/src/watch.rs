@@ -1,7 +1,12 @@
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use futures_core::Stream;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::difference::difference;
 use crate::event::Event;
@@ -15,40 +20,158 @@ use crate::view::View;
 /// that came and went in between is not told. For each node, leaves come before joins and joins
 /// in the order in which they were made there; a node goes up before its first member joins and
 /// down after its last one left.
+///
+/// As a [`Stream`] it gives what [`next`](Self::next) does, and ends with this node's membership.
+///
+/// ```
+/// # use tidings_identity::{ClusterName, Incarnation, NodeRun};
+/// # use tidings_membership::*;
+/// # use tokio::sync::{mpsc, watch};
+/// # use tokio_util::{sync::CancellationToken, task::TaskTracker};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let own = NodeRun::new("n1".parse()?, Incarnation::new(1), "10.0.0.1:7946".parse()?);
+/// # let (_inbound, inbound) = mpsc::channel(1);
+/// # let pipe = Pipe { outbound: Box::new(|_, _| Handover::Dropped), inbound };
+/// # let (_seeds, seeds) = watch::channel(Vec::new());
+/// # let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
+/// # let membership = Membership::start(
+/// #     Config::default(), own, ClusterName::default(), pipe, seeds, Box::new(|_| ()), tasks, token,
+/// # ).await?;
+/// let (view, mut watch) = membership.watch();
+/// assert!(view.topics().is_empty());
+///
+/// let member = MemberIds::default().next(0);
+/// membership.join(&Scope::default(), &"kb.updates".parse()?, member, None)?;
+/// let events = watch.next().await.ok_or("membership has ended")?;
+/// assert!(matches!(&events[..], [Event::Joined { member: joined, .. }] if *joined == member));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Watch {
-    views: watch::Receiver<Arc<View>>,
+    views: WatchStream<Arc<View>>,
+    /// The view that the events told so far lead to.
     told: Arc<View>,
-    token: CancellationToken,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Watch {
     pub(crate) fn new(mut views: watch::Receiver<Arc<View>>, token: CancellationToken) -> Self {
         let told = views.borrow_and_update().clone();
-        Self { views, told, token }
+        Self {
+            views: WatchStream::from_changes(views),
+            told,
+            ended: Box::pin(token.cancelled_owned()),
+        }
     }
 
     /// The next events, at least one. None once this node's membership has ended.
     ///
     /// Cancel-safe: events that were not returned are told by the next call.
     pub async fn next(&mut self) -> Option<Vec<Event>> {
-        loop {
-            tokio::select! {
-                biased;
-                () = self.token.cancelled() => return None,
-                changed = self.views.changed() => changed.ok()?,
-            }
-            let view = self.views.borrow_and_update().clone();
-            let events = difference(&self.told, &view);
-            self.told = view;
-            if !events.is_empty() {
-                return Some(events);
-            }
-        }
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
     /// The view that all events told so far lead to.
     pub fn view(&self) -> Arc<View> {
         self.told.clone()
+    }
+}
+
+impl Stream for Watch {
+    type Item = Vec<Event>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Vec<Event>>> {
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        while let Some(view) = ready!(Pin::new(&mut self.views).poll_next(cx)) {
+            let events = difference(&self.told, &view);
+            self.told = view;
+            if !events.is_empty() {
+                return Poll::Ready(Some(events));
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::bucket::MemberEntry;
+    use crate::config::Config;
+    use crate::views::Views;
+    use crate::{MemberId, Scope};
+    use tidings_identity::NodeRun;
+
+    fn joined(views: &Views, n: u8) -> MemberId {
+        let member = MemberId::from_bytes([n; 16]);
+        let entry = MemberEntry {
+            member,
+            agent: None,
+        };
+        views
+            .join(&Scope::default(), &"a".parse().unwrap(), entry)
+            .unwrap();
+        member
+    }
+
+    fn watch() -> (Views, CancellationToken, Watch) {
+        let run = NodeRun::new("n0".parse().unwrap(), 1.into(), ([10, 0, 0, 1], 1).into());
+        let (views, token) = (
+            Views::new(&Config::default(), run),
+            CancellationToken::new(),
+        );
+        let watch = Watch::new(views.subscribe(), token.clone());
+        (views, token, watch)
+    }
+
+    fn members(events: Option<Vec<Event>>) -> Vec<MemberId> {
+        let member = |event| match event {
+            Event::Joined { member, .. } => member,
+            other => panic!("{other:?}"),
+        };
+        events.unwrap().into_iter().map(member).collect()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_given_up_loses_nothing() {
+        let (views, _token, mut watch) = watch();
+        {
+            let mut given_up = Box::pin(watch.next());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(given_up.as_mut().poll(&mut cx).is_pending());
+            joined(&views, 1);
+        }
+        assert_eq!(members(watch.next().await), [MemberId::from_bytes([1; 16])]);
+        assert_eq!(watch.view().count_memberships(), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_a_change_and_by_the_end() {
+        let (views, token, mut watch) = watch();
+        let (told, first) = tokio::join!(watch.next(), async { joined(&views, 1) });
+        assert_eq!(members(told), [first]);
+        let (told, ()) = tokio::join!(watch.next(), async { token.cancel() });
+        assert_eq!(told, None);
+        joined(&views, 2);
+        assert_eq!(watch.next().await, None, "what has ended stays so");
+    }
+
+    #[tokio::test]
+    async fn a_stream_gives_what_next_does() {
+        let (views, _token, mut watch) = watch();
+        let both = [joined(&views, 1), joined(&views, 2)];
+        let events = poll_fn(|cx| Pin::new(&mut watch).poll_next(cx)).await;
+        assert_eq!(members(events), both);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut watch).poll_next(&mut cx).is_pending());
+        let third = joined(&views, 3);
+        assert_eq!(members(watch.next().await), [third]);
     }
 }

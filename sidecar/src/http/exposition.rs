@@ -72,7 +72,7 @@ impl Collector for Sample {
         let help = "Memberships in the whole cluster, as this node knows it";
         to.gauge("cluster_members", help, membership.memberships)?;
         let help = "Topics and patterns with members in the whole cluster, as this node knows it";
-        to.gauge("topics", help, self.node.topics().len())?;
+        to.gauge("topics", help, self.node.view().topics_count())?;
         // This node is among the live ones.
         let peers = membership.nodes_live.saturating_sub(1);
         to.gauge("peers", "Live peers", peers)?;
