@@ -96,15 +96,12 @@ impl AddressBook {
 
     /// Up to so many of the live peers, at random if there are more.
     pub(crate) fn sample_live(&self, max: usize, rng: &mut impl Rng) -> Vec<SocketAddr> {
-        self.live().choose_multiple(rng, max)
+        self.live().sample(rng, max)
     }
 
     /// Some seeds, for a node that is alone.
     pub(crate) fn sample_seeds(&self, rng: &mut impl Rng) -> Vec<SocketAddr> {
-        self.seeds
-            .choose_multiple(rng, SEEDS_TRIED_MAX)
-            .copied()
-            .collect()
+        self.seeds.sample(rng, SEEDS_TRIED_MAX).copied().collect()
     }
 
     /// A seed or peer that is not live and may be found again.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use futures_util::future::try_join_all;
+use futures::future::try_join_all;
 use tidings::{
     AgentName, Delivery, Inbox, LocalCluster, Message, Node, Pattern, Scope, Session,
     SessionOptions, Topic,

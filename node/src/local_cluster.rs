@@ -1,12 +1,12 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tidings_identity::{
     Authority, AuthorityError, Identity, IdentityError, NameError, NodeId, Validity, ValidityError,
 };
 use tidings_transport::{Net, SystemNet};
 use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use crate::{Config, Node, Seed, StartError};
 
@@ -93,7 +93,13 @@ impl LocalCluster {
 
     /// Lets all nodes leave, at the same time.
     pub async fn leave(&self) {
-        join_all(self.nodes.iter().map(Node::leave)).await;
+        let leaving = TaskTracker::new();
+        for node in &self.nodes {
+            let node = node.clone();
+            leaving.spawn(async move { node.leave().await });
+        }
+        leaving.close();
+        leaving.wait().await;
     }
 }
 

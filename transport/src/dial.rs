@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rand::Rng;
+use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
