@@ -9,8 +9,6 @@ use tidings_bounds::Count;
 use tidings_membership::{Event, JoinError, LeaveError, MemberId, Scope};
 use tokio::time::sleep;
 
-const SOON: Duration = Duration::from_secs(3);
-
 #[tokio::test(start_paused = true)]
 async fn ten_nodes_agree_within_three_seconds() {
     let board = Switchboard::default();
@@ -331,3 +329,5 @@ async fn another_cluster_is_never_seen() {
     assert_eq!(nodes[0].live(), ["n0", "n1"]);
     assert!(nodes[0].view().topics().is_empty());
 }
+
+const SOON: Duration = Duration::from_secs(3);

@@ -12,8 +12,6 @@ use tidings_bounds::Time;
 use tidings_membership::{Config, Event, Handover};
 use tokio::time::{Instant, sleep, timeout};
 
-const SOON: Duration = Duration::from_secs(5);
-
 #[tokio::test(start_paused = true)]
 async fn a_dead_node_is_out_of_every_view_in_about_two_seconds() {
     for count in [2, 5, 10] {
@@ -379,3 +377,5 @@ async fn ending_membership_on_purpose_is_no_failure_and_leaves_no_task() {
     dropped.tasks.wait().await;
     assert_eq!(watch.next().await, None);
 }
+
+const SOON: Duration = Duration::from_secs(5);

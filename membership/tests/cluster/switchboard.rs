@@ -16,10 +16,6 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a message is under way.
-const LATENCY: Duration = Duration::from_millis(1);
-const PIPE_MESSAGES: usize = 4096;
-
 type Sides = Box<dyn Fn(usize, usize) -> bool + Send>;
 type HandOver = Box<dyn Fn(usize, usize) -> Handover + Send>;
 
@@ -271,3 +267,8 @@ pub(crate) async fn until(
         Err(_) => panic!("not within {deadline:?}: {what}"),
     }
 }
+
+/// How long a message is under way.
+const LATENCY: Duration = Duration::from_millis(1);
+/// How many messages a pipe holds in each direction.
+const PIPE_MESSAGES: usize = 4096;
