@@ -30,3 +30,8 @@ mod time;
 
 pub use count::{Count, CountError};
 pub use time::{Time, TimeError};
+
+/// Runs the program in the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
