@@ -10,6 +10,8 @@ mod bucket;
 mod config;
 mod difference;
 mod farewell;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gossip;
 mod liveness;
 mod member_id;

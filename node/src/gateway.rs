@@ -13,6 +13,8 @@ mod client;
 mod connect_options;
 mod connection;
 mod end;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod header_block;
 mod op;
 mod parser;

@@ -10,6 +10,8 @@ mod clock;
 mod cluster;
 pub mod config;
 mod envelope;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gateway;
 mod headers;
 pub mod http;
