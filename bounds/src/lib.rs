@@ -15,7 +15,7 @@
 //! }
 //!
 //! let mut settings = Settings { lanes: Count::of::<4>(), interval: Time::of_ms::<250>() };
-//! settings.lanes = 8.try_into()?;
+//! settings.lanes = 8_usize.try_into()?;
 //! assert_eq!(settings.lanes.get(), 8);
 //! assert_eq!("11s".parse(), Err::<Time<10, 10_000>, _>(tidings_bounds::TimeError::OutOfBounds {
 //!     value: std::time::Duration::from_secs(11),
@@ -30,3 +30,8 @@ mod time;
 
 pub use count::{Count, CountError};
 pub use time::{Time, TimeError};
+
+/// Runs the program in the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,3 +25,8 @@ pub use node_id::NodeId;
 pub use node_run::NodeRun;
 pub use subject::{Subject, SubjectError};
 pub use validity::{Validity, ValidityError};
+
+/// Runs the program in the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

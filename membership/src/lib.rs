@@ -12,6 +12,8 @@ mod difference;
 mod error;
 mod event;
 mod farewell;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gossip;
 mod liveness;
 mod member_id;

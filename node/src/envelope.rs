@@ -28,7 +28,7 @@ pub(crate) fn encode(scope: &Scope, message: &Message) -> Frame {
     Frame::new(&encode_header(scope, message), message.payload.clone())
 }
 
-fn encode_header(scope: &Scope, message: &Message) -> Vec<u8> {
+pub(crate) fn encode_header(scope: &Scope, message: &Message) -> Vec<u8> {
     let header = Header {
         scope: scope.as_str(),
         topic: message.topic.as_str(),

@@ -11,6 +11,8 @@ mod config;
 mod counters;
 mod delivery;
 mod envelope;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod headers;
 mod histogram;
 mod inbox;
@@ -61,3 +63,8 @@ pub use tidings_transport::{Config as LinksConfig, LinkInfo, Net, SystemNet};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles the programs in the guide for embedders.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct Embedding;

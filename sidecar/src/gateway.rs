@@ -14,6 +14,8 @@ mod connect_options;
 mod connection;
 mod door;
 mod end;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod header_block;
 mod op;
 mod parser;

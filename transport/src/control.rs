@@ -100,7 +100,7 @@ impl Control {
     }
 
     /// Decodes what follows the length.
-    fn decode(mut body: Bytes) -> Result<Self, ControlError> {
+    pub(crate) fn decode(mut body: Bytes) -> Result<Self, ControlError> {
         match body.get_u8() {
             HELLO => Hello::decode(body).map(Self::Hello),
             READY if body.is_empty() => Ok(Self::Ready),

@@ -17,6 +17,8 @@ mod config;
 mod control;
 mod dial;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gossip;
 mod handshake;
 mod hub;

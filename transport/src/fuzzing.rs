@@ -1,0 +1,65 @@
+//! What must hold of whatever bytes a peer sends. Only there when the crate is built to be fuzzed.
+
+use bytes::Bytes;
+
+use crate::control::Control;
+use crate::frame::{Frame, FrameDecoder, FrameTooLarge};
+
+/// Reads a lane, whole and cut into chunks: the frames are the same, and they are the bytes that
+/// were read. The first byte of the input says how long the chunks are.
+pub fn frames(input: &[u8]) {
+    let Some((chunk_bytes, lane)) = input.split_first() else {
+        return;
+    };
+    let whole = read_lane(lane.chunks(lane.len().max(1)));
+    let cut = read_lane(lane.chunks(usize::from(*chunk_bytes).max(1)));
+    assert_eq!(whole, cut, "the frames depend on how the lane was cut");
+
+    let mut wire = Vec::new();
+    for body in &whole.0 {
+        assert!(body.len() <= FRAME_BYTES_MAX);
+        let (header, payload) = body.split_at(body.len() / 2);
+        let frame = Frame::new(header, Bytes::copy_from_slice(payload));
+        wire.extend_from_slice(frame.head());
+        wire.extend_from_slice(frame.payload());
+    }
+    assert!(lane.starts_with(&wire), "the frames are not what was read");
+}
+
+/// Decodes a control message. One that is understood is the same after another way over the wire,
+/// and is not understood with more behind it.
+pub fn control(input: &[u8]) {
+    // A message without a kind is refused by its length, before it is decoded.
+    if input.is_empty() {
+        return;
+    }
+    let Ok(message) = Control::decode(Bytes::copy_from_slice(input)) else {
+        return;
+    };
+    let again = message.encode().slice(size_of::<u32>()..);
+    // Numbers may be written longer than need be, so the bytes may differ, but only get fewer.
+    assert!(again == input || again.len() < input.len());
+    let longer = Control::decode([input, b"\0"].concat().into());
+    assert!(longer.is_err() || matches!(message, Control::Gossip(_)));
+    assert_eq!(Control::decode(again).ok(), Some(message));
+}
+
+const FRAME_BYTES_MAX: usize = 300;
+
+fn read_lane<'a>(
+    chunks: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<Bytes>, Result<(), FrameTooLarge>) {
+    let mut decoder = FrameDecoder::new(FRAME_BYTES_MAX);
+    let mut frames = Vec::new();
+    for chunk in chunks {
+        decoder.feed(Bytes::copy_from_slice(chunk));
+        loop {
+            match decoder.next() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error)),
+            }
+        }
+    }
+    (frames, Ok(()))
+}
