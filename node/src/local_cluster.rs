@@ -143,6 +143,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn one_that_does_not_start_leaves_nothing_running() {
+        let no_directory = Config {
+            data_dir: Some("/dev/null/none".into()),
+            ..Config::default()
+        };
+        let failed = LocalCluster::start_with(vec![Config::default(), no_directory]).await;
+        assert!(matches!(failed, Err(LocalClusterError::Node(_))));
+        let tasks = tokio::runtime::Handle::current().metrics();
+        let ended = async {
+            while tasks.num_alive_tasks() > 0 {
+                sleep(POLL).await;
+            }
+        };
+        timeout(Duration::from_secs(10), ended).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn all_nodes_see_one_another_and_leave_together() {
         let cluster = LocalCluster::start(3).await.unwrap();
         cluster.joined(Duration::from_secs(20)).await.unwrap();

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tidings::{
     Authority, Config, ConfigError, Count, Delivery, Identity, Inbox, MailboxConfig, Message, Net,
     Node, Overflow, Pattern, Receipt, RecvError, Scope, Seed, Session, SessionOptions, StartError,
@@ -400,6 +401,8 @@ async fn a_lone_node_works_and_scopes_are_isolated() {
     assert_eq!(node.topics().len(), 1);
     node.leave().await;
     assert!(publisher.broadcast(message("t", "x")).is_err());
+    let again = node.leave().now_or_never();
+    assert!(again.is_some(), "who has left has left");
 }
 
 #[tokio::test]
