@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::counters::Counters;
-use crate::mailbox::Pushed;
+use crate::mailbox::{Mailbox, Pushed};
 use crate::registry::SessionId;
 use crate::route::{Remote, RouteChange};
 use crate::routes::{Matching, Routes};
@@ -32,11 +32,18 @@ pub(crate) struct Broker {
 
 /// To how many a message was handed. Being handed over is not yet being received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// Subscriptions on this node whose mailbox took it.
     pub local: usize,
     /// Other nodes whose link took it.
     pub nodes: usize,
+    /// Subscriptions on this node, and other nodes, that it was dropped for, because there was no
+    /// room. It has been counted.
+    pub dropped: usize,
+    /// Whether to wait for [room](crate::Session::room) before the next message, so that none has to
+    /// be dropped.
+    pub pressing: bool,
 }
 
 /// Who publishes, as far as delivery goes.
@@ -104,22 +111,31 @@ impl Broker {
             .change(pattern, &RouteChange::RemoveRemote(node.clone()));
     }
 
-    /// Hands a message to all subscribers within reach.
+    /// Hands a message to all subscribers within reach. Adds the mailboxes for whose room the
+    /// publisher is to wait to `pressing`.
     pub(crate) fn broadcast(
         &self,
         routes: &Routes,
         publisher: Publisher,
         reach: Reach,
         message: &Arc<Message>,
+        pressing: &mut Vec<Arc<Mailbox>>,
     ) -> Receipt {
         let started = Instant::now();
         let matching = routes.matching(&message.topic);
-        let local = self.deliver(&matching, publisher.skip_session, message);
-        let nodes = match reach {
-            Reach::Everywhere => self.send(&matching, &routes.scope, publisher.lane_key, message),
-            Reach::ThisNode => 0,
-        };
-        let receipt = Receipt { local, nodes };
+        let mut receipt = Receipt::default();
+        self.deliver(
+            &matching,
+            publisher.skip_session,
+            message,
+            &mut receipt,
+            pressing,
+        );
+        if let Reach::Everywhere = reach {
+            let lane = publisher.lane_key;
+            self.send(&matching, &routes.scope, lane, message, &mut receipt);
+        }
+        let Receipt { local, nodes, .. } = receipt;
         self.counters.broadcast(local + nodes, started.elapsed());
         receipt
     }
@@ -138,7 +154,11 @@ impl Broker {
         let sent = remote.peer.send(publisher.lane_key, &frame);
         let nodes = usize::from(sent.is_ok());
         self.counters.broadcast(nodes, started.elapsed());
-        Receipt { local: 0, nodes }
+        Receipt {
+            nodes,
+            dropped: 1 - nodes,
+            ..Receipt::default()
+        }
     }
 
     fn deliver(
@@ -146,24 +166,33 @@ impl Broker {
         matching: &Matching,
         skip: Option<SessionId>,
         message: &Arc<Message>,
-    ) -> usize {
+        receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<Mailbox>>,
+    ) {
         let counters = &self.counters;
-        let (mut kept, mut pushed) = (0, 0);
+        let mut pushed = 0;
         for subscriber in matching.routes().flat_map(|route| &route.local) {
             if skip == Some(subscriber.session) {
                 continue;
             }
             pushed += 1;
             match subscriber.mailbox.push(subscriber, message) {
-                Pushed::Kept => kept += 1,
+                Pushed::Kept => receipt.local += 1,
+                Pushed::KeptPressing => {
+                    receipt.local += 1;
+                    receipt.pressing = true;
+                    pressing.push(Arc::clone(&subscriber.mailbox));
+                }
                 Pushed::KeptLosing(lost) => {
-                    kept += 1;
+                    receipt.local += 1;
                     counters.dropped_mailbox_full.fetch_add(lost, Relaxed);
                 }
                 Pushed::Lost => {
+                    receipt.dropped += 1;
                     counters.dropped_mailbox_full.fetch_add(1, Relaxed);
                 }
                 Pushed::CutOff(lost) => {
+                    receipt.dropped += 1;
                     counters.dropped_slow_subscriber.fetch_add(lost, Relaxed);
                     // Nobody listens only when the node has stopped, and its sessions with it.
                     let _ = self.cut_off.send(subscriber.session);
@@ -172,20 +201,29 @@ impl Broker {
             }
         }
         counters.sent_local.fetch_add(pushed, Relaxed);
-        kept
     }
 
-    fn send(&self, matching: &Matching, scope: &Scope, lane: u64, message: &Message) -> usize {
+    fn send(
+        &self,
+        matching: &Matching,
+        scope: &Scope,
+        lane: u64,
+        message: &Message,
+        receipt: &mut Receipt,
+    ) {
         let mut peers = matching
             .routes()
             .flat_map(|route| &route.remote)
             .map(|(peer, _)| peer);
-        let Some(first) = peers.next() else { return 0 };
+        let Some(first) = peers.next() else { return };
         let frame = envelope::encode(scope, message);
-        let (mut handed, mut tried) = (0, 0);
+        let mut tried = 0;
         let mut send = |remote: &Remote| {
             tried += 1;
-            handed += usize::from(remote.peer.send(lane, &frame).is_ok());
+            match remote.peer.send(lane, &frame) {
+                Ok(()) => receipt.nodes += 1,
+                Err(_) => receipt.dropped += 1,
+            }
         };
         if matching.is_single() {
             send(first);
@@ -197,7 +235,6 @@ impl Broker {
             once.into_iter().for_each(|remote| send(remote));
         }
         self.counters.sent_remote.fetch_add(tried, Relaxed);
-        handed
     }
 }
 
@@ -209,7 +246,14 @@ impl Receive for Broker {
                 // Nobody here has a scope that is not known.
                 if let Some(routes) = self.scopes.pin().get(&scope) {
                     let matching = routes.matching(&message.topic);
-                    self.deliver(&matching, None, &Arc::new(message));
+                    let (mut receipt, mut pressing) = Default::default();
+                    self.deliver(
+                        &matching,
+                        None,
+                        &Arc::new(message),
+                        &mut receipt,
+                        &mut pressing,
+                    );
                 }
             }
             Err(error) => {

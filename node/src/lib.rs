@@ -22,6 +22,7 @@ mod local_cluster;
 mod mailbox;
 mod message;
 mod node;
+mod pressure;
 mod registry;
 mod route;
 mod routes;

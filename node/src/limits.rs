@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings_bounds::Count;
+use tidings_bounds::{Count, Time};
 use tidings_membership::TOPIC_BYTES_MAX;
 
 /// What a session may ask for. What goes beyond is refused with an error that names the limit.
@@ -17,6 +17,10 @@ pub struct Limits {
     pub subscriptions_per_session_max: Count<1, 100_000_000>,
     /// Sessions open at a time, clients of the gateway included. Default 10,000.
     pub sessions_max: Count<1, 100_000_000>,
+    /// How long a publisher that waits for room waits for one subscriber that reads too slowly.
+    /// Default 5 s, up to 10 min. Longer loses less to subscribers that are slow for a while, and
+    /// lets one that stays slow hold up its publishers for longer.
+    pub publish_wait_max: Time<0, 600_000>,
 }
 
 impl Limits {
@@ -36,6 +40,7 @@ impl Default for Limits {
             topic_bytes_max: Count::MAX,
             subscriptions_per_session_max: Count::of::<10_000>(),
             sessions_max: Count::of::<10_000>(),
+            publish_wait_max: Time::of_ms::<5_000>(),
         }
     }
 }

@@ -1,11 +1,16 @@
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings_bounds::Count;
 use tidings_membership::MemberId;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
+use crate::pressure::{Level, Pressure};
 use crate::registry::SessionId;
 use crate::{Delivery, Message, RecvError};
 
@@ -61,6 +66,8 @@ pub(crate) struct Subscriber {
 pub(crate) enum Pushed {
     /// It waits to be received, and nothing was lost.
     Kept,
+    /// The same, and the publisher is to wait for [room](Mailbox::room).
+    KeptPressing,
     /// It waits, and so many older ones were lost for it.
     KeptLosing(u64),
     /// It was lost itself.
@@ -77,6 +84,8 @@ pub(crate) enum Pushed {
 pub(crate) struct Mailbox {
     config: MailboxConfig,
     state: Mutex<State>,
+    /// Wakes publishers that wait for room.
+    room: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +97,7 @@ struct State {
     closed: Option<RecvError>,
     /// Who waits for the queue to stop being empty, or for the end.
     waiting: Option<Waker>,
+    pressure: Pressure,
 }
 
 #[derive(Debug)]
@@ -103,6 +113,7 @@ impl Mailbox {
         Self {
             config,
             state: Mutex::default(),
+            room: Notify::new(),
         }
     }
 
@@ -127,21 +138,26 @@ impl Mailbox {
                     let missed = state.clear() + 1;
                     state.closed = Some(RecvError::Overflow { missed });
                     wake(state);
+                    self.room.notify_waiters();
                     return Pushed::CutOff(missed);
                 }
             }
         }
         let was_empty = state.queue.is_empty();
         state.append(Arc::clone(subscriber), Arc::clone(message));
+        // Who wants the present wants no publisher to wait for the past to be read.
+        let wants_all = self.config.overflow != Overflow::DropOldest;
+        let level = state.level(&self.config);
+        let pressing = wants_all && state.pressure.pushed(level, Instant::now);
         if was_empty {
             wake(state);
         } else {
             drop(state);
         }
-        if lost == 0 {
-            Pushed::Kept
-        } else {
-            Pushed::KeptLosing(lost)
+        match lost {
+            0 if pressing => Pushed::KeptPressing,
+            0 => Pushed::Kept,
+            lost => Pushed::KeptLosing(lost),
         }
     }
 
@@ -149,14 +165,45 @@ impl Mailbox {
     pub(crate) fn take(&self, into: &mut VecDeque<Delivery>, max: usize) -> Result<(), RecvError> {
         let mut state = self.lock();
         let before = into.len();
+        // What is taken counts as read. While somebody waits for that, it is looked at closely.
+        let max = if state.pressure.is_asking() {
+            max.min(TAKEN_MAX_WHILE_ASKING)
+        } else {
+            max
+        };
         while into.len() - before < max {
             let Some(delivery) = state.next() else { break };
             into.push_back(delivery);
         }
         state.give_back_memory();
+        let taken = into.len() - before;
+        let level = state.level(&self.config);
+        if taken > 0 && state.pressure.took(level, Instant::now) {
+            self.room.notify_waiters();
+        }
         match state.closed {
-            Some(closed) if into.len() == before => Err(closed),
+            Some(closed) if taken == 0 => Err(closed),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until there is room again for those who publish, or it is of no use to wait: nothing
+    /// is taken out, the time is over, or the mailbox is closed.
+    pub(crate) async fn room(&self, wait_max: Duration) {
+        loop {
+            let mut room = pin!(self.room.notified());
+            // Before looking, so that what happens afterwards is not missed.
+            room.as_mut().enable();
+            let until = {
+                let mut state = self.lock();
+                if state.closed.is_some() {
+                    return;
+                }
+                state.pressure.wait(Instant::now(), wait_max)
+            };
+            let Some(until) = until else { return };
+            // Either way it is looked at again.
+            let _ = timeout_at(until, room).await;
         }
     }
 
@@ -194,6 +241,7 @@ impl Mailbox {
             state.clear()
         };
         wake(state);
+        self.room.notify_waiters();
         lost
     }
 
@@ -209,6 +257,11 @@ impl Mailbox {
 }
 
 impl State {
+    fn level(&self, config: &MailboxConfig) -> Level {
+        let messages = Level::of(self.queue.len(), config.messages_max.get());
+        messages.max(Level::of(self.bytes, config.bytes_max.get()))
+    }
+
     fn has_room(&self, config: &MailboxConfig, message_bytes: usize) -> bool {
         self.queue.is_empty()
             || (self.queue.len() < config.messages_max.get()
@@ -268,6 +321,9 @@ impl State {
     }
 }
 
+/// How many messages are taken at a time while publishers wait.
+const TAKEN_MAX_WHILE_ASKING: usize = 32;
+
 /// Wakes who waits, after the lock has been given up.
 fn wake(mut state: MutexGuard<'_, State>) {
     let waiting = state.waiting.take();
@@ -326,7 +382,12 @@ mod tests {
         let pushed: Vec<_> = ["a", "b", "c", "d"].map(|m| push(&s, m)).to_vec();
         assert_eq!(
             pushed,
-            [Pushed::Kept, Pushed::Kept, Pushed::Lost, Pushed::Lost]
+            [
+                Pushed::KeptPressing,
+                Pushed::KeptPressing,
+                Pushed::Lost,
+                Pushed::Lost
+            ]
         );
         assert_eq!(take_all(&s), ["a", "b", "-2"]);
         push(&s, "e");
@@ -357,7 +418,7 @@ mod tests {
     #[test]
     fn the_bound_in_bytes_holds_but_lets_one_message_in() {
         let s = subscriber(10, 4, Overflow::DropNewest);
-        assert_eq!(push(&s, "too long"), Pushed::Kept);
+        assert_eq!(push(&s, "too long"), Pushed::KeptPressing);
         assert_eq!(push(&s, "x"), Pushed::Lost);
         assert_eq!(take_all(&s), ["too long", "-1"]);
     }

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidings_identity::NodeId;
 use tidings_membership::{AgentName, JoinError, MemberId, MemberIds, Membership, Pattern, Scope};
@@ -84,6 +84,8 @@ struct SessionState {
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
     ended: AtomicBool,
     subscriptions: Mutex<HashMap<MemberId, Pattern>>,
+    /// The mailboxes that its messages have filled to where it is to wait.
+    pressing: Mutex<Vec<Weak<Mailbox>>>,
 }
 
 impl Sessions {
@@ -124,6 +126,7 @@ impl Sessions {
             mailbox,
             ended: AtomicBool::new(false),
             subscriptions: Mutex::default(),
+            pressing: Mutex::default(),
         })?;
         Ok((Session { state }, inbox))
     }
@@ -243,6 +246,28 @@ impl Session {
             .direct(routes, self.publisher(None), &remote, &message))
     }
 
+    /// Waits until there is room for the next message, at once if there is.
+    ///
+    /// Publishing never waits by itself. Whoever awaits room after each message whose
+    /// [`Receipt::pressing`] is set is slowed to the speed of its slowest subscriber, and has nothing
+    /// dropped for want of room as long as its subscribers read. It waits only while something is
+    /// read, for each of them at most `publish_wait_max` ([`Limits`]); then it goes on, and the
+    /// overflow policy of who does not keep up decides. Nobody waits for a mailbox that drops the
+    /// oldest.
+    pub async fn room(&self) {
+        let wait_max = self.state.node.limits.publish_wait_max.get();
+        loop {
+            // Taken one by one, so that the others are still waited for if this call is cancelled.
+            let Some(mailbox) = lock(&self.state.pressing).last().cloned() else {
+                return;
+            };
+            if let Some(mailbox) = mailbox.upgrade() {
+                mailbox.room(wait_max).await;
+            }
+            lock(&self.state.pressing).retain(|own| !own.ptr_eq(&mailbox));
+        }
+    }
+
     /// The scope of the session.
     pub fn scope(&self) -> &Scope {
         &self.state.routes.scope
@@ -264,7 +289,14 @@ impl Session {
         let message = self.accept(message)?;
         let SessionState { node, routes, .. } = &*self.state;
         let publisher = self.publisher(skip_session);
-        Ok(node.broker.broadcast(routes, publisher, reach, &message))
+        let mut pressing = Vec::new();
+        let receipt = node
+            .broker
+            .broadcast(routes, publisher, reach, &message, &mut pressing);
+        if receipt.pressing {
+            self.state.wait_for(pressing);
+        }
+        Ok(receipt)
     }
 
     fn accept(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
@@ -335,6 +367,19 @@ impl SessionState {
         }
         subscriptions.insert(member, pattern.clone());
         Ok(member)
+    }
+
+    /// Has the next call of `room` wait for these mailboxes.
+    fn wait_for(&self, mailboxes: Vec<Arc<Mailbox>>) {
+        let mut pressing = lock(&self.pressing);
+        // Of those who never wait, it is the mailboxes there are, and no others.
+        pressing.retain(|own| own.strong_count() > 0);
+        for mailbox in mailboxes {
+            let mailbox = Arc::downgrade(&mailbox);
+            if !pressing.iter().any(|own| own.ptr_eq(&mailbox)) {
+                pressing.push(mailbox);
+            }
+        }
     }
 
     /// Ends all memberships and the mailbox. Doing so again does nothing.

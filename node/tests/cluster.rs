@@ -144,7 +144,7 @@ async fn a_broadcast_reaches_every_member_once_and_nobody_else() {
         .0
         .broadcast(message("kb.updates", "hello"))
         .unwrap();
-    assert_eq!(receipt, Receipt { local: 4, nodes: 2 });
+    assert_eq!((receipt.local, receipt.nodes), (4, 2));
     inboxes[0].0.broadcast(message("kb.end", "end")).unwrap();
     for (number, (_, inbox)) in inboxes.iter_mut().enumerate() {
         assert_eq!(recv(inbox).await, "hello");
@@ -213,23 +213,15 @@ async fn reach_is_as_asked_for() {
     cluster.members_agree().await;
     let own = &inboxes[0].0;
     let names: Vec<_> = cluster.nodes.iter().map(|n| n.name().clone()).collect();
-    let receipt = |local, nodes| Receipt { local, nodes };
-    assert_eq!(
-        own.local_broadcast(message("t", "local")).unwrap(),
-        receipt(1, 0)
-    );
-    assert_eq!(
-        own.broadcast_from(message("t", "others")).unwrap(),
-        receipt(0, 2)
-    );
-    assert_eq!(
-        own.direct(&names[1], message("t", "direct")).unwrap(),
-        receipt(0, 1)
-    );
-    assert_eq!(
-        own.direct(&names[0], message("t", "own")).unwrap(),
-        receipt(1, 0)
-    );
+    let reached = |receipt: Receipt| (receipt.local, receipt.nodes);
+    let receipt = own.local_broadcast(message("t", "local")).unwrap();
+    assert_eq!(reached(receipt), (1, 0));
+    let receipt = own.broadcast_from(message("t", "others")).unwrap();
+    assert_eq!(reached(receipt), (0, 2));
+    let receipt = own.direct(&names[1], message("t", "direct")).unwrap();
+    assert_eq!(reached(receipt), (0, 1));
+    let receipt = own.direct(&names[0], message("t", "own")).unwrap();
+    assert_eq!(reached(receipt), (1, 0));
     let error = own
         .direct(&"n9".parse().unwrap(), message("t", "x"))
         .unwrap_err();
@@ -390,10 +382,8 @@ async fn a_lone_node_works_and_scopes_are_isolated() {
     let (other, mut other_inbox) = node.session(options).unwrap();
     let member = other.subscribe(&Pattern::parse("t").unwrap()).unwrap();
     let (publisher, _) = open(&node);
-    assert_eq!(
-        publisher.broadcast(message("t", "x")).unwrap(),
-        Receipt { local: 1, nodes: 0 }
-    );
+    let receipt = publisher.broadcast(message("t", "x")).unwrap();
+    assert_eq!((receipt.local, receipt.nodes), (1, 0));
     assert_eq!(recv(&mut inbox).await, "x");
     assert!(other_inbox.try_recv().unwrap().is_none());
     other.unsubscribe(member).unwrap();
@@ -416,4 +406,59 @@ async fn seeds_without_certificates_are_an_error() {
         matches!(&error, StartError::Config(ConfigError::NoCertificates)),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_awaits_room_loses_nothing_to_a_subscriber_that_reads() {
+    let node = Node::start(Config::default(), None).await.unwrap();
+    let mailbox = MailboxConfig {
+        messages_max: Count::of::<64>(),
+        overflow: Overflow::Disconnect,
+        ..MailboxConfig::default()
+    };
+    let options = SessionOptions {
+        mailbox,
+        ..SessionOptions::default()
+    };
+    let (slow, mut inbox) = node.session(options).unwrap();
+    slow.subscribe(&"t".parse().unwrap()).unwrap();
+    let (publisher, _) = open(&node);
+    const COUNT: usize = 20_000;
+    let publishing = async {
+        for number in 0..COUNT {
+            let receipt = publisher.broadcast(message("t", &number.to_string()));
+            assert_eq!(receipt.unwrap().dropped, 0);
+            publisher.room().await;
+        }
+    };
+    let reading = async {
+        for number in 0..COUNT {
+            assert_eq!(recv(&mut inbox).await, number.to_string());
+        }
+    };
+    tokio::join!(publishing, reading);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_long_for_a_subscriber_that_reads_nothing() {
+    let node = Node::start(Config::default(), None).await.unwrap();
+    let mailbox = MailboxConfig {
+        messages_max: Count::of::<10>(),
+        ..MailboxConfig::default()
+    };
+    let options = SessionOptions {
+        mailbox,
+        ..SessionOptions::default()
+    };
+    let (deaf, _inbox) = node.session(options).unwrap();
+    deaf.subscribe(&"t".parse().unwrap()).unwrap();
+    let (publisher, _) = open(&node);
+    let began = tokio::time::Instant::now();
+    let mut dropped = 0;
+    for _ in 0..1_000 {
+        dropped += publisher.broadcast(message("t", "x")).unwrap().dropped;
+        publisher.room().await;
+    }
+    assert_eq!(dropped, 990);
+    assert_eq!(began.elapsed(), Duration::from_millis(500));
 }

@@ -28,6 +28,8 @@ pub(super) struct Client {
     /// What was published on last. Publishers mostly stay with a topic, which then is parsed and
     /// stored once.
     last_topic: Option<Topic>,
+    /// Whether what it published has filled somebody's mailbox to where it is to wait.
+    pub(super) is_pressing: bool,
     pub(super) out: BytesMut,
 }
 
@@ -49,6 +51,7 @@ impl Client {
             tags: HashMap::new(),
             last_tag: 0,
             last_topic: None,
+            is_pressing: false,
             out,
         }
     }
@@ -84,6 +87,11 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Waits until what it publishes next finds room, or it is of no use to wait.
+    pub(super) async fn room(&self) {
+        self.session.room().await;
     }
 
     /// Sends on what the session has received.
@@ -134,7 +142,10 @@ impl Client {
             self.session.broadcast_from(message)
         };
         match broadcast {
-            Ok(_) => Ok(()),
+            Ok(receipt) => {
+                self.is_pressing |= receipt.pressing;
+                Ok(())
+            }
             // The inbox will say why.
             Err(BroadcastError::Ended) => Ok(()),
             Err(BroadcastError::PayloadTooLarge { .. }) => Err(Refusal::PayloadTooLarge),

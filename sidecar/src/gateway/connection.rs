@@ -218,7 +218,8 @@ impl Connection {
             let is_input_used_up = self.take_operations()?;
             self.take_deliveries()?;
             self.write()?;
-            if is_input_used_up || !(self.may_take_operations() || self.may_take_deliveries()) {
+            let is_stuck = !(self.may_take_operations() || self.may_take_deliveries());
+            if is_input_used_up || is_stuck || self.client.is_pressing {
                 break;
             }
         }
@@ -243,6 +244,7 @@ impl Connection {
                 Err(inbox.overflowed().await)
             }
         };
+        let is_pressing = self.client.is_pressing;
         tokio::select! {
             ready = ready, if interest.is_some() => {
                 let ready = ready?;
@@ -256,13 +258,14 @@ impl Connection {
                 self.client.deliver(&delivery);
                 self.count_delivery();
             }
+            () = self.client.room(), if is_pressing => self.client.is_pressing = false,
             _ = self.ticks.tick() => self.tick()?,
         }
         Ok(())
     }
 
     fn may_take_operations(&self) -> bool {
-        let waits = matches!(self.barrier, Barrier::Waiting(_));
+        let waits = matches!(self.barrier, Barrier::Waiting(_)) || self.client.is_pressing;
         !waits && self.client.out.len() < self.out_bytes_max
     }
 
