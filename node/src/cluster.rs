@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tidings_identity::NodeRun;
 use tidings_membership::{Event, Follower};
 use tidings_transport::Transport;
 use tracing::info;
@@ -27,7 +28,7 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             addr,
         } => {
             info!(%node, %incarnation, %addr, "node is up");
-            transport.keep(&node, incarnation, addr);
+            transport.keep(&NodeRun::new(node.clone(), incarnation, addr));
             let peer = transport.peer(&node);
             broker.add_remote(Arc::new(Remote { node, peer }));
         }
@@ -39,7 +40,7 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             broker.remove_remote(&node);
             if left {
                 info!(%node, %incarnation, "node has left");
-                transport.part(&node);
+                transport.departed(&node);
             } else {
                 info!(%node, %incarnation, "node is down");
                 transport.forget(&node);

@@ -7,7 +7,7 @@ use tidings_membership::{
     Follower, GossipFailed, Member, Membership, NodeSummary, Pattern, Pipe, Scope, TopicSummary,
     View, Watch,
 };
-use tidings_transport::{Local, Net, SystemNet, Transport};
+use tidings_transport::{Gossiped, Local, Net, SystemNet, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -111,10 +111,7 @@ impl Node {
             watch::channel(seeds::literal(&config.seeds).into_iter().collect());
         let carrier = transport.clone();
         let outbound = Box::new(move |to, message| match &carrier {
-            Some(transport) => {
-                transport.gossip(to, message);
-                true
-            }
+            Some(transport) => transport.gossip(to, message) != Gossiped::Dropped,
             None => false,
         });
         let pipe = Pipe { outbound, inbound };
