@@ -7,7 +7,7 @@ use tidings_membership::{
     EventSink, GossipError, Handover, Member, Membership, NodeSummary, Pattern, Pipe, Scope,
     TopicSummary, View, Watch,
 };
-use tidings_transport::{LinkInfo, Local, Net, SystemNet, Transport};
+use tidings_transport::{Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -127,10 +127,11 @@ impl Node {
             watch::channel(seeds::literal(&config.seeds).into_iter().collect());
         let carrier = transport.clone();
         let outbound = Box::new(move |to, message| match &carrier {
-            Some(transport) => {
-                transport.gossip(to, message);
-                Handover::Sent
-            }
+            Some(transport) => match transport.gossip(to, message) {
+                Gossiped::Sent => Handover::Sent,
+                Gossiped::Waiting => Handover::Waiting,
+                Gossiped::Dropped => Handover::Dropped,
+            },
             None => Handover::Dropped,
         });
         let pipe = Pipe { outbound, inbound };

@@ -22,18 +22,15 @@ pub(crate) fn events(broker: Arc<Broker>, transport: Transport) -> EventSink {
 
 fn follow(broker: &Broker, transport: &Transport, event: Event) {
     match event {
-        Event::NodeUp {
-            run:
-                NodeRun {
-                    node,
-                    incarnation,
-                    addr,
-                },
-        } => {
-            info!(%node, %incarnation, %addr, "node is up");
-            transport.keep(&node, incarnation, addr);
-            let peer = transport.peer(&node);
-            broker.add_remote(Arc::new(Remote { node, peer }));
+        Event::NodeUp { run } => {
+            let NodeRun { node, .. } = &run;
+            info!(%node, incarnation = %run.incarnation, addr = %run.addr, "node is up");
+            transport.keep(&run);
+            let peer = transport.peer(node);
+            broker.add_remote(Arc::new(Remote {
+                node: node.clone(),
+                peer,
+            }));
         }
         Event::NodeDown {
             run: NodeRun {
@@ -44,7 +41,7 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             broker.remove_remote(&node);
             if left {
                 info!(%node, %incarnation, "node has left");
-                transport.part(&node);
+                transport.departed(&node);
             } else {
                 info!(%node, %incarnation, "node is down");
                 transport.forget(&node);
@@ -62,6 +59,7 @@ fn follow(broker: &Broker, transport: &Transport, event: Event) {
             node,
             ..
         } => broker.remove_interest(&scope, &pattern, &node),
+        // What is new to membership concerns neither links nor routes.
         _ => {}
     }
 }

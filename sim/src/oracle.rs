@@ -6,11 +6,13 @@
 
 use tidings::Stats;
 
+pub(crate) use self::all::all;
 use crate::note::Note;
 use crate::truth::Truth;
 
 /// What was accepted is accounted for.
 pub mod accounting;
+mod all;
 /// What was published in quiet arrives.
 pub mod delivery;
 /// How long things may take.
@@ -45,17 +47,4 @@ pub trait Oracle: Send {
     fn finish(&mut self, _truth: &Truth) -> Result<(), String> {
         Ok(())
     }
-}
-
-/// Those that judge while a run is under way.
-pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
-    vec![
-        Box::<order::Order>::default(),
-        Box::<stranger::Stranger>::default(),
-        Box::<mailbox::Mailbox>::default(),
-        Box::<false_death::FalseDeath>::default(),
-        Box::<accounting::Accounting>::default(),
-        Box::<delivery::Delivery>::default(),
-        Box::<monitor::Monitor>::default(),
-    ]
 }

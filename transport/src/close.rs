@@ -1,6 +1,6 @@
 use std::fmt;
 
-use quinn::VarInt;
+use quinn::{Connection, VarInt};
 
 /// Why a link, or an attempt at one, was closed, as the peer sees it: the application error code
 /// of the QUIC connection.
@@ -47,6 +47,16 @@ impl CloseCode {
     /// The code as it travels.
     pub(crate) fn number(self) -> VarInt {
         VarInt::from_u32(self as u32)
+    }
+
+    /// Closes a connection, with the meaning of the code as the reason that people read.
+    pub(crate) fn close(self, connection: &Connection) {
+        self.close_because(connection, &self);
+    }
+
+    /// Closes a connection, with a reason for people.
+    pub(crate) fn close_because(self, connection: &Connection, reason: &dyn fmt::Display) {
+        connection.close(self.number(), reason.to_string().as_bytes());
     }
 }
 

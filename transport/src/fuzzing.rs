@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::control::Control;
-use crate::frame::{Frame, FrameDecoder, FrameTooLarge};
+use crate::frame::{Frame, FrameDecoder, FrameTooLargeError};
 
 /// Reads a lane, whole and cut into chunks: the frames are the same, and they are the bytes that
 /// were read. The first byte of the input says how long the chunks are.
@@ -48,7 +48,7 @@ const FRAME_BYTES_MAX: usize = 300;
 
 fn read_lane<'a>(
     chunks: impl Iterator<Item = &'a [u8]>,
-) -> (Vec<Bytes>, Result<(), FrameTooLarge>) {
+) -> (Vec<Bytes>, Result<(), FrameTooLargeError>) {
     let mut decoder = FrameDecoder::new(FRAME_BYTES_MAX);
     let mut frames = Vec::new();
     for chunk in chunks {

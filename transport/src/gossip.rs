@@ -4,10 +4,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// Gossip messages that wait for a link, or for a link to come up.
+/// What became of a gossip message that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the transport does not count what it says it has dropped"]
+pub enum Gossiped {
+    /// It is queued on a link that is up, and lost only with the link.
+    Sent,
+    /// It is queued for a link that is being dialled, and lost if that fails or too many newer
+    /// ones wait for the same.
+    Waiting,
+    /// It is dropped: too large, addressed to this node itself, or the queue is full.
+    Dropped,
+}
+
+/// Gossip messages that wait for the writer of a link.
 ///
-/// Gossip repeats itself and the newest message says the most, so when the queue is full the
-/// oldest is dropped.
+/// When the queue is full, the new message is refused. To drop the oldest would keep what says
+/// the most, but it would be the loss of a message that was taken; like this whoever brings one
+/// knows at once what becomes of it, and gossip repeats itself anyway.
 #[derive(Debug, Default)]
 pub(crate) struct GossipQueue {
     messages: Mutex<VecDeque<Bytes>>,
@@ -16,25 +30,20 @@ pub(crate) struct GossipQueue {
 }
 
 impl GossipQueue {
-    /// Returns how many messages were dropped to make room.
-    pub(crate) fn push(&self, message: Bytes) -> u64 {
+    /// False when the queue is full.
+    pub(crate) fn push(&self, message: Bytes) -> bool {
         let mut messages = self.messages();
-        let full = messages.len() == MESSAGES_MAX;
-        if full {
-            messages.pop_front();
+        if messages.len() == MESSAGES_MAX {
+            return false;
         }
         messages.push_back(message);
         drop(messages);
         self.filled.notify_one();
-        full.into()
+        true
     }
 
     pub(crate) fn pop(&self) -> Option<Bytes> {
         self.messages().pop_front()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.messages().is_empty()
     }
 
     /// Returns how many messages were dropped.
@@ -56,14 +65,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_queue_drops_the_oldest() {
+    fn a_full_queue_refuses_the_new_message_and_keeps_the_old() {
         let queue = GossipQueue::default();
         for n in 0..MESSAGES_MAX {
-            assert_eq!(queue.push(vec![n as u8].into()), 0);
+            assert!(queue.push(vec![n as u8].into()));
         }
-        assert_eq!(queue.push(Bytes::from_static(b"new")), 1);
-        assert_eq!(queue.pop().unwrap(), vec![1]);
-        assert_eq!(queue.clear(), MESSAGES_MAX as u64 - 1);
-        assert!(queue.is_empty());
+        assert!(!queue.push(Bytes::from_static(b"new")));
+        assert_eq!(queue.pop().unwrap(), vec![0]);
+        assert!(queue.push(Bytes::from_static(b"new")));
+        assert_eq!(queue.clear(), MESSAGES_MAX as u64);
+        assert_eq!(queue.pop(), None);
     }
 }

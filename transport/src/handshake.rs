@@ -1,7 +1,7 @@
 //! How two nodes agree on a link, once TLS has told each who the other is.
 //!
 //! The dialler opens the control stream with its Hello, the acceptor answers with its own, and the
-//! dialler ends with Ready. Which connections are wanted is decided in the `pair` module.
+//! dialler ends with Ready. Which connections are wanted is decided in the `mesh` module.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +11,26 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tidings_identity::NodeId;
 use tracing::debug;
 
-use crate::LinkNumber;
+use crate::candidate::Candidate;
 use crate::control::{Control, ControlError, Hello};
-use crate::hub::{Hub, Seat};
 use crate::link::Link;
-use crate::refusal::Refusal;
-use crate::{CloseCode, tls};
+use crate::links::Links;
+use crate::refusal::{Refusal, RefusalLog};
+use crate::stats::Counters;
+use crate::traffic::Traffic;
+use crate::{CloseCode, LinkNumber, tls};
+
+/// What it takes to bring up links.
+pub(crate) struct Handshake {
+    pub(crate) node: NodeId,
+    /// Our Hello, but for the number of the link.
+    pub(crate) hello: Hello,
+    pub(crate) control_bytes_max: usize,
+    pub(crate) links: Arc<Links>,
+    pub(crate) traffic: Traffic,
+    pub(crate) refusals: RefusalLog,
+    pub(crate) counters: Arc<Counters>,
+}
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
@@ -27,147 +41,159 @@ pub(crate) enum HandshakeError {
     Write(#[from] quinn::WriteError),
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// We refuse the peer, or this connection with it.
     #[error("{0}")]
     Refused(CloseCode),
 }
 
-/// Introduces us on a connection that we dialled. On success the link is up.
-pub(crate) async fn dialled(
-    hub: &Arc<Hub>,
-    connection: &Connection,
-    addr: SocketAddr,
-) -> Result<(), HandshakeError> {
-    let peer = peer_name(connection)?;
-    let (mut send, mut receive) = connection.open_bi().await?;
-    if peer == hub.name {
-        // Either we have found ourselves or somebody has our name. The other end tells which.
-        send_hello(hub, &mut send, LinkNumber::default()).await?;
-        Control::read(&mut receive, hub.config.control_bytes_max.get()).await?;
-        return Err(HandshakeError::Refused(CloseCode::NameTaken));
+impl Handshake {
+    /// Introduces us on a connection that we dialled. On success the link is up.
+    pub(crate) async fn dialled(
+        &self,
+        connection: &Connection,
+        addr: SocketAddr,
+    ) -> Result<(), HandshakeError> {
+        let peer = peer_name(connection)?;
+        let (mut send, mut receive) = connection.open_bi().await?;
+        if peer == self.node {
+            // Either we have found ourselves or somebody has our name. The other end tells which.
+            self.send_hello(&mut send, LinkNumber::default()).await?;
+            Control::read(&mut receive, self.control_bytes_max).await?;
+            return Err(HandshakeError::Refused(CloseCode::NameTaken));
+        }
+        let refused = HandshakeError::Refused;
+        let candidate = Candidate::new(self.links.clone(), peer, connection);
+        let number = candidate.offer().ok_or(refused(CloseCode::Abandoned))?;
+        self.send_hello(&mut send, number).await?;
+        let hello = self.read_hello(&mut receive).await?;
+        let number = candidate.answered(hello.claim()).map_err(refused)?;
+        send.write_chunk(Control::Ready.encode()).await?;
+        let link = self.link(&candidate, number, &hello, connection);
+        self.begin(&link, candidate, (send, receive), Some(addr))
     }
-    let refused = HandshakeError::Refused;
-    let seat = hub.offer(&peer, connection);
-    let seat = seat.ok_or(refused(CloseCode::Abandoned))?;
-    send_hello(hub, &mut send, seat.number).await?;
-    let hello = read_hello(hub, &mut receive).await?;
-    let seat = hub.answered(seat, &hello, connection).map_err(refused)?;
-    send.write_chunk(Control::Ready.encode()).await?;
-    up(hub, seat, &hello, connection, (send, receive), Some(addr))
-}
 
-/// Lets the other side introduce itself on a connection that it dialled. On success the link is
-/// up.
-pub(crate) async fn accepted(
-    hub: &Arc<Hub>,
-    connection: &Connection,
-) -> Result<(), HandshakeError> {
-    let peer = peer_name(connection)?;
-    let (mut send, mut receive) = connection.accept_bi().await?;
-    let hello = read_hello(hub, &mut receive).await?;
-    let refused = HandshakeError::Refused;
-    if peer == hub.name {
-        let oneself = hello.incarnation == hub.incarnation;
-        return Err(refused(if oneself {
-            CloseCode::SelfDial
-        } else {
-            CloseCode::NameTaken
-        }));
-    }
-    let seat = hub.answer(&peer, &hello, connection).map_err(refused)?;
-    send_hello(hub, &mut send, seat.number).await?;
-    match Control::read(&mut receive, hub.config.control_bytes_max.get()).await? {
-        Control::Ready => up(hub, seat, &hello, connection, (send, receive), None),
-        other => Err(ControlError::Unexpected(other.name()).into()),
-    }
-}
-
-/// Closes a connection on which the handshake failed, unless it is closed already, and tells
-/// people if one side refused the other. Returns the code with which it was closed, by whomever.
-pub(crate) fn failed(
-    hub: &Hub,
-    connection: &Connection,
-    error: &HandshakeError,
-) -> Option<CloseCode> {
-    let remote = connection.remote_address();
-    if let Some(reason) = connection.close_reason() {
-        lost(hub, remote, &reason);
-        return match reason {
-            ConnectionError::ApplicationClosed(close) => {
-                CloseCode::from_number(close.error_code.into_inner())
+    /// Lets the other side introduce itself on a connection that it dialled. On success the link
+    /// is up.
+    pub(crate) async fn accepted(&self, connection: &Connection) -> Result<(), HandshakeError> {
+        let peer = peer_name(connection)?;
+        let (mut send, mut receive) = connection.accept_bi().await?;
+        let hello = self.read_hello(&mut receive).await?;
+        let refused = HandshakeError::Refused;
+        if peer == self.node {
+            let is_self = hello.incarnation == self.hello.incarnation;
+            return Err(refused(if is_self {
+                CloseCode::SelfDial
+            } else {
+                CloseCode::NameTaken
+            }));
+        }
+        let candidate = Candidate::new(self.links.clone(), peer, connection);
+        let number = candidate.answer(hello.claim()).map_err(refused)?;
+        self.send_hello(&mut send, number).await?;
+        match Control::read(&mut receive, self.control_bytes_max).await? {
+            Control::Ready => {
+                let link = self.link(&candidate, number, &hello, connection);
+                self.begin(&link, candidate, (send, receive), None)
             }
-            _ => None,
+            other => Err(ControlError::Unexpected(other.name()).into()),
+        }
+    }
+
+    /// Closes a connection on which the handshake failed, unless it is closed already, and tells
+    /// people if one side refused the other. Returns the code with which it was closed, unless we
+    /// had closed it before.
+    pub(crate) fn failed(
+        &self,
+        connection: &Connection,
+        error: &HandshakeError,
+    ) -> Option<CloseCode> {
+        let remote = connection.remote_address();
+        if let Some(reason) = connection.close_reason() {
+            self.lost(remote, &reason);
+            return match reason {
+                ConnectionError::ApplicationClosed(close) => {
+                    CloseCode::from_number(close.error_code.into_inner())
+                }
+                _ => None,
+            };
+        }
+        let code = match error {
+            HandshakeError::Refused(code) => *code,
+            HandshakeError::Control(ControlError::Version(_)) => CloseCode::Version,
+            _ => CloseCode::Violation,
         };
+        code.close_because(connection, error);
+        if code == CloseCode::Violation {
+            self.counters.violations.fetch_add(1, Relaxed);
+        }
+        self.refused(remote, Refusal::ours(code), error);
+        Some(code)
     }
-    let code = match error {
-        HandshakeError::Refused(code) => *code,
-        HandshakeError::Control(ControlError::Version(_)) => CloseCode::Version,
-        _ => CloseCode::Violation,
-    };
-    connection.close(code.number(), error.to_string().as_bytes());
-    if code == CloseCode::Violation {
-        hub.counters.violations.fetch_add(1, Relaxed);
-    }
-    refused(hub, remote, Refusal::ours(code), error);
-    Some(code)
-}
 
-/// A connection ended before there was a link: tells people if one side refused the other.
-pub(crate) fn lost(hub: &Hub, remote: SocketAddr, reason: &ConnectionError) {
-    match Refusal::from_error(reason) {
-        Some(refusal) => refused(hub, remote, refusal, reason),
-        None => debug!(%remote, %reason, "no link came of a connection"),
+    /// A connection ended before there was a link: tells people if one side refused the other.
+    pub(crate) fn lost(&self, remote: SocketAddr, reason: &ConnectionError) {
+        match Refusal::from_error(reason) {
+            Some(refusal) => self.refused(remote, refusal, reason),
+            None => debug!(%remote, %reason, "no link came of a connection"),
+        }
     }
-}
 
-fn refused(hub: &Hub, remote: SocketAddr, refusal: Refusal, detail: &dyn std::fmt::Display) {
-    if refusal.concerns_people() {
-        hub.counters.handshakes_refused.fetch_add(1, Relaxed);
-        hub.refusals.tell(remote, refusal, detail);
+    fn refused(&self, remote: SocketAddr, refusal: Refusal, detail: &dyn std::fmt::Display) {
+        if refusal.concerns_people() {
+            self.counters.handshakes_refused.fetch_add(1, Relaxed);
+            self.refusals.log(remote, refusal, detail);
+        }
+    }
+
+    async fn send_hello(
+        &self,
+        stream: &mut SendStream,
+        number: LinkNumber,
+    ) -> Result<(), HandshakeError> {
+        // Gossip decides who is alive, so it must not wait behind a full lane.
+        let _ = stream.set_priority(CONTROL_PRIORITY);
+        let hello = Control::Hello(Hello {
+            number,
+            ..self.hello
+        });
+        Ok(stream.write_chunk(hello.encode()).await?)
+    }
+
+    async fn read_hello(&self, stream: &mut RecvStream) -> Result<Hello, HandshakeError> {
+        match Control::read(stream, self.control_bytes_max).await? {
+            Control::Hello(hello) => Ok(hello),
+            other => Err(ControlError::Unexpected(other.name()).into()),
+        }
+    }
+
+    fn link(
+        &self,
+        candidate: &Candidate,
+        number: LinkNumber,
+        hello: &Hello,
+        connection: &Connection,
+    ) -> Arc<Link> {
+        let peer = self.links.peer(candidate.peer());
+        Arc::new(Link::new(peer, number, hello, connection.clone()))
+    }
+
+    fn begin(
+        &self,
+        link: &Arc<Link>,
+        candidate: Candidate,
+        control: (SendStream, RecvStream),
+        dialled: Option<SocketAddr>,
+    ) -> Result<(), HandshakeError> {
+        if !candidate.up(link, dialled) {
+            return Err(HandshakeError::Refused(CloseCode::Replaced));
+        }
+        self.traffic.start(link, candidate, control);
+        Ok(())
     }
 }
 
 fn peer_name(connection: &Connection) -> Result<NodeId, HandshakeError> {
     tls::peer_name(connection).ok_or(HandshakeError::Refused(CloseCode::Unauthenticated))
-}
-
-async fn send_hello(
-    hub: &Hub,
-    stream: &mut SendStream,
-    number: LinkNumber,
-) -> Result<(), HandshakeError> {
-    // Gossip decides who is alive, so it must not wait behind a full lane.
-    let _ = stream.set_priority(CONTROL_PRIORITY);
-    let hello = Control::Hello(Hello {
-        incarnation: hub.incarnation,
-        advertised: hub.advertise,
-        lanes: hub.config.lane_count(),
-        number,
-    });
-    Ok(stream.write_chunk(hello.encode()).await?)
-}
-
-async fn read_hello(hub: &Hub, stream: &mut RecvStream) -> Result<Hello, HandshakeError> {
-    match Control::read(stream, hub.config.control_bytes_max.get()).await? {
-        Control::Hello(hello) => Ok(hello),
-        other => Err(ControlError::Unexpected(other.name()).into()),
-    }
-}
-
-fn up(
-    hub: &Arc<Hub>,
-    seat: Seat,
-    hello: &Hello,
-    connection: &Connection,
-    control: (SendStream, RecvStream),
-    dialled: Option<SocketAddr>,
-) -> Result<(), HandshakeError> {
-    let peer = hub.peer(&seat.peer);
-    let link = Arc::new(Link::new(peer, &seat, hello, connection.clone()));
-    if !hub.up(&seat, &link, dialled) {
-        return Err(HandshakeError::Refused(CloseCode::Replaced));
-    }
-    link.start(hub, seat, control);
-    Ok(())
 }
 
 /// Lanes have priority 0.

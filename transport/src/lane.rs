@@ -231,6 +231,9 @@ impl Chunk {
     }
 }
 
+/// Bytes with which a lane begins on each link: its number (`u8`) and that of its first frame
+/// (`u64`, big endian).
+pub(crate) const LANE_OPENING_BYTES: usize = 9;
 /// Payloads from here on are sent from where they are instead of being copied.
 const SHARED_BYTES_MIN: usize = 16 << 10;
 /// Small frames are packed up to this size.

@@ -11,38 +11,46 @@
 //!
 //! What lies on the wire is described in `docs/protocol.md`.
 
-mod accept;
+mod acceptor;
+mod candidate;
 mod close;
 mod config;
 mod control;
-mod dial;
+mod dialler;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gossip;
 mod handshake;
-mod hub;
 mod lane;
 mod link;
 mod link_number;
+mod links;
+mod local;
+mod mesh;
 mod net;
 mod pair;
 mod peer;
 mod quic;
 mod reader;
+mod receive;
 mod refusal;
 mod stats;
-mod table;
+mod tasks;
 mod tls;
+mod traffic;
 mod transport;
 mod writer;
 
 pub use close::CloseCode;
 pub use config::{Config, ConfigError};
 pub use frame::Frame;
+pub use gossip::Gossiped;
 pub use link_number::LinkNumber;
+pub use local::Local;
 pub use net::{Net, SystemNet};
 pub use peer::{Peer, SendError};
+pub use receive::Receive;
 pub use stats::{LinkInfo, Stats};
 pub use tls::TlsError;
-pub use transport::{Local, Receive, StartError, Transport};
+pub use transport::{StartError, Transport};

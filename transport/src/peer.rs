@@ -130,15 +130,15 @@ impl Peer {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Membership calls the peer gone.
-    pub(crate) fn forget(&self) {
+    /// Frames are dropped, and no longer accepted.
+    pub(crate) fn shut(&self) {
         let dropped = self.outbound.iter().map(|lane| lane.queue().shut()).sum();
         self.counters
             .dropped_peer_forgotten
             .fetch_add(dropped, Relaxed);
     }
 
-    /// The peer is wanted, or there after all.
+    /// Frames are accepted again.
     pub(crate) fn revive(&self) {
         self.outbound.iter().for_each(|lane| lane.queue().reopen());
     }

@@ -1,28 +1,37 @@
-//! The receiving side of a lane: a task that hands frames over and never waits for anything else.
+//! The receiving sides of a link: a task for each lane and one for gossip. They hand over what
+//! arrives and never wait for anything else.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Buf, Bytes};
 use quinn::{ReadError, ReadExactError, RecvStream};
+use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use crate::Receive;
+use crate::control::{Control, ControlError};
 use crate::frame::{FrameDecoder, FrameTooLargeError};
-use crate::hub::Hub;
+use crate::lane::LANE_OPENING_BYTES;
 use crate::link::Link;
+use crate::stats::Counters;
 
-/// Bytes with which a lane begins on each link: its number (`u8`) and that of its first frame
-/// (`u64`, big endian).
-pub(crate) const LANE_OPENING_BYTES: usize = 9;
+/// Reads lanes from one link.
+#[derive(Clone)]
+pub(crate) struct LaneReader {
+    pub(crate) link: Arc<Link>,
+    pub(crate) receiver: Arc<dyn Receive>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) frame_bytes_max: usize,
+}
 
-/// Reads one lane from one link until either ends.
-pub(crate) async fn lane(hub: Arc<Hub>, link: Arc<Link>, stream: RecvStream) {
-    match read(&hub, &link, stream).await {
-        Ok(()) => {}
-        // Whatever ended the connection is reported with the link.
-        Err(LaneError::Opening(_) | LaneError::Read(_)) => {}
-        Err(error) => link.violation(&hub, &error),
-    }
+/// Reads gossip from the control stream of one link.
+pub(crate) struct GossipReader {
+    pub(crate) link: Arc<Link>,
+    pub(crate) gossip_in: mpsc::Sender<(SocketAddr, Bytes)>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) control_bytes_max: usize,
 }
 
 /// Why a lane cannot be read any further.
@@ -40,78 +49,123 @@ enum LaneError {
     Frame(#[from] FrameTooLargeError),
 }
 
-async fn read(hub: &Hub, link: &Link, mut stream: RecvStream) -> Result<(), LaneError> {
-    let mut opening = [0; LANE_OPENING_BYTES];
-    stream.read_exact(&mut opening).await?;
-    let mut opening = opening.as_slice();
-    let lane = opening.get_u8();
-    let mut number = opening.get_u64();
-    if !link.open_lane(lane) {
-        return Err(LaneError::Lane(lane));
-    }
-    let opened = link
-        .peer
-        .inbound(lane)
-        .open(link.incarnation, link.number, number);
-    let Some(lost) = opened else {
-        return Ok(());
-    };
-    if lost > LOST_MAX {
-        return Err(LaneError::Jump { lane, lost });
-    }
-    if lost > 0 {
-        hub.counters.dropped_link_lost.fetch_add(lost, Relaxed);
-        warn!(peer = %link.peer.name(), lane, frames = lost, "frames were lost with the last link");
+impl LaneReader {
+    /// Reads one lane until it or the link ends.
+    pub(crate) async fn run(self, stream: RecvStream) {
+        match self.read(stream).await {
+            Ok(()) => {}
+            // Whatever ended the connection is reported with the link.
+            Err(LaneError::Opening(_) | LaneError::Read(_)) => {}
+            Err(error) => self.link.violation(&self.counters, &error),
+        }
     }
 
-    let mut decoder = FrameDecoder::new(hub.frame_bytes_max);
-    let mut chunks = [const { Bytes::new() }; CHUNKS_MAX];
-    while let Some(count) = stream.read_chunks(&mut chunks).await? {
-        let chunks = chunks[..count].iter_mut().map(std::mem::take);
-        if !deliver(hub, link, lane, &mut number, &mut decoder, chunks)? {
-            debug!(peer = %link.peer.name(), lane, "a newer link carries the lane");
-            return Ok(());
+    async fn read(&self, mut stream: RecvStream) -> Result<(), LaneError> {
+        let link = &*self.link;
+        let mut opening = [0; LANE_OPENING_BYTES];
+        stream.read_exact(&mut opening).await?;
+        let mut opening = opening.as_slice();
+        let lane = opening.get_u8();
+        let mut number = opening.get_u64();
+        if !link.open_lane(lane) {
+            return Err(LaneError::Lane(lane));
         }
-        // A peer that sends without a pause must not keep other tasks from running.
-        tokio::task::coop::consume_budget().await;
+        let opened = link
+            .peer
+            .inbound(lane)
+            .open(link.incarnation, link.number, number);
+        let Some(lost) = opened else {
+            return Ok(());
+        };
+        if lost > LOST_MAX {
+            return Err(LaneError::Jump { lane, lost });
+        }
+        if lost > 0 {
+            self.counters.dropped_link_lost.fetch_add(lost, Relaxed);
+            warn!(peer = %link.peer.name(), lane, frames = lost, "frames were lost with the last link");
+        }
+
+        let mut decoder = FrameDecoder::new(self.frame_bytes_max);
+        let mut chunks = [const { Bytes::new() }; CHUNKS_MAX];
+        while let Some(count) = stream.read_chunks(&mut chunks).await? {
+            let chunks = chunks[..count].iter_mut().map(std::mem::take);
+            if !self.deliver(lane, &mut number, &mut decoder, chunks)? {
+                debug!(peer = %link.peer.name(), lane, "a newer link carries the lane");
+                return Ok(());
+            }
+            // A peer that sends without a pause must not keep other tasks from running.
+            tokio::task::coop::consume_budget().await;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Hands over the frames that are complete with `chunks`. `number` is that of the next one.
+    /// False when another link carries the lane now.
+    fn deliver(
+        &self,
+        lane: u8,
+        number: &mut u64,
+        decoder: &mut FrameDecoder,
+        chunks: impl Iterator<Item = Bytes>,
+    ) -> Result<bool, FrameTooLargeError> {
+        let link = &*self.link;
+        let mut cursor = link.peer.inbound(lane);
+        if !cursor.is_read_from(link.number) {
+            return Ok(false);
+        }
+        for chunk in chunks {
+            decoder.feed(chunk);
+            while let Some(frame) = decoder.next()? {
+                let admitted = cursor.admit(*number);
+                *number += 1;
+                if !admitted {
+                    // Numbered below what came before, which only a node that runs twice under
+                    // one name does.
+                    self.counters.dropped_link_lost.fetch_add(1, Relaxed);
+                    continue;
+                }
+                self.counters.frames_received.fetch_add(1, Relaxed);
+                self.counters
+                    .frame_bytes_received
+                    .fetch_add(frame.len() as u64, Relaxed);
+                self.receiver
+                    .frame(link.peer.name(), link.incarnation, frame);
+            }
+        }
+        Ok(true)
+    }
 }
 
-/// Hands over the frames that are complete with `chunks`. `number` is that of the next one. False
-/// when another link carries the lane now.
-fn deliver(
-    hub: &Hub,
-    link: &Link,
-    lane: u8,
-    number: &mut u64,
-    decoder: &mut FrameDecoder,
-    chunks: impl Iterator<Item = Bytes>,
-) -> Result<bool, FrameTooLargeError> {
-    let mut cursor = link.peer.inbound(lane);
-    if !cursor.is_read_from(link.number) {
-        return Ok(false);
-    }
-    for chunk in chunks {
-        decoder.feed(chunk);
-        while let Some(frame) = decoder.next()? {
-            let admitted = cursor.admit(*number);
-            *number += 1;
-            if !admitted {
-                // Numbered below what came before, which only a node that runs twice under one
-                // name does.
-                hub.counters.dropped_link_lost.fetch_add(1, Relaxed);
-                continue;
-            }
-            hub.counters.frames_received.fetch_add(1, Relaxed);
-            hub.counters
-                .frame_bytes_received
-                .fetch_add(frame.len() as u64, Relaxed);
-            hub.receiver
-                .frame(link.peer.name(), link.incarnation, frame);
+impl GossipReader {
+    /// Reads gossip until the link ends or the peer has nothing more to say.
+    pub(crate) async fn run(self, mut stream: RecvStream) {
+        loop {
+            let unexpected = match Control::read(&mut stream, self.control_bytes_max).await {
+                Ok(Control::Gossip(message)) => {
+                    self.hand_over(message);
+                    continue;
+                }
+                Ok(other) => ControlError::Unexpected(other.name()),
+                // The connection is lost, or the peer is leaving.
+                Err(ControlError::Read(_)) => return,
+                Err(error) => error,
+            };
+            return self.link.violation(&self.counters, &unexpected);
         }
     }
-    Ok(true)
+
+    fn hand_over(&self, message: Bytes) {
+        let counters = &self.counters;
+        counters.gossip_received.fetch_add(1, Relaxed);
+        counters
+            .gossip_bytes_received
+            .fetch_add(message.len() as u64, Relaxed);
+        // Waiting for membership would hold up this link; gossip repeats itself.
+        let from = self.link.advertised;
+        if self.gossip_in.try_send((from, message)).is_err() {
+            counters.gossip_dropped.fetch_add(1, Relaxed);
+        }
+    }
 }
 
 /// Chunks taken from QUIC at a time.

@@ -31,7 +31,7 @@ enum Cause {
 /// keeps dialling does not flood the log.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
-    told: Mutex<BTreeMap<(IpAddr, Refusal), Instant>>,
+    logged: Mutex<BTreeMap<(IpAddr, Refusal), Instant>>,
 }
 
 impl Refusal {
@@ -109,25 +109,25 @@ impl fmt::Display for Refusal {
 
 impl RefusalLog {
     /// Writes one line, or none if the same was said a short while ago.
-    pub(crate) fn tell(&self, remote: SocketAddr, refusal: Refusal, detail: &dyn fmt::Display) {
+    pub(crate) fn log(&self, remote: SocketAddr, refusal: Refusal, detail: &dyn fmt::Display) {
         let now = Instant::now();
         // A stranger's port differs with each attempt.
         let key = (remote.ip(), refusal);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= TOLD_MAX {
-            told.retain(|_, at| now.duration_since(*at) < SILENCE);
-            if told.len() >= TOLD_MAX {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() >= LOGGED_MAX {
+            logged.retain(|_, at| now.duration_since(*at) < SILENCE);
+            if logged.len() >= LOGGED_MAX {
                 // More strangers than we care to remember: rather say something twice.
-                told.clear();
+                logged.clear();
             }
         }
         let recent = |at: &Instant| now.duration_since(*at) < SILENCE;
-        if told.get(&key).is_some_and(recent) {
+        if logged.get(&key).is_some_and(recent) {
             debug!(%remote, reason = %refusal, %detail, "handshake refused again");
             return;
         }
-        told.insert(key, now);
-        drop(told);
+        logged.insert(key, now);
+        drop(logged);
         if refusal.by_peer {
             warn!(%remote, reason = %refusal, %detail, "a peer refused our handshake");
         } else {
@@ -138,4 +138,4 @@ impl RefusalLog {
 
 /// How long a refusal is not mentioned again.
 const SILENCE: Duration = Duration::from_secs(60);
-const TOLD_MAX: usize = 256;
+const LOGGED_MAX: usize = 256;

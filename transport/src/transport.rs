@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,16 +7,27 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::Endpoint;
 use tidings_bounds::{Count, CountError};
-use tidings_identity::{Identity, Incarnation, NodeId};
+use tidings_identity::{Identity, NodeId, NodeRun};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::hub::{Hub, Parts};
+use crate::acceptor::Acceptor;
+use crate::control::Hello;
+use crate::dialler::{Backoff, Dialler};
+use crate::handshake::Handshake;
+use crate::links::Links;
 use crate::net::WallClock;
+use crate::refusal::RefusalLog;
+use crate::stats::Counters;
+use crate::tasks::Tasks;
 use crate::tls::TlsError;
-use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept, quic};
+use crate::traffic::Traffic;
+use crate::{
+    CloseCode, Config, ConfigError, Gossiped, LinkInfo, LinkNumber, Local, Net, Peer, Receive,
+    Stats, quic,
+};
 
 /// One node's end of all its links.
 ///
@@ -28,35 +40,18 @@ use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept, 
 /// owns a clone of the transport keeps it alive until the token is cancelled.
 #[derive(Debug, Clone)]
 pub struct Transport {
-    hub: Arc<Hub>,
-    _running: Arc<DropGuard>,
+    inner: Arc<Inner>,
 }
 
-/// What a transport is told about its node, next to the settings.
-#[derive(Debug, Clone)]
-pub struct Local {
-    /// Address of the UDP socket. Port 0 takes any free one.
-    pub listen: SocketAddr,
-    /// Address under which other nodes reach this one. By default the address that `listen` was
-    /// bound to; needed when that is unspecified (`0.0.0.0`, `::`) or behind a translation.
-    pub advertise: Option<SocketAddr>,
-    /// This run of the node. Must be higher than that of any earlier run under the same name:
-    /// peers replace the links of a lower incarnation and refuse to go back.
-    pub incarnation: Incarnation,
-    /// Largest frame, sent or received, in bytes: 1 byte to 256 MiB. A larger one is refused at
-    /// the sender; received, it is a violation that closes the link.
-    pub frame_bytes_max: usize,
-}
-
-/// Takes the frames that arrive, by direct call from the task that reads a lane.
-pub trait Receive: Send + Sync + 'static {
-    /// A frame has arrived from a peer, in the run `incarnation` of that peer.
-    ///
-    /// It must not block: the lane is not read until it returns. Calls for one lane come one after
-    /// the other and in order, those for different lanes at the same time. The frame may share
-    /// its memory with others that arrived with it, up to 64 KiB; copy what is small and kept for
-    /// long.
-    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes);
+struct Inner {
+    run: NodeRun,
+    local_addr: SocketAddr,
+    endpoint: Endpoint,
+    links: Arc<Links>,
+    tasks: Tasks,
+    counters: Arc<Counters>,
+    /// Ends all tasks when it is dropped.
+    _running: DropGuard,
 }
 
 /// Why a transport could not be started. Nothing is left running.
@@ -66,7 +61,7 @@ pub enum StartError {
     /// The settings do not fit together.
     #[error("invalid transport config")]
     Config(#[from] ConfigError),
-    /// [`Local::frame_bytes_max`] is out of its bounds.
+    /// [`Local::frame_bytes_max`](crate::Local::frame_bytes_max) is out of its bounds.
     #[error("the size of frames is out of its bounds")]
     Frame(#[source] CountError),
     /// The identity cannot be used.
@@ -110,16 +105,11 @@ impl Transport {
         Count::<1, FRAME_BYTES_MAX>::try_from(local.frame_bytes_max).map_err(StartError::Frame)?;
         config.check(local.frame_bytes_max)?;
         let (server, client) = quic::configs(&config, &identity, Arc::new(WallClock(net.clone())))?;
-        let Local {
-            listen,
-            incarnation,
-            frame_bytes_max,
-            ..
-        } = local;
+        let listen = local.listen;
         let failed = |source| StartError::Listen { listen, source };
         let socket = net.open(listen).map_err(failed)?;
-        let bound = socket.local_addr().map_err(failed)?;
-        let advertise = local.advertise.unwrap_or(bound);
+        let local_addr = socket.local_addr().map_err(failed)?;
+        let advertise = local.advertise.unwrap_or(local_addr);
         if advertise.ip().is_unspecified() || advertise.port() == 0 {
             return Err(StartError::Advertise(advertise));
         }
@@ -131,88 +121,135 @@ impl Transport {
         )
         .map_err(failed)?;
 
-        let (gossip_in, gossip) = mpsc::channel(GOSSIP_IN_MAX);
+        let run = NodeRun::new(identity.name().clone(), local.incarnation, advertise);
         let token = token.child_token();
-        let hub = Arc::new(Hub::new(Parts {
-            config,
-            name: identity.name().clone(),
-            cluster: identity.cluster().clone(),
-            incarnation,
-            frame_bytes_max,
-            local: bound,
-            advertise,
-            endpoint,
-            client,
-            receiver,
-            gossip_in,
-            tasks,
-            token: token.clone(),
-        }));
-        hub.spawn(accept::run(hub.clone()));
-        let transport = Self {
-            hub,
-            _running: Arc::new(token.drop_guard()),
+        let tasks = Tasks::new(tasks, token.clone());
+        let counters = Arc::<Counters>::default();
+        let (links, dials) = Links::new(
+            &run,
+            local_addr,
+            config.clone(),
+            local.frame_bytes_max,
+            counters.clone(),
+            tasks.draining().clone(),
+        );
+        let links = Arc::new(links);
+        let (gossip_in, gossip) = mpsc::channel(GOSSIP_IN_MAX);
+        let handshake = Arc::new(Handshake {
+            node: run.node.clone(),
+            hello: Hello {
+                incarnation: run.incarnation,
+                advertised: advertise,
+                lanes: config.lane_count(),
+                number: LinkNumber::default(),
+            },
+            control_bytes_max: config.control_bytes_max.get(),
+            links: links.clone(),
+            traffic: Traffic {
+                tasks: tasks.clone(),
+                receiver,
+                gossip_in,
+                counters: counters.clone(),
+                lanes: config.lane_count(),
+                frame_bytes_max: local.frame_bytes_max,
+                control_bytes_max: config.control_bytes_max.get(),
+            },
+            refusals: RefusalLog::default(),
+            counters: counters.clone(),
+        });
+        let acceptor = Acceptor {
+            endpoint: endpoint.clone(),
+            handshake: handshake.clone(),
+            timeout: config.handshake_timeout.get(),
+            tasks: tasks.clone(),
         };
-        Ok((transport, gossip))
+        let dialler = Dialler {
+            cluster: identity.cluster().clone(),
+            endpoint: endpoint.clone(),
+            client,
+            handshake,
+            links: links.clone(),
+            backoff: Backoff {
+                min: config.redial_min.get(),
+                max: config.redial_max.get(),
+            },
+            timeout: config.handshake_timeout.get(),
+            counters: counters.clone(),
+        };
+        tasks.spawn(acceptor.run());
+        tasks.spawn(dialler.run(dials, tasks.clone()));
+        let inner = Arc::new(Inner {
+            run,
+            local_addr,
+            endpoint,
+            links,
+            tasks,
+            counters,
+            _running: token.drop_guard(),
+        });
+        Ok((Self { inner }, gossip))
     }
 
     /// The address of the socket.
     pub fn local_addr(&self) -> SocketAddr {
-        self.hub.local
+        self.inner.local_addr
     }
 
     /// The address that peers are told to dial.
     pub fn advertise(&self) -> SocketAddr {
-        self.hub.advertise
+        self.inner.run.addr
     }
 
     /// The node's own name.
     pub fn name(&self) -> &NodeId {
-        &self.hub.name
+        &self.inner.run.node
     }
 
     /// Sends a gossip message to whoever can be reached at `to`: over its link, or else over one
     /// that is dialled for it. Never waits.
     ///
-    /// Messages may be lost. Up to 64 wait for a link, the oldest are dropped first; all of them
-    /// are dropped when a dial fails.
-    pub fn gossip(&self, to: SocketAddr, message: Bytes) {
-        self.hub.gossip(to, message);
+    /// Up to 64 messages wait for a link that is up; when they are too many the new one is dropped.
+    /// Up to 64 wait for a dial; when they are too many the oldest is lost, and all of them when
+    /// the dial fails. What is lost after it was [`Sent`](Gossiped::Sent) or
+    /// [`Waiting`](Gossiped::Waiting) is counted; what is [`Dropped`](Gossiped::Dropped) is not.
+    pub fn gossip(&self, to: SocketAddr, message: Bytes) -> Gossiped {
+        self.inner.links.gossip(to, message)
     }
 
-    /// Membership calls this peer live: keeps a link to it, dialling `addr` as often as necessary.
+    /// Membership calls this peer live: keeps a link to it, dialling its address as often as
+    /// necessary.
     ///
     /// A higher incarnation takes the place of a lower one, whose link is closed; a lower one than
     /// before is ignored. It can be called any number of times.
-    pub fn keep(&self, peer: &NodeId, incarnation: Incarnation, addr: SocketAddr) {
-        self.hub.keep(peer, incarnation, addr);
+    pub fn keep(&self, peer: &NodeRun) {
+        self.inner.links.keep(peer);
     }
 
     /// Membership calls the peer dead: closes its link, drops and counts what was queued, and
     /// refuses frames for it until it is kept again or comes back by itself.
     pub fn forget(&self, peer: &NodeId) {
-        self.hub.forget(peer);
+        self.inner.links.forget(peer);
     }
 
     /// The peer has said goodbye: like [`forget`](Self::forget), but its link stays until the peer
     /// closes it, so that what it has sent still arrives.
-    pub fn part(&self, peer: &NodeId) {
-        self.hub.part(peer);
+    pub fn departed(&self, peer: &NodeId) {
+        self.inner.links.departed(peer);
     }
 
     /// The handle for sending frames to a peer, whether there is a link to it or not.
     pub fn peer(&self, name: &NodeId) -> Arc<Peer> {
-        self.hub.peer(name)
+        self.inner.links.peer(name)
     }
 
     /// The links that are up.
     pub fn links(&self) -> Vec<LinkInfo> {
-        self.hub.links()
+        self.inner.links.list()
     }
 
     /// What has happened so far.
     pub fn stats(&self) -> Stats {
-        self.hub.counters.snapshot()
+        self.inner.counters.snapshot()
     }
 
     /// Leaves in good order: dials and accepts no more, sends what is queued, waits until the
@@ -221,18 +258,33 @@ impl Transport {
     /// Takes no longer than `deadline`; what is not acknowledged by then may be lost. Afterwards
     /// the transport is of no use.
     pub async fn close(&self, deadline: Duration) {
+        let Inner {
+            endpoint,
+            links,
+            tasks,
+            ..
+        } = &*self.inner;
         let start = Instant::now();
         let reserve = (deadline / 4).min(FAREWELL);
-        self.hub.drain();
+        links.drain();
+        endpoint.set_server_config(None);
         // Past the deadline the links are closed regardless.
-        let _ = timeout_at(start + deadline - reserve, self.hub.writers.wait()).await;
+        let _ = timeout_at(start + deadline - reserve, tasks.drain()).await;
         let code = CloseCode::Shutdown;
-        let endpoint = &self.hub.endpoint;
         endpoint.close(code.number(), code.to_string().as_bytes());
         // The links linger for three times the round trip at its worst, which need not be waited for.
         let told = (Instant::now() + FAREWELL).min(start + deadline);
         let _ = timeout_at(told, endpoint.wait_idle()).await;
-        self.hub.token.cancel();
+        tasks.end();
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("run", &self.run)
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
     }
 }
 

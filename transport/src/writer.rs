@@ -9,87 +9,108 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{SendStream, WriteError};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::CloseCode;
 use crate::control::Control;
-use crate::hub::Hub;
-use crate::lane::Take;
+use crate::lane::{LANE_OPENING_BYTES, Take};
 use crate::link::Link;
-use crate::reader::LANE_OPENING_BYTES;
+use crate::stats::Counters;
 
 /// Sends the frames of one lane over one link.
-pub(crate) async fn lane(hub: Arc<Hub>, link: Arc<Link>, lane: u8) {
-    if let Err(error) = send_lane(&hub, &link, lane).await {
-        debug!(peer = %link.peer.name(), lane, %error, "lane ended");
-        abandon(&link, &error);
-    }
+pub(crate) struct LaneWriter {
+    pub(crate) link: Arc<Link>,
+    pub(crate) lane: u8,
+    pub(crate) counters: Arc<Counters>,
+    /// Cancelled when the writer is to finish.
+    pub(crate) draining: CancellationToken,
 }
 
 /// Sends gossip over one link, on its control stream.
-pub(crate) async fn gossip(hub: Arc<Hub>, link: Arc<Link>, stream: SendStream) {
-    if let Err(error) = send_gossip(&hub, &link, stream).await {
-        debug!(peer = %link.peer.name(), %error, "control stream ended");
-        abandon(&link, &error);
+pub(crate) struct GossipWriter {
+    pub(crate) link: Arc<Link>,
+    pub(crate) counters: Arc<Counters>,
+    /// Cancelled when the writer is to finish.
+    pub(crate) draining: CancellationToken,
+}
+
+impl LaneWriter {
+    pub(crate) async fn run(self) {
+        if let Err(error) = self.send().await {
+            debug!(peer = %self.link.peer.name(), lane = self.lane, %error, "lane ended");
+            abandon(&self.link, &error);
+        }
+    }
+
+    async fn send(&self) -> Result<(), WriteError> {
+        let link = &*self.link;
+        let outbound = &link.peer.outbound()[usize::from(self.lane)];
+        let mut stream = link.connection.open_uni().await?;
+        let first = outbound.queue().attach(link.number);
+        let mut opening = BytesMut::with_capacity(LANE_OPENING_BYTES);
+        opening.put_u8(self.lane);
+        opening.put_u64(first);
+        stream.write_chunk(opening.freeze()).await?;
+
+        let mut batch: Vec<Bytes> = Vec::new();
+        loop {
+            let taken = outbound.queue().take(link.number, &mut batch);
+            match taken {
+                Take::Frames(frames) => {
+                    let bytes: usize = batch.iter().map(Bytes::len).sum();
+                    stream.write_all_chunks(&mut batch).await?;
+                    batch.clear();
+                    batch.shrink_to(BATCH_KEPT_MAX);
+                    self.counters.frames_sent.fetch_add(frames, Relaxed);
+                    self.counters
+                        .frame_bytes_sent
+                        .fetch_add(bytes as u64, Relaxed);
+                }
+                Take::Empty if self.draining.is_cancelled() => return finish(stream).await,
+                Take::Empty => filled(&outbound.filled, &self.draining).await,
+                Take::Detached => {
+                    // The wake-up that brought us here was meant for the writer of the newer link.
+                    outbound.filled.notify_one();
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 
-async fn send_lane(hub: &Hub, link: &Link, lane: u8) -> Result<(), WriteError> {
-    let outbound = &link.peer.outbound()[usize::from(lane)];
-    let mut stream = link.connection.open_uni().await?;
-    let first = outbound.queue().attach(link.number);
-    let mut opening = BytesMut::with_capacity(LANE_OPENING_BYTES);
-    opening.put_u8(lane);
-    opening.put_u64(first);
-    stream.write_chunk(opening.freeze()).await?;
-
-    let mut batch: Vec<Bytes> = Vec::new();
-    loop {
-        let taken = outbound.queue().take(link.number, &mut batch);
-        match taken {
-            Take::Frames(frames) => {
-                let bytes: usize = batch.iter().map(Bytes::len).sum();
-                stream.write_all_chunks(&mut batch).await?;
-                batch.clear();
-                batch.shrink_to(BATCH_KEPT_MAX);
-                hub.counters.frames_sent.fetch_add(frames, Relaxed);
-                hub.counters
-                    .frame_bytes_sent
-                    .fetch_add(bytes as u64, Relaxed);
-            }
-            Take::Empty if hub.draining.is_cancelled() => return finish(stream).await,
-            Take::Empty => filled(hub, &outbound.filled).await,
-            Take::Detached => {
-                // The wake-up that brought us here was meant for the writer of the newer link.
-                outbound.filled.notify_one();
-                return Ok(());
-            }
+impl GossipWriter {
+    pub(crate) async fn run(self, stream: SendStream) {
+        if let Err(error) = self.send(stream).await {
+            debug!(peer = %self.link.peer.name(), %error, "control stream ended");
+            abandon(&self.link, &error);
         }
     }
-}
 
-async fn send_gossip(hub: &Hub, link: &Link, mut stream: SendStream) -> Result<(), WriteError> {
-    loop {
-        while let Some(message) = link.gossip.pop() {
-            let bytes = message.len() as u64;
-            stream
-                .write_chunk(Control::Gossip(message).encode())
-                .await?;
-            hub.counters.gossip_sent.fetch_add(1, Relaxed);
-            hub.counters.gossip_bytes_sent.fetch_add(bytes, Relaxed);
+    async fn send(&self, mut stream: SendStream) -> Result<(), WriteError> {
+        let gossip = &self.link.gossip;
+        loop {
+            while let Some(message) = gossip.pop() {
+                let bytes = message.len() as u64;
+                stream
+                    .write_chunk(Control::Gossip(message).encode())
+                    .await?;
+                self.counters.gossip_sent.fetch_add(1, Relaxed);
+                self.counters.gossip_bytes_sent.fetch_add(bytes, Relaxed);
+            }
+            if self.draining.is_cancelled() {
+                return finish(stream).await;
+            }
+            filled(&gossip.filled, &self.draining).await;
         }
-        if hub.draining.is_cancelled() {
-            return finish(stream).await;
-        }
-        filled(hub, &link.gossip.filled).await;
     }
 }
 
 /// Waits until there may be something in a queue, or there will be nothing more.
-async fn filled(hub: &Hub, filled: &Notify) {
+async fn filled(filled: &Notify, draining: &CancellationToken) {
     tokio::select! {
         () = filled.notified() => {}
-        () = hub.draining.cancelled() => {}
+        () = draining.cancelled() => {}
     }
 }
 
@@ -104,9 +125,7 @@ async fn finish(mut stream: SendStream) -> Result<(), WriteError> {
 /// A link on which one stream no longer works is of no use: the peer has stopped reading it, or
 /// the connection is lost already, in which case this has no effect.
 fn abandon(link: &Link, error: &WriteError) {
-    let reason = error.to_string();
-    link.connection
-        .close(CloseCode::Violation.number(), reason.as_bytes());
+    CloseCode::Violation.close_because(&link.connection, error);
 }
 
 /// A batch was once larger than usual: its list gives memory back.

@@ -7,14 +7,11 @@ mod cluster;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Cluster, INCARNATION, LONG, Node, eventually, local, name};
-use tidings_bounds::{Count, Time};
-use tidings_transport::{Config, Frame, Local, SendError, StartError, Transport};
+use cluster::{Cluster, INCARNATION, LONG, Node, eventually, free_port, linked, local, name};
+use tidings_bounds::Count;
+use tidings_identity::NodeRun;
+use tidings_transport::{Config, Frame, Gossiped, Local, SendError, StartError, Transport};
 use tokio::time::timeout;
-
-async fn linked(a: &Node, b: &Node) {
-    eventually("the two nodes have a link", || a.linked(b) && b.linked(a)).await;
-}
 
 /// A frame that says which number it is, `bytes` long.
 fn numbered(number: u32, bytes: usize) -> Bytes {
@@ -87,85 +84,6 @@ async fn many_nodes_that_meet_at_once_form_a_full_mesh() {
     })
     .await;
     assert!(nodes.iter().all(|node| node.transport.stats().links == 7));
-}
-
-#[tokio::test]
-async fn gossip_reaches_an_address_and_says_whom_to_answer() {
-    let cluster = Cluster::new("c");
-    let (mut a, mut b) = (cluster.start("a"), cluster.start("b"));
-    a.transport
-        .gossip(b.transport.advertise(), Bytes::from_static(b"syn"));
-    let (from, message) = timeout(LONG, b.gossip.recv()).await.unwrap().unwrap();
-    assert_eq!((from, &message[..]), (a.transport.advertise(), &b"syn"[..]));
-
-    let large = Bytes::from(vec![7; 65_507]);
-    b.transport.gossip(from, large.clone());
-    let (from, message) = timeout(LONG, a.gossip.recv()).await.unwrap().unwrap();
-    assert_eq!((from, message), (b.transport.advertise(), large));
-    assert_eq!(a.transport.stats().links_opened, 1);
-    assert_eq!(b.transport.stats().links_opened, 1);
-}
-
-#[tokio::test]
-async fn gossip_to_an_alias_of_a_linked_peer_uses_its_link() {
-    let cluster = Cluster::new("c");
-    let port = free_port();
-    let (a, mut b) = (cluster.start("a"), cluster.start_at("b", everywhere(port)));
-    a.keep(&b);
-    linked(&a, &b).await;
-    a.transport
-        .gossip(([127, 0, 0, 2], port).into(), Bytes::from_static(b"hi"));
-    let (from, _) = timeout(LONG, b.gossip.recv()).await.unwrap().unwrap();
-    assert_eq!(from, a.transport.advertise());
-    assert_eq!(b.transport.stats().links_opened, 1);
-}
-
-/// A node on all addresses of the machine, of which all of 127.0.0.0/8 lead to it.
-fn everywhere(port: u16) -> Local {
-    Local {
-        listen: ([0, 0, 0, 0], port).into(),
-        advertise: Some(([127, 0, 0, 1], port).into()),
-        ..local()
-    }
-}
-
-fn free_port() -> u16 {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
-}
-
-#[tokio::test]
-async fn gossip_that_is_too_large_or_finds_nobody_is_counted() {
-    let cluster = Cluster::new("c");
-    let config = Config {
-        handshake_timeout: Time::of_ms::<100>(),
-        ..Config::default()
-    };
-    let a = cluster.start_with("a", config);
-    let nobody = ([127, 0, 0, 1], free_port()).into();
-    a.transport.gossip(nobody, vec![0; 128 << 10].into());
-    assert_eq!(a.transport.stats().gossip_dropped, 1);
-    a.transport.gossip(nobody, Bytes::from_static(b"hello?"));
-    eventually("the dial fails", || a.transport.stats().gossip_dropped == 2).await;
-    assert_eq!(a.transport.stats().dials_failed, 1);
-}
-
-#[tokio::test]
-async fn a_node_that_dials_itself_notices_and_remembers() {
-    let cluster = Cluster::new("c");
-    let port = free_port();
-    let a = cluster.start_at("a", everywhere(port));
-    let alias = ([127, 0, 0, 2], port).into();
-    for n in 1..=2 {
-        a.transport.gossip(alias, Bytes::from_static(b"me?"));
-        eventually("its own message is dropped", || {
-            a.transport.stats().gossip_dropped == n
-        })
-        .await;
-    }
-    let stats = a.transport.stats();
-    assert_eq!((stats.links_opened, stats.dials_failed), (0, 0));
-    assert_eq!(stats.handshakes_refused, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,7 +215,7 @@ async fn a_peer_that_said_goodbye_is_heard_to_the_end_and_sent_nothing() {
     for n in 0..FRAMES {
         b.send(&a, 0, numbered(n, 1000));
     }
-    a.transport.part(&name("b"));
+    a.transport.departed(&name("b"));
     let refused = a
         .transport
         .peer(&name("b"))
@@ -406,8 +324,9 @@ async fn a_node_that_closes_delivers_what_it_had_accepted() {
     for n in 0..500 {
         a.send(&b, u64::from(n), numbered(n, 20_000));
     }
-    a.transport
-        .gossip(b.transport.advertise(), Bytes::from_static(b"farewell"));
+    let farewell = Bytes::from_static(b"farewell");
+    let sent = a.transport.gossip(b.transport.advertise(), farewell);
+    assert_eq!(sent, Gossiped::Sent);
     a.transport.close(LONG).await;
     eventually("everything arrives", || b.frames_from(&a).len() == 500).await;
     assert_eq!(b.gossip.recv().await.unwrap().1, "farewell");
@@ -424,8 +343,7 @@ async fn a_frame_above_the_receivers_limit_closes_that_link_only() {
         cluster.start("c"),
     );
     a.keep(&c);
-    b.transport
-        .gossip(a.transport.advertise(), Bytes::from_static(b"hi"));
+    b.keep(&a);
     linked(&a, &b).await;
     linked(&a, &c).await;
     b.send(&a, 0, numbered(0, 1001));
@@ -444,7 +362,8 @@ async fn all_tasks_end_with_the_token_or_the_last_handle() {
         linked(&a, &b).await;
         let (tasks, peer) = (b.tasks.clone(), b.transport.peer(&name("a")));
         let unreachable = ([127, 0, 0, 1], free_port()).into();
-        b.transport.keep(&name("c"), INCARNATION, unreachable);
+        let absent = NodeRun::new(name("c"), INCARNATION, unreachable);
+        b.transport.keep(&absent);
         tasks.close();
         assert!(tasks.len() > 5);
         if by_token {

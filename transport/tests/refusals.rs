@@ -16,8 +16,8 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ED
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_pki_types::pem::PemObject;
 use tidings_bounds::Time;
-use tidings_identity::{Authority, Identity, NodeCertificate, Validity};
-use tidings_transport::{CloseCode, Config, Local, Net, SystemNet};
+use tidings_identity::{Authority, Identity, NodeCertificate, NodeRun, Validity};
+use tidings_transport::{CloseCode, Config, Gossiped, Local, Net, SystemNet};
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
 
@@ -141,7 +141,8 @@ async fn another_node_at_the_address_of_a_peer_is_refused() {
     let cluster = Cluster::new("c");
     let (a, b) = (cluster.start("a"), cluster.start("b"));
     let addr = b.transport.advertise();
-    a.transport.keep(&name("elsewhere"), INCARNATION, addr);
+    let elsewhere = NodeRun::new(name("elsewhere"), INCARNATION, addr);
+    a.transport.keep(&elsewhere);
     eventually("both tell", || {
         log.lines_with("not for the node that was dialled") == 2
     })
@@ -159,9 +160,9 @@ async fn a_second_node_with_our_name_is_refused() {
         ..local()
     };
     let (a, double) = (cluster.start("a"), cluster.start_at("a", other_run));
-    double
-        .transport
-        .gossip(a.transport.advertise(), Bytes::from_static(b"hi"));
+    let hi = Bytes::from_static(b"hi");
+    let waiting = double.transport.gossip(a.transport.advertise(), hi);
+    assert_eq!(waiting, Gossiped::Waiting);
     eventually("both tell", || {
         log.lines_with("another node runs under the same name") == 2
     })

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_identity::{Authority, Identity, Incarnation, NodeCertificate, NodeId, Validity};
+use tidings_identity::{
+    Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
+};
 use tidings_transport::{Config, Frame, Local, Net, Receive, SystemNet, Transport};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -94,9 +96,8 @@ impl Node {
     }
 
     pub(crate) fn keep_run(&self, peer: &Node, incarnation: Incarnation) {
-        let addr = peer.transport.advertise();
-        self.transport
-            .keep(peer.transport.name(), incarnation, addr);
+        let (name, addr) = (peer.transport.name().clone(), peer.transport.advertise());
+        self.transport.keep(&NodeRun::new(name, incarnation, addr));
     }
 
     /// Sends a frame on the lane of `key`.
@@ -161,8 +162,26 @@ pub(crate) fn local() -> Local {
     }
 }
 
+/// A node on all addresses of the machine, of which all of 127.0.0.0/8 lead to it.
+pub(crate) fn everywhere(port: u16) -> Local {
+    Local {
+        listen: ([0, 0, 0, 0], port).into(),
+        advertise: Some(([127, 0, 0, 1], port).into()),
+        ..local()
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
 pub(crate) fn hour() -> Validity {
     Validity::starting(SystemNet.unix_time(), Duration::from_secs(3600)).unwrap()
+}
+
+pub(crate) async fn linked(a: &Node, b: &Node) {
+    eventually("the two nodes have a link", || a.linked(b) && b.linked(a)).await;
 }
 
 /// Waits until `condition` holds.

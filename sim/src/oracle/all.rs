@@ -1,0 +1,14 @@
+use crate::oracle::{Oracle, accounting, delivery, false_death, mailbox, monitor, order, stranger};
+
+/// Those that judge while a run is under way.
+pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::<order::Order>::default(),
+        Box::<stranger::Stranger>::default(),
+        Box::<mailbox::Mailbox>::default(),
+        Box::<false_death::FalseDeath>::default(),
+        Box::<accounting::Accounting>::default(),
+        Box::<delivery::Delivery>::default(),
+        Box::<monitor::Monitor>::default(),
+    ]
+}

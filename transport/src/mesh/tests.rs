@@ -1,0 +1,117 @@
+//! Whole meshes: nodes that keep and forget each other, restart and gossip, over connections that
+//! cross, break and deliver in any order.
+
+mod connection;
+mod node;
+mod promises;
+mod step;
+mod world;
+
+use proptest::prelude::*;
+
+use super::*;
+use step::step;
+use world::World;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+    #[test]
+    fn whatever_happens_who_keeps_a_peer_ends_with_one_link_to_it(
+        nodes in 2usize..=4,
+        steps in prop::collection::vec(step(), 0..150),
+        order in prop::collection::vec(any::<usize>(), 1..50),
+    ) {
+        let mut world = World::new(nodes);
+        steps.into_iter().for_each(|step| world.step(step));
+        let mut order = order.into_iter().cycle();
+        world.come_to_rest(|| order.next().unwrap_or(0));
+        world.assert_at_rest();
+    }
+}
+
+fn run(node: &str, incarnation: u64, port: u16) -> NodeRun {
+    let addr = ([10, 0, 0, 1], port).into();
+    NodeRun::new(node.parse().unwrap(), incarnation.into(), addr)
+}
+
+fn mesh() -> Mesh<u32> {
+    let own = run("m", 1, 1);
+    Mesh::new(&own, own.addr)
+}
+
+#[test]
+fn a_kept_peer_is_dialled_and_its_later_run_takes_the_place_of_the_link() {
+    let mut mesh = mesh();
+    let (first, second) = (run("z", 1, 2), run("z", 2, 3));
+    mesh.keep(&first);
+    let revive = Effect::ReviveLanes(first.node.clone());
+    let dialled = |run: &NodeRun| [Effect::StartDial(run.addr), Effect::WakeDial(run.addr)];
+    let [start, wake] = dialled(&first);
+    assert_eq!(mesh.effects(), [revive.clone(), start, wake]);
+
+    let number = mesh.offer(&first.node, 7).unwrap();
+    let incarnation = first.incarnation;
+    let claim = Claim {
+        incarnation,
+        number,
+    };
+    mesh.answered(&first.node, claim, 7).unwrap();
+    assert!(mesh.up(&first.node, 7, first.addr, Some(first.addr)));
+    assert_eq!(mesh.effects(), std::slice::from_ref(&revive));
+    assert_eq!(mesh.next_dial(first.addr), DialStep::End);
+
+    mesh.keep(&second);
+    let close = Effect::Close {
+        connection: 7,
+        code: CloseCode::Stale,
+    };
+    let restart = Effect::RestartLanes(second.node.clone());
+    let [start, wake] = dialled(&second);
+    assert_eq!(mesh.effects(), [revive, close, restart, start, wake]);
+    mesh.keep(&first);
+    assert_eq!(mesh.effects(), [], "an earlier run is not news");
+}
+
+#[test]
+fn a_node_does_not_keep_itself_nor_gossip_with_itself() {
+    let mut mesh = mesh();
+    mesh.keep(&run("m", 2, 2));
+    assert_eq!(
+        mesh.gossip(([10, 0, 0, 1], 1).into(), Bytes::new()),
+        Route::Dropped
+    );
+    assert_eq!(mesh.effects(), []);
+}
+
+#[test]
+fn no_more_addresses_than_the_bound_are_dialled() {
+    let mut mesh = mesh();
+    let addr = |n: usize| SocketAddr::from(([10, 0, 0, 2], u16::try_from(n).unwrap()));
+    for n in 0..DIALS_MAX {
+        assert_eq!(mesh.gossip(addr(n), Bytes::new()), Route::Waiting);
+    }
+    mesh.effects();
+    let further = addr(DIALS_MAX);
+    assert_eq!(mesh.gossip(further, Bytes::new()), Route::Dropped);
+    assert_eq!(mesh.effects(), [Effect::TooManyDials(further)]);
+}
+
+#[test]
+fn a_node_that_drains_neither_dials_nor_takes_links_and_loses_what_waits_for_them() {
+    let mut mesh = mesh();
+    let peer = run("z", 1, 2);
+    mesh.gossip(peer.addr, Bytes::new());
+    mesh.effects();
+    mesh.drain();
+    assert_eq!(mesh.effects(), [Effect::GossipLost(1)]);
+    mesh.keep(&peer);
+    assert_eq!(mesh.effects(), [Effect::ReviveLanes(peer.node.clone())]);
+    assert_eq!(mesh.next_dial(peer.addr), DialStep::End);
+    assert_eq!(mesh.offer(&peer.node, 1), None);
+    let claim = Claim {
+        incarnation: peer.incarnation,
+        number: LinkNumber::default(),
+    };
+    let answer = mesh.answer(&peer.node, claim, 2);
+    assert_eq!(answer, Err(CloseCode::Shutdown));
+}
