@@ -52,6 +52,7 @@ impl Link {
         LinkInfo {
             peer: self.peer.name().clone(),
             incarnation: self.incarnation,
+            number: self.number,
             advertised: self.advertised,
             remote: self.connection.remote_address(),
             dialled: self.connection.side().is_client(),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tidings_identity::{Incarnation, NodeId};
 
+use crate::LinkNumber;
+
 /// A link that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkInfo {
@@ -11,6 +13,8 @@ pub struct LinkInfo {
     pub peer: NodeId,
     /// The peer's run, by its Hello.
     pub incarnation: Incarnation,
+    /// Which of the links that the two nodes have had this is. The same at both ends.
+    pub number: LinkNumber,
     /// The address the peer advertises.
     pub advertised: SocketAddr,
     /// The address its packets come from.
