@@ -13,6 +13,8 @@ impl World {
     pub(crate) async fn apply(&mut self, event: &Event) -> anyhow::Result<()> {
         self.count_before(event);
         if event.is_fault() {
+            // What has arrived so far can be told from what the fault may take.
+            self.look_at_links();
             self.fault(event).await?;
             let event = toml::to_string(event)?.trim_end().replace('\n', ", ");
             let cut = self.site.network.is_cut();

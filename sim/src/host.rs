@@ -69,8 +69,8 @@ impl Site {
     }
 
     /// The host on which a node of this name runs.
-    pub fn host_of(name: &NodeId) -> Option<usize> {
-        name.as_str().strip_prefix('n')?.parse().ok()
+    pub fn host_of(name: &str) -> Option<usize> {
+        name.strip_prefix('n')?.parse().ok()
     }
 
     /// How nodes are configured: the defaults of the product, except where the plan says otherwise.
@@ -263,7 +263,7 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                         },
                 } => {
                     nodes += 1;
-                    let Some(host) = Site::host_of(&node) else {
+                    let Some(host) = Site::host_of(node.as_str()) else {
                         continue;
                     };
                     journal.note(Note::NodeUp {
@@ -280,7 +280,7 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                     ..
                 } => {
                     nodes -= 1;
-                    let Some(host) = Site::host_of(&node) else {
+                    let Some(host) = Site::host_of(node.as_str()) else {
                         continue;
                     };
                     journal.note(Note::NodeDown {

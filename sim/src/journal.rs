@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidings::Stats;
+use tidings::{LinkInfo, Stats};
 use tokio::time::Instant;
 
 use crate::note::Note;
@@ -70,6 +70,17 @@ impl Journal {
         let found = oracles
             .iter_mut()
             .find_map(|o| o.counted(host, stats, truth).err());
+        state.violate(at, found);
+    }
+
+    /// A node's links were looked at.
+    pub fn linked(&self, host: usize, links: &[LinkInfo]) {
+        let at = self.began.elapsed();
+        let mut state = self.lock();
+        let State { oracles, truth, .. } = &mut *state;
+        let found = oracles
+            .iter_mut()
+            .find_map(|o| o.linked(host, links, truth).err());
         state.violate(at, found);
     }
 

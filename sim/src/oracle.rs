@@ -1,10 +1,10 @@
 //! What must hold: one invariant a file.
 //!
 //! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
-//! [`accounting`]. *Eventually*, once the network is whole: [`views`], [`detection`], and
+//! [`accounting`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
 //! [`false_death`]. *Finally*: [`delivery`], [`monitor`], and [`accounting`] once more.
 
-use tidings::Stats;
+use tidings::{LinkInfo, Stats};
 
 pub(crate) use self::all::all;
 use crate::note::Note;
@@ -13,12 +13,14 @@ use crate::truth::Truth;
 /// What was accepted is accounted for.
 pub mod accounting;
 mod all;
-/// What was published in quiet arrives.
+/// What was published arrives.
 pub mod delivery;
 /// How long things may take.
 pub mod detection;
 /// The living are not taken for dead.
 pub mod false_death;
+/// Links hold.
+pub mod links;
 /// Mailboxes are bounded.
 pub mod mailbox;
 /// Watches tell everything once.
@@ -40,6 +42,11 @@ pub trait Oracle: Send {
 
     /// Judges what a node has counted since it started.
     fn counted(&mut self, _host: usize, _stats: &Stats, _truth: &Truth) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Judges the links that a node shows at this moment.
+    fn linked(&mut self, _host: usize, _links: &[LinkInfo], _truth: &Truth) -> Result<(), String> {
         Ok(())
     }
 

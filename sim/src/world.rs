@@ -203,6 +203,7 @@ impl World {
         self.site.plan.rate = 0.0;
         self.go_on_until(Instant::now() + SETTLE).await;
         self.look();
+        self.look_at_links();
         if !self.is_over() {
             self.site.journal.finish();
         }
@@ -353,6 +354,14 @@ impl World {
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
             self.site.journal.counted(host.number, &run.node.stats());
+        }
+    }
+
+    /// Lets the oracles see the links of all nodes.
+    pub(crate) fn look_at_links(&self) {
+        for host in &self.hosts {
+            let Some(run) = host.run() else { continue };
+            self.site.journal.linked(host.number, &run.node.links());
         }
     }
 

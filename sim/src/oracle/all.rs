@@ -1,4 +1,4 @@
-use crate::oracle::{Oracle, accounting, delivery, false_death, mailbox, monitor, order, stranger};
+use crate::oracle::{Oracle, accounting, delivery, false_death, links, mailbox, monitor, order, stranger};
 
 /// Those that judge while a run is under way.
 pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
@@ -8,6 +8,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::<mailbox::Mailbox>::default(),
         Box::<false_death::FalseDeath>::default(),
         Box::<accounting::Accounting>::default(),
+        Box::<links::Links>::default(),
         Box::<delivery::Delivery>::default(),
         Box::<monitor::Monitor>::default(),
     ]
