@@ -2,7 +2,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tidings::{
     BroadcastError, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId, OpenError,
-    Pattern, RecvError, Session, SessionOptions, SubscribeError, Topic,
+    Pattern, RecvError, Scope, Session, SessionOptions, SubscribeError, Topic,
 };
 use tokio::sync::watch;
 
@@ -17,6 +17,8 @@ use crate::seed;
 #[derive(Debug)]
 pub struct Agent {
     number: SessionNumber,
+    host: usize,
+    node: Node,
     session: Session,
     members: Vec<(MemberId, Pattern)>,
     reading: watch::Sender<bool>,
@@ -51,6 +53,8 @@ impl Agent {
         let (members, published, journal) = (Vec::new(), 0, journal.clone());
         Ok(Self {
             number,
+            host,
+            node: node.clone(),
             session,
             members,
             reading,
@@ -119,12 +123,15 @@ impl Agent {
         let mut payload = format!("{} {number} ", self.number).into_bytes();
         payload.resize(payload.len().max(bytes), b'.');
         let message = Message::new(topic.clone(), payload);
-        match reach {
+        let members = self.node.members(&Scope::default(), &topic.into());
+        self.journal.linked(self.host, &self.node.links());
+        let receipt = match reach {
             Reach::All => self.session.broadcast(message)?,
             Reach::Others => self.session.broadcast_from(message)?,
             Reach::Local => self.session.local_broadcast(message)?,
             Reach::Direct(host) => self.session.direct(&name(host), message)?,
         };
+        let shown = members.iter().map(|member| member.member).collect();
         self.published += 1;
         let (session, topic) = (self.number, topic.clone());
         self.journal.note(Note::Published {
@@ -132,6 +139,8 @@ impl Agent {
             number,
             topic,
             reach,
+            shown,
+            nodes: receipt.nodes,
         });
         Ok(())
     }

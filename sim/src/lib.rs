@@ -21,6 +21,7 @@ pub mod gate;
 pub mod host;
 /// Where everything that happens is told to.
 pub mod journal;
+mod links;
 /// Planted bugs.
 pub mod mutant;
 /// The wire.
@@ -33,6 +34,7 @@ mod path;
 pub mod plan;
 /// Lines over two axes.
 pub mod plot;
+mod progress;
 /// Runs in processes of their own.
 pub mod runner;
 /// The simulator's side of the one seam.

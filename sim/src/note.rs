@@ -97,6 +97,10 @@ pub enum Note {
         topic: Topic,
         /// For whom it is.
         reach: Reach,
+        /// Whom the node shows as members of the topic at this moment.
+        shown: Vec<MemberId>,
+        /// To how many other nodes it was handed over.
+        nodes: usize,
     },
     /// A session has received a message.
     Delivered {

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tidings::{Incarnation, MemberId, Pattern, Topic};
 
@@ -72,14 +72,10 @@ pub struct MembershipTruth {
 pub struct MessageTruth {
     /// The step at which it was accepted.
     pub step: u64,
-    /// The phase in which it was.
-    pub phase: Phase,
     /// The topic.
     pub topic: Topic,
     /// For whom it is.
     pub reach: Reach,
-    /// The memberships it is for that have not received it yet.
-    pub waiting: BTreeSet<(SessionNumber, MemberId)>,
 }
 
 impl Truth {
@@ -123,6 +119,16 @@ impl Truth {
     /// Whether the session is open, on a node that runs.
     pub fn is_open(&self, session: &SessionTruth) -> bool {
         session.open && self.hosts[session.host].running == Some(session.incarnation)
+    }
+
+    /// Whether a message of this publisher with this reach is meant for that session.
+    pub fn is_meant(&self, publisher: SessionNumber, session: SessionNumber, reach: Reach) -> bool {
+        match reach {
+            Reach::All => true,
+            Reach::Others => session != publisher,
+            Reach::Local => self.sessions[session].host == self.sessions[publisher].host,
+            Reach::Direct(host) => self.sessions[session].host == host,
+        }
     }
 
     /// Takes in what happened.
@@ -187,28 +193,16 @@ impl Truth {
                 number,
                 topic,
                 reach,
+                ..
             } => {
                 let message = MessageTruth {
                     step: self.step,
-                    phase: self.phase,
                     topic: topic.clone(),
                     reach: *reach,
-                    waiting: self.audience(*session, topic, *reach),
                 };
                 self.messages.insert((*session, *number), message);
             }
-            Note::Delivered {
-                session,
-                member,
-                from,
-                number,
-                ..
-            } => {
-                self.sessions[*session].received += 1;
-                if let Some(message) = self.messages.get_mut(&(*from, *number)) {
-                    message.waiting.remove(&(*session, *member));
-                }
-            }
+            Note::Delivered { session, .. } => self.sessions[*session].received += 1,
             Note::Missed { session, count } => self.sessions[*session].missed += count,
             Note::NodeDown {
                 host, incarnation, ..
@@ -223,25 +217,5 @@ impl Truth {
             | Note::View { .. }
             | Note::Violation { .. } => {}
         }
-    }
-
-    fn audience(
-        &self,
-        publisher: SessionNumber,
-        topic: &Topic,
-        reach: Reach,
-    ) -> BTreeSet<(SessionNumber, MemberId)> {
-        let own = self.sessions[publisher].host;
-        let is_meant = |session: SessionNumber| match reach {
-            Reach::All => true,
-            Reach::Others => session != publisher,
-            Reach::Local => self.sessions[session].host == own,
-            Reach::Direct(host) => self.sessions[session].host == host,
-        };
-        let members = self.members().filter(|(session, ..)| is_meant(*session));
-        let members = members.filter(|(_, _, pattern)| pattern.matches(topic));
-        members
-            .map(|(session, member, _)| (session, member))
-            .collect()
     }
 }

@@ -1,4 +1,6 @@
-use crate::oracle::{Oracle, accounting, delivery, false_death, links, mailbox, monitor, order, stranger};
+use crate::oracle::{
+    Oracle, accounting, delivery, false_death, links, mailbox, monitor, order, stranger,
+};
 
 /// Those that judge while a run is under way.
 pub(crate) fn all() -> Vec<Box<dyn Oracle>> {

@@ -57,7 +57,7 @@ mod tests {
     fn a_link_that_is_missing_or_another_is_found_in_quiet() {
         let link = |to: usize, counter: u64| LinkInfo {
             peer: format!("n{to}").parse().unwrap(),
-            incarnation: 7,
+            incarnation: 7.into(),
             number: serde_json::from_value(
                 serde_json::json!({ "incarnation": 7, "counter": counter }),
             )
@@ -76,7 +76,10 @@ mod tests {
             let (mut truth, mut links) = (Truth::new(2), Links::default());
             for host in 0..2 {
                 let incarnation = 7;
-                truth.apply(&Note::Started { host, incarnation });
+                truth.apply(&Note::Started {
+                    host,
+                    incarnation: incarnation.into(),
+                });
             }
             truth.apply(&Note::Phase { phase });
             let found = (0..2).find_map(|host| links.linked(host, &ends[host], &truth).err());

@@ -1,4 +1,4 @@
-use crate::note::{Note, Reach};
+use crate::note::Note;
 use crate::oracle::Oracle;
 use crate::truth::Truth;
 
@@ -33,7 +33,7 @@ impl Oracle for Stranger {
                 message.topic
             ));
         }
-        let (receiver, publisher) = (&truth.sessions[*session], &truth.sessions[*from]);
+        let receiver = &truth.sessions[*session];
         let Some(membership) = receiver.members.get(member) else {
             return err(&format!("it has no membership {member}"));
         };
@@ -43,13 +43,7 @@ impl Oracle for Stranger {
         if membership.until.is_some_and(|until| until < message.step) {
             return err(&format!("published after membership {member} had ended"));
         }
-        let is_meant = match message.reach {
-            Reach::All => true,
-            Reach::Others => session != from,
-            Reach::Local => receiver.host == publisher.host,
-            Reach::Direct(host) => receiver.host == host,
-        };
-        if is_meant {
+        if truth.is_meant(*from, *session, message.reach) {
             Ok(())
         } else {
             err(&format!("it was for {:?}", message.reach))
