@@ -6,7 +6,7 @@ use crate::links::{LinkEnd, Links};
 use crate::note::{Note, Phase, Reach, SessionNumber};
 use crate::oracle::Oracle;
 use crate::progress::{Passed, Progress};
-use crate::truth::Truth;
+use crate::truth::{SessionTruth, Truth};
 
 /// Every message reached every member that the publisher's node showed when it was published, if the
 /// link between the two nodes held from then until it was delivered; and every member on the
@@ -36,6 +36,8 @@ pub struct Delivery {
     gone: BTreeMap<(usize, Incarnation), u64>,
     /// How many frames a run of a host must have counted as refused.
     refused: BTreeMap<(usize, Incarnation), u64>,
+    /// What each host has counted so far.
+    counted: BTreeMap<usize, Stats>,
 }
 
 /// A message on its way.
@@ -44,12 +46,23 @@ struct Message {
     step: u64,
     phase: Phase,
     topic: Topic,
-    /// Who is to receive it and has not, and over which link; none for those on the own node.
-    waiting: BTreeMap<(SessionNumber, MemberId), Option<LinkEnd>>,
+    /// Who is to receive it and has not, and on which way.
+    waiting: BTreeMap<(SessionNumber, MemberId), Way>,
     /// To how many nodes with members it was not sent.
     refused: usize,
     /// The hosts on which somebody received it.
     arrived: BTreeSet<usize>,
+}
+
+/// How a message gets to a member.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// It is on the same node.
+    Local,
+    /// Over this link.
+    Over(LinkEnd),
+    /// Over the next link, since there is none.
+    Away,
 }
 
 /// Somebody should have received a message and has not.
@@ -116,16 +129,14 @@ impl Oracle for Delivery {
             return Ok(());
         };
         let refused = self.refused.get(&(host, run)).copied().unwrap_or_default();
-        let transport = stats.transport.unwrap_or_default();
-        let counted = transport.dropped_outbound_full
-            + transport.dropped_too_large
-            + transport.dropped_peer_forgotten;
+        let counted = refused_by(&stats.transport.unwrap_or_default());
         if refused > counted {
             return Err(format!(
                 "delivery: {refused} times host {host} did not send a message to a node whose \
                  members it showed, and it counted {counted} as dropped"
             ));
         }
+        self.counted.insert(host, stats.clone());
         Ok(())
     }
 
@@ -143,7 +154,7 @@ impl Oracle for Delivery {
                 return Err(self.describe(lack, truth));
             }
         }
-        Ok(())
+        self.losses_are_counted(truth)
     }
 }
 
@@ -182,20 +193,22 @@ impl Delivery {
         let run = (publisher.host, publisher.incarnation);
         *self.refused.entry(run).or_default() += refused as u64;
 
-        let over = |session: SessionNumber| {
+        let way = |session: SessionNumber| {
             let receiver = &truth.sessions[session];
-            let link = self.links.newest(publisher.host, receiver.host)?;
-            (link.incarnation == receiver.incarnation).then_some(link)
+            match self.links.newest(publisher.host, receiver.host) {
+                Some(link) if link.incarnation == receiver.incarnation => Way::Over(link),
+                _ => Way::Away,
+            }
         };
         let remote = remote
             .into_iter()
-            .filter_map(|(session, member)| Some(((session, member), Some(over(session)?))));
+            .map(|(session, member)| ((session, member), way(session)));
         let local = truth.members().filter(|(session, _, pattern)| {
             truth.sessions[*session].host == publisher.host
                 && is_meant(*session)
                 && pattern.matches(topic)
         });
-        let local = local.map(|(session, member, _)| ((session, member), None));
+        let local = local.map(|(session, member, _)| ((session, member), Way::Local));
         let waiting: BTreeMap<_, _> = local.chain(remote).collect();
         if !waiting.is_empty() {
             let message = Message {
@@ -218,8 +231,8 @@ impl Delivery {
         truth: &Truth,
     ) -> Vec<Lack> {
         let waiting = message.waiting.iter();
-        let lacks = waiting.filter_map(|((session, member), link)| {
-            let there = self.there((from, number), message, (*session, *link), truth)?;
+        let lacks = waiting.filter_map(|((session, member), way)| {
+            let there = self.there((from, number), message, (*session, *way), truth)?;
             let receiver = &truth.sessions[*session];
             let ended = receiver.members.get(member)?.until;
             let gone = self
@@ -260,11 +273,13 @@ impl Delivery {
         &self,
         (from, number): (SessionNumber, u64),
         message: &Message,
-        (session, link): (SessionNumber, Option<LinkEnd>),
+        (session, way): (SessionNumber, Way),
         truth: &Truth,
     ) -> Option<u64> {
-        let Some(link) = link else {
-            return Some(message.step);
+        let link = match way {
+            Way::Local => return Some(message.step),
+            Way::Over(link) => link,
+            Way::Away => return None,
         };
         let on_host = self.on_host.get(&(truth.sessions[session].host, from));
         match on_host.and_then(|progress| progress.after(number)) {
@@ -274,6 +289,54 @@ impl Delivery {
                 .held_until(link, truth.step)
                 .then_some(truth.step),
         }
+    }
+
+    /// Whatever became of its links: what a node accepted for another, while neither died, was
+    /// received there, or is counted by one of the two.
+    fn losses_are_counted(&self, truth: &Truth) -> Result<(), String> {
+        // The frames that did not get to each host, for certain, and who sent them.
+        let mut lost: BTreeMap<usize, BTreeSet<(SessionNumber, u64)>> = BTreeMap::new();
+        let mut publishers: BTreeSet<usize> = BTreeSet::new();
+        for ((from, number), message) in &self.messages {
+            let publisher = &truth.sessions[*from];
+            let runs = |session: &SessionTruth| {
+                truth.hosts[session.host].running == Some(session.incarnation)
+            };
+            for ((session, member), way) in &message.waiting {
+                let receiver = &truth.sessions[*session];
+                let membership = receiver.members.get(member);
+                let is_there = membership.is_some_and(|membership| membership.until.is_none());
+                // With no mailbox in the way, it is the frame that never came.
+                let is_certain = is_there && truth.is_open(receiver) && receiver.missed == 0;
+                if is_certain && !matches!(way, Way::Local) && runs(publisher) {
+                    publishers.insert(publisher.host);
+                    lost.entry(receiver.host)
+                        .or_default()
+                        .insert((*from, *number));
+                }
+            }
+        }
+        let transport = |host: &usize| {
+            let stats = self.counted.get(host);
+            stats.and_then(|stats| stats.transport).unwrap_or_default()
+        };
+        let dropped = |host: &usize| {
+            let stats = transport(host);
+            refused_by(&stats) + stats.dropped_peer_restarted
+        };
+        let dropped: u64 = publishers.iter().map(dropped).sum();
+        let uncounted = lost.iter().map(|(host, frames)| {
+            (frames.len() as u64).saturating_sub(transport(host).dropped_link_lost)
+        });
+        let uncounted: u64 = uncounted.sum();
+        if uncounted > dropped {
+            return Err(format!(
+                "delivery: {uncounted} messages were lost between nodes that live, beyond those \
+                 that the receiving nodes count as lost with a link, and the sending ones count \
+                 {dropped} as dropped"
+            ));
+        }
+        Ok(())
     }
 
     fn describe(&self, lack: &Lack, truth: &Truth) -> String {
@@ -301,6 +364,11 @@ impl Delivery {
              {from} on host {publisher}, {about}, and was told of {told} missed"
         )
     }
+}
+
+/// What a node dropped instead of handing it over, or afterwards, when the peer was forgotten.
+fn refused_by(stats: &tidings_transport::Stats) -> u64 {
+    stats.dropped_outbound_full + stats.dropped_too_large + stats.dropped_peer_forgotten
 }
 
 #[cfg(test)]
@@ -389,6 +457,15 @@ mod tests {
             });
         }
 
+        /// Host 1 has counted so many frames as lost with links.
+        fn count_lost(&mut self, dropped_link_lost: u64) {
+            let mut stats = Stats::default();
+            let mut transport = tidings_transport::Stats::default();
+            transport.dropped_link_lost = dropped_link_lost;
+            stats.transport = Some(transport);
+            self.delivery.counted(1, &stats, &self.truth).unwrap();
+        }
+
         fn holds(mut self) -> bool {
             self.delivery.finish(&self.truth).is_ok()
         }
@@ -421,6 +498,7 @@ mod tests {
         scene.link(2);
         scene.deliver(1);
         scene.link(2);
+        scene.count_lost(1);
         assert!(
             scene.holds(),
             "it broke after the first and before the second arrived"
@@ -434,6 +512,7 @@ mod tests {
         assert!(!scene.holds());
         let mut scene = two();
         scene.link(2);
+        scene.count_lost(2);
         assert!(scene.holds());
     }
 
@@ -502,6 +581,19 @@ mod tests {
         stats.transport = Some(transport);
         assert!(scene.delivery.counted(0, &stats, &scene.truth).is_ok());
         assert!(scene.holds());
+    }
+
+    #[test]
+    fn what_is_lost_with_a_link_is_counted_by_a_node_that_lives() {
+        for (lost, holds) in [(1, false), (2, true)] {
+            let mut scene = two();
+            scene.link(2);
+            scene.count_lost(lost);
+            assert_eq!(scene.holds(), holds);
+        }
+        let mut scene = two();
+        scene.note(Note::Crashed { host: 0 });
+        assert!(scene.holds(), "nobody is left to count");
     }
 
     #[test]
