@@ -242,7 +242,7 @@ impl Transport {
         self.inner.links.peer(name)
     }
 
-    /// The links that are up.
+    /// How things stand with each peer that is kept or has a link, by name.
     pub fn links(&self) -> Vec<LinkInfo> {
         self.inner.links.list()
     }
