@@ -273,8 +273,8 @@ impl Transport {
         let code = CloseCode::Shutdown;
         endpoint.close(code.number(), code.to_string().as_bytes());
         // The links linger for three times the round trip at its worst, which need not be waited for.
-        let told = (Instant::now() + FAREWELL).min(start + deadline);
-        let _ = timeout_at(told, endpoint.wait_idle()).await;
+        let end = (Instant::now() + FAREWELL).min(start + deadline);
+        let _ = timeout_at(end, endpoint.wait_idle()).await;
         tasks.end();
     }
 }
