@@ -4,7 +4,7 @@ use tidings::{Node, Pattern, Scope, SubscribeError};
 
 use crate::agent::Agent;
 use crate::fault::Event;
-use crate::host::Site;
+use crate::name;
 use crate::note::Note;
 use crate::world::World;
 
@@ -111,7 +111,7 @@ impl World {
                     return;
                 };
                 for _ in 0..*times {
-                    let published = agent.publish(&topic, *bytes, *reach, Site::name);
+                    let published = agent.publish(&topic, *bytes, *reach, name::of);
                     if published.is_err() != *refused && published != ENDED {
                         let text = format!("host {host} publishing on {topic}: {published:?}");
                         return self.site.journal.violate(text);

@@ -5,13 +5,14 @@ use std::time::Duration;
 use anyhow::Context;
 use tidings::{
     Authority, Config, Count, Event, GossipConfig, Identity, Limits, LinksConfig, MailboxConfig,
-    Net, Node, NodeId, NodeRun, Time, Validity, Watch,
+    Net, Node, NodeRun, Time, Validity, Watch,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::agent::Agent;
 use crate::journal::Journal;
+use crate::name;
 use crate::network::Network;
 use crate::note::Note;
 use crate::plan::Plan;
@@ -63,16 +64,6 @@ pub struct Site {
 }
 
 impl Site {
-    /// The name of the node on a host.
-    pub fn name(host: usize) -> NodeId {
-        NodeId::parse(&format!("n{host}")).expect("a letter and digits are a node name")
-    }
-
-    /// The host on which a node of this name runs.
-    pub fn host_of(name: &str) -> Option<usize> {
-        name.strip_prefix('n')?.parse().ok()
-    }
-
     /// How nodes are configured: the defaults of the product, except where the plan says otherwise.
     pub fn config(&self, host: usize) -> Config {
         let plan = &self.plan;
@@ -147,7 +138,7 @@ impl Host {
         let network = site.network.clone();
         let net = HostNet::new(network, self.number, site.began, clock_off, life.clone());
         let validity = Validity::starting(net.unix_time(), good_for.unwrap_or(LONG))?;
-        let name: NodeId = Site::name(self.number).as_str().parse()?;
+        let name = name::of(self.number);
         let certificate = site.authority.issue(&name, validity)?;
         let ca = site.authority.certificate_pem();
         let identity = Identity::from_pem(ca, &certificate.certificate_pem, &certificate.key_pem)?;
@@ -263,7 +254,7 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                         },
                 } => {
                     nodes += 1;
-                    let Some(host) = Site::host_of(node.as_str()) else {
+                    let Some(host) = name::host(&node) else {
                         continue;
                     };
                     journal.note(Note::NodeUp {
@@ -280,7 +271,7 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                     ..
                 } => {
                     nodes -= 1;
-                    let Some(host) = Site::host_of(node.as_str()) else {
+                    let Some(host) = name::host(&node) else {
                         continue;
                     };
                     journal.note(Note::NodeDown {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{LinkInfo, Stats};
 use tokio::time::Instant;
 
+use crate::links::LinkEnd;
 use crate::note::Note;
 use crate::oracle::{self, Oracle};
 use crate::seed;
@@ -78,9 +79,10 @@ impl Journal {
         let at = self.began.elapsed();
         let mut state = self.lock();
         let State { oracles, truth, .. } = &mut *state;
+        let ends = LinkEnd::all_of(host, links);
         let found = oracles
             .iter_mut()
-            .find_map(|o| o.linked(host, links, truth).err());
+            .find_map(|o| o.linked(host, &ends, truth).err());
         state.violate(at, found);
     }
 

@@ -21,9 +21,12 @@ pub mod gate;
 pub mod host;
 /// Where everything that happens is told to.
 pub mod journal;
-mod links;
+/// The links that nodes show.
+pub mod links;
 /// Planted bugs.
 pub mod mutant;
+/// What nodes are called.
+pub mod name;
 /// The wire.
 pub mod network;
 /// What happens.

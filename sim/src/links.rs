@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use tidings::{Incarnation, LinkInfo, LinkNumber};
 
-use crate::host::Site;
+use crate::name;
 
 /// The links that nodes have shown, whenever someone looked.
 ///
@@ -18,30 +18,37 @@ pub(crate) struct Links {
 
 /// A link as the node at one of its ends knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LinkEnd {
+pub struct LinkEnd {
     /// Where that node is.
-    pub(crate) on: usize,
+    pub on: usize,
     /// Where the other one is.
-    pub(crate) to: usize,
+    pub to: usize,
     /// The run of the other.
-    pub(crate) incarnation: Incarnation,
+    pub incarnation: Incarnation,
     /// Which of their links it is.
-    pub(crate) number: LinkNumber,
+    pub number: LinkNumber,
+}
+
+impl LinkEnd {
+    /// The links that are up, of those that the node on this host shows.
+    pub fn all_of(on: usize, links: &[LinkInfo]) -> Vec<Self> {
+        let end = |link: &LinkInfo| {
+            let up = link.up.as_ref()?;
+            Some(Self {
+                on,
+                to: name::host(&link.peer)?,
+                incarnation: up.incarnation,
+                number: up.number,
+            })
+        };
+        links.iter().filter_map(end).collect()
+    }
 }
 
 impl Links {
-    /// Takes in what a host shows at this step.
-    pub(crate) fn look(&mut self, on: usize, links: &[LinkInfo], step: u64) {
-        let end = |link: &LinkInfo| {
-            let end = LinkEnd {
-                on,
-                to: Site::host_of(link.peer.as_str())?,
-                incarnation: link.incarnation,
-                number: link.number,
-            };
-            Some((end.to, end))
-        };
-        let ends: BTreeMap<usize, LinkEnd> = links.iter().filter_map(end).collect();
+    /// Takes in the links that a host shows at this step.
+    pub(crate) fn look(&mut self, on: usize, ends: &[LinkEnd], step: u64) {
+        let ends: BTreeMap<usize, LinkEnd> = ends.iter().map(|end| (end.to, *end)).collect();
         self.seen.extend(ends.values().map(|end| (*end, step)));
         self.newest.insert(on, ends);
     }

@@ -4,9 +4,10 @@
 //! [`accounting`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
 //! [`false_death`]. *Finally*: [`delivery`], [`monitor`], and [`accounting`] once more.
 
-use tidings::{LinkInfo, Stats};
+use tidings::Stats;
 
 pub(crate) use self::all::all;
+use crate::links::LinkEnd;
 use crate::note::Note;
 use crate::truth::Truth;
 
@@ -46,7 +47,7 @@ pub trait Oracle: Send {
     }
 
     /// Judges the links that a node shows at this moment.
-    fn linked(&mut self, _host: usize, _links: &[LinkInfo], _truth: &Truth) -> Result<(), String> {
+    fn linked(&mut self, _host: usize, _links: &[LinkEnd], _truth: &Truth) -> Result<(), String> {
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! How rare situations are recognised.
 
 use crate::fault::Event;
-use crate::host::Site;
+use crate::name;
 use crate::world::World;
 
 impl World {
@@ -82,7 +82,7 @@ impl World {
 
     /// Whether any other node still takes the one on this host to be running.
     fn is_shown_live(&self, host: usize) -> bool {
-        let name = Site::name(host);
+        let name = name::of(host);
         let others = self.hosts.iter().filter(|other| other.number != host);
         others.filter_map(|other| other.run()).any(|run| {
             run.node

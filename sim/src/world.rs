@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::agent::{self, Agent};
 use crate::host::{Host, Site};
 use crate::journal::{Journal, Line};
+use crate::name;
 use crate::network::{Network, Traffic};
 use crate::note::{Note, Phase, Reach};
 use crate::oracle::detection;
@@ -299,7 +300,7 @@ impl World {
             return;
         };
         let topic = topic.parse().expect("the workload's topics are topics");
-        let published = agent.publish(&topic, bytes, reach, Site::name);
+        let published = agent.publish(&topic, bytes, reach, name::of);
         // A session that was cut off a moment ago refuses everything, which is no fault.
         if let Err(error) = published
             && error != BroadcastError::Ended
@@ -369,7 +370,7 @@ impl World {
         let expected = self
             .site
             .journal
-            .truth(|truth| Expected::of(truth, Site::name));
+            .truth(|truth| Expected::of(truth, name::of));
         self.hosts.iter().find_map(|host| {
             let disagreement = expected.disagreement(&host.run()?.node.view())?;
             Some(format!("host {} {disagreement}", host.number))

@@ -54,9 +54,6 @@ pub(crate) enum ControlError {
     Unexpected(&'static str),
 }
 
-/// The version of the protocol that this node speaks.
-pub(crate) const VERSION: u16 = 1;
-
 impl Control {
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
@@ -148,9 +145,10 @@ impl Hello {
     }
 }
 
+/// The version of the protocol that this node speaks.
+const VERSION: u16 = 1;
 /// Bytes that a gossip message grows by on the wire, its length aside.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
-
 const LENGTH_BYTES: usize = 4;
 const HELLO: u8 = 1;
 const READY: u8 = 2;

@@ -43,8 +43,6 @@ enum Partial {
     },
 }
 
-pub(crate) const LENGTH_BYTES: usize = 4;
-
 impl Frame {
     /// Encodes a frame. `header` is copied, `payload` is shared.
     ///
@@ -148,6 +146,9 @@ fn checked(length: u32, bytes_max: usize) -> Result<usize, FrameTooLargeError> {
     }
     Ok(bytes)
 }
+
+/// Bytes of the length in front of a frame.
+pub(crate) const LENGTH_BYTES: usize = 4;
 
 #[cfg(test)]
 mod tests {

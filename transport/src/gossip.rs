@@ -13,7 +13,8 @@ pub enum Gossiped {
     /// It is queued for a link that is being dialled, and lost if that fails or too many newer
     /// ones wait for the same.
     Waiting,
-    /// It is dropped: too large, addressed to this node itself, or the queue is full.
+    /// It is dropped: it is too large or addressed to this node itself, the queue of the link is
+    /// full, too many addresses are being dialled, or the transport is closing.
     Dropped,
 }
 

@@ -149,6 +149,12 @@ impl LaneQueue {
         Take::Frames(frames)
     }
 
+    /// How many frames wait, and how many bytes they are.
+    pub(crate) fn queued(&self) -> (u64, usize) {
+        let sealed: u64 = self.sealed.iter().map(|chunk| chunk.frames).sum();
+        (sealed + self.open_frames, self.bytes)
+    }
+
     /// Drops what waits and refuses more until [`LaneQueue::reopen`]. Returns how many frames
     /// were dropped.
     pub(crate) fn shut(&mut self) -> u64 {
@@ -298,6 +304,7 @@ mod tests {
         assert_eq!(queue.push(&frame(6)), Ok(false));
         assert_eq!(queue.push(&frame(6)), Err(PushError::Full));
         assert_eq!(queue.push(&frame(1)), Ok(false));
+        assert_eq!(queue.queued(), (3, 25));
         queue.attach(number(1));
         assert_eq!(drain(&mut queue, number(1)).0, 3);
         assert_eq!(queue.push(&frame(6)), Ok(true));

@@ -9,7 +9,7 @@ use tracing::warn;
 use crate::control::Hello;
 use crate::gossip::GossipQueue;
 use crate::stats::Counters;
-use crate::{CloseCode, LinkInfo, LinkNumber, Peer};
+use crate::{CloseCode, LinkNumber, LinkUp, Peer};
 
 /// A connection that both sides agree on.
 #[derive(Debug)]
@@ -48,11 +48,10 @@ impl Link {
         }
     }
 
-    pub(crate) fn info(&self) -> LinkInfo {
-        LinkInfo {
-            peer: self.peer.name().clone(),
-            incarnation: self.incarnation,
+    pub(crate) fn info(&self) -> LinkUp {
+        LinkUp {
             number: self.number,
+            incarnation: self.incarnation,
             advertised: self.advertised,
             remote: self.connection.remote_address(),
             dialled: self.connection.side().is_client(),

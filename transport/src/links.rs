@@ -127,8 +127,12 @@ impl Links {
 
     pub(crate) fn list(&self) -> Vec<LinkInfo> {
         let state = self.state();
-        let links = state.mesh.peers().filter_map(|(_, link)| state.link(link?));
-        links.map(|link| link.info()).collect()
+        let info = |(name, connection): (&NodeId, Option<ConnectionId>)| {
+            let up = connection.and_then(|id| state.link(id));
+            let peer = state.peers.get(name)?;
+            Some(peer.info(up.map(|link| link.info())))
+        };
+        state.mesh.peers().filter_map(info).collect()
     }
 
     /// Gives a connection a name. It is held until it has [`ended`](Self::ended).

@@ -1,15 +1,15 @@
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
 use tokio::sync::Notify;
 
-use crate::Config;
 use crate::config::LANES_MAX;
 use crate::frame::Frame;
 use crate::lane::{Cursor, LaneQueue, PushError};
 use crate::stats::Counters;
+use crate::{Config, LinkInfo, LinkUp};
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
 ///
@@ -24,6 +24,10 @@ pub struct Peer {
     frame_bytes_max: usize,
     outbound: Box<[Outbound]>,
     inbound: Box<[Mutex<Cursor>]>,
+    /// Frames to the peer that were dropped here.
+    dropped: AtomicU64,
+    /// Frames from the peer that were lost with a link.
+    lost: AtomicU64,
     counters: Arc<Counters>,
 }
 
@@ -71,6 +75,8 @@ impl Peer {
             frame_bytes_max,
             outbound: (0..config.lanes.get()).map(|_| outbound()).collect(),
             inbound: (0..LANES_MAX).map(|_| Mutex::default()).collect(),
+            dropped: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             counters,
         }
     }
@@ -90,7 +96,7 @@ impl Peer {
     pub fn send(&self, lane_key: u64, frame: &Frame) -> Result<(), SendError> {
         let bytes = frame.bytes();
         if bytes > self.frame_bytes_max {
-            self.counters.dropped_too_large.fetch_add(1, Relaxed);
+            self.count_dropped(&self.counters.dropped_too_large, 1);
             return Err(SendError::TooLarge {
                 bytes,
                 bytes_max: self.frame_bytes_max,
@@ -107,11 +113,11 @@ impl Peer {
                 Ok(())
             }
             Err(PushError::Full) => {
-                self.counters.dropped_outbound_full.fetch_add(1, Relaxed);
+                self.count_dropped(&self.counters.dropped_outbound_full, 1);
                 Err(SendError::Full)
             }
             Err(PushError::Shut) => {
-                self.counters.dropped_peer_forgotten.fetch_add(1, Relaxed);
+                self.count_dropped(&self.counters.dropped_peer_forgotten, 1);
                 Err(SendError::Forgotten)
             }
         }
@@ -130,12 +136,33 @@ impl Peer {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How things stand with the peer, with this link.
+    pub(crate) fn info(&self, up: Option<LinkUp>) -> LinkInfo {
+        let queued = self.outbound.iter().map(|lane| lane.queue().queued());
+        let (queued_frames, queued_bytes) = queued.fold((0, 0), |sum, lane| {
+            let ((frames, bytes), (more_frames, more_bytes)) = (sum, lane);
+            (frames + more_frames, bytes + more_bytes)
+        });
+        LinkInfo {
+            peer: self.name.clone(),
+            up,
+            queued_frames,
+            queued_bytes,
+            dropped_frames: self.dropped.load(Relaxed),
+            lost_frames: self.lost.load(Relaxed),
+        }
+    }
+
+    /// Frames from the peer were lost with a link.
+    pub(crate) fn count_lost(&self, frames: u64) {
+        self.counters.dropped_link_lost.fetch_add(frames, Relaxed);
+        self.lost.fetch_add(frames, Relaxed);
+    }
+
     /// Frames are dropped, and no longer accepted.
     pub(crate) fn shut(&self) {
         let dropped = self.outbound.iter().map(|lane| lane.queue().shut()).sum();
-        self.counters
-            .dropped_peer_forgotten
-            .fetch_add(dropped, Relaxed);
+        self.count_dropped(&self.counters.dropped_peer_forgotten, dropped);
     }
 
     /// Frames are accepted again.
@@ -145,14 +172,14 @@ impl Peer {
 
     /// Another run of the peer has taken the place of the one that frames were queued for.
     pub(crate) fn restart(&self) {
-        let dropped = self
-            .outbound
-            .iter()
-            .map(|lane| lane.queue().restart())
-            .sum();
-        self.counters
-            .dropped_peer_restarted
-            .fetch_add(dropped, Relaxed);
+        let lanes = self.outbound.iter();
+        let dropped = lanes.map(|lane| lane.queue().restart()).sum();
+        self.count_dropped(&self.counters.dropped_peer_restarted, dropped);
+    }
+
+    fn count_dropped(&self, reason: &AtomicU64, frames: u64) {
+        reason.fetch_add(frames, Relaxed);
+        self.dropped.fetch_add(frames, Relaxed);
     }
 }
 

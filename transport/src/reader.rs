@@ -81,7 +81,7 @@ impl LaneReader {
             return Err(LaneError::Jump { lane, lost });
         }
         if lost > 0 {
-            self.counters.dropped_link_lost.fetch_add(lost, Relaxed);
+            link.peer.count_lost(lost);
             warn!(peer = %link.peer.name(), lane, frames = lost, "frames were lost with the last link");
         }
 
@@ -121,7 +121,7 @@ impl LaneReader {
                 if !admitted {
                     // Numbered below what came before, which only a node that runs twice under
                     // one name does.
-                    self.counters.dropped_link_lost.fetch_add(1, Relaxed);
+                    link.peer.count_lost(1);
                     continue;
                 }
                 self.counters.frames_received.fetch_add(1, Relaxed);

@@ -1,29 +1,4 @@
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
-
-use tidings_identity::{Incarnation, NodeId};
-
-use crate::LinkNumber;
-
-/// A link that is up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkInfo {
-    /// The peer, by its certificate.
-    pub peer: NodeId,
-    /// The peer's run, by its Hello.
-    pub incarnation: Incarnation,
-    /// Which of the links that the two nodes have had this is. The same at both ends.
-    pub number: LinkNumber,
-    /// The address the peer advertises.
-    pub advertised: SocketAddr,
-    /// The address its packets come from.
-    pub remote: SocketAddr,
-    /// Whether we dialled.
-    pub dialled: bool,
-    /// Estimated time to the peer and back.
-    pub round_trip: Duration,
-}
 
 macro_rules! stats {
     ($($(#[$doc:meta])* $name:ident,)*) => {

@@ -242,7 +242,7 @@ impl Transport {
         self.inner.links.peer(name)
     }
 
-    /// The links that are up.
+    /// How things stand with each peer that is kept or has a link, by name.
     pub fn links(&self) -> Vec<LinkInfo> {
         self.inner.links.list()
     }
@@ -273,8 +273,8 @@ impl Transport {
         let code = CloseCode::Shutdown;
         endpoint.close(code.number(), code.to_string().as_bytes());
         // The links linger for three times the round trip at its worst, which need not be waited for.
-        let told = (Instant::now() + FAREWELL).min(start + deadline);
-        let _ = timeout_at(told, endpoint.wait_idle()).await;
+        let end = (Instant::now() + FAREWELL).min(start + deadline);
+        let _ = timeout_at(end, endpoint.wait_idle()).await;
         tasks.end();
     }
 }

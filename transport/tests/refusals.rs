@@ -73,7 +73,7 @@ async fn refused_on_both_sides(a: &Node, stranger: &Node, log: &Log, reason: &st
     assert_eq!(log.lines_with("a peer refused our handshake"), 1);
     assert_eq!(log.lines_with("refused a peer's handshake"), 1);
     assert_eq!(log.lines_with("remote=127.0.0.1:"), 2);
-    assert!(a.transport.links().is_empty() && stranger.transport.links().is_empty());
+    assert!(a.links_up().is_empty() && stranger.links_up().is_empty());
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn an_expired_certificate_is_refused() {
         log.lines_with("refused a peer's handshake") == 1 && a.transport.stats().dials_failed > 0
     })
     .await;
-    assert!(a.transport.links().is_empty());
+    assert!(a.links_up().is_empty());
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_node_of_another_cluster_under_the_same_authority_is_refused() {
     })
     .await;
     assert!(log.lines_with("certificate belongs to another cluster") >= 2);
-    assert!(a.transport.links().is_empty() && stranger.transport.links().is_empty());
+    assert!(a.links_up().is_empty() && stranger.links_up().is_empty());
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn another_node_at_the_address_of_a_peer_is_refused() {
     })
     .await;
     assert!(a.transport.stats().handshakes_refused > 0);
-    assert!(a.transport.links().is_empty());
+    assert!(a.links_up().is_empty());
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn a_second_node_with_our_name_is_refused() {
         log.lines_with("another node runs under the same name") == 2
     })
     .await;
-    assert!(a.transport.links().is_empty() && double.transport.links().is_empty());
+    assert!(a.links_up().is_empty() && double.links_up().is_empty());
 }
 
 /// A certificate of `authority` for a node of a cluster that is not its own.
@@ -325,7 +325,7 @@ async fn a_client_that_says_nothing_is_closed_in_time() {
     let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
     let code = raw.say(&a, &[0, 0]).await;
     assert_eq!(code, Some(CloseCode::HandshakeTimeout));
-    assert!(a.transport.links().is_empty());
+    assert!(a.links_up().is_empty());
 }
 
 #[test]

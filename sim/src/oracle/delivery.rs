@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings::{Incarnation, LinkInfo, MemberId, Stats, Topic};
+use tidings::{Incarnation, MemberId, Stats, Topic};
 
 use crate::links::{LinkEnd, Links};
 use crate::note::{Note, Phase, Reach, SessionNumber};
@@ -119,7 +119,7 @@ impl Oracle for Delivery {
         Ok(())
     }
 
-    fn linked(&mut self, host: usize, links: &[LinkInfo], truth: &Truth) -> Result<(), String> {
+    fn linked(&mut self, host: usize, links: &[LinkEnd], truth: &Truth) -> Result<(), String> {
         self.links.look(host, links, truth.step);
         Ok(())
     }
@@ -423,14 +423,11 @@ mod tests {
         /// Host 0 shows this link to host 1.
         fn link(&mut self, counter: u64) {
             let number = serde_json::json!({ "incarnation": 7, "counter": counter });
-            let link = LinkInfo {
-                peer: "n1".parse().unwrap(),
+            let link = LinkEnd {
+                on: 0,
+                to: 1,
                 incarnation: 7.into(),
                 number: serde_json::from_value(number).unwrap(),
-                advertised: ([10, 0, 0, 1], 1).into(),
-                remote: ([10, 0, 0, 1], 1).into(),
-                dialled: true,
-                round_trip: Default::default(),
             };
             self.delivery.linked(0, &[link], &self.truth).unwrap();
         }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use tidings::{LinkInfo, LinkNumber};
+use tidings::LinkNumber;
 
-use crate::host::Site;
+use crate::links::LinkEnd;
 use crate::note::{Note, Phase};
 use crate::oracle::Oracle;
 use crate::truth::Truth;
@@ -22,18 +22,13 @@ impl Oracle for Links {
         Ok(())
     }
 
-    fn linked(&mut self, host: usize, links: &[LinkInfo], truth: &Truth) -> Result<(), String> {
+    fn linked(&mut self, host: usize, links: &[LinkEnd], truth: &Truth) -> Result<(), String> {
         if truth.phase != Phase::Quiet {
             return Ok(());
         }
-        let links: BTreeMap<Option<usize>, &LinkInfo> = links
-            .iter()
-            .map(|link| (Site::host_of(link.peer.as_str()), link))
-            .collect();
+        let links: BTreeMap<usize, &LinkEnd> = links.iter().map(|link| (link.to, link)).collect();
         for (other, run) in truth.running().filter(|(other, _)| *other != host) {
-            let link = links
-                .get(&Some(other))
-                .filter(|link| link.incarnation == run);
+            let link = links.get(&other).filter(|link| link.incarnation == run);
             let Some(link) = link else {
                 return Err(format!("links: host {host} has none to host {other}"));
             };
@@ -55,17 +50,14 @@ mod tests {
 
     #[test]
     fn a_link_that_is_missing_or_another_is_found_in_quiet() {
-        let link = |to: usize, counter: u64| LinkInfo {
-            peer: format!("n{to}").parse().unwrap(),
+        let link = |to: usize, counter: u64| LinkEnd {
+            on: 1 - to,
+            to,
             incarnation: 7.into(),
             number: serde_json::from_value(
                 serde_json::json!({ "incarnation": 7, "counter": counter }),
             )
             .unwrap(),
-            advertised: ([10, 0, 0, 1], 1).into(),
-            remote: ([10, 0, 0, 1], 1).into(),
-            dialled: true,
-            round_trip: Default::default(),
         };
         for (phase, ends, holds) in [
             (Phase::Quiet, [vec![link(1, 3)], vec![link(0, 3)]], true),

@@ -14,7 +14,7 @@ use step::step;
 use world::World;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn whatever_happens_who_keeps_a_peer_ends_with_one_link_to_it(
         nodes in 2usize..=4,

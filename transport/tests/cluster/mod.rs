@@ -12,7 +12,9 @@ use bytes::Bytes;
 use tidings_identity::{
     Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
 };
-use tidings_transport::{Config, Frame, Local, Net, Receive, SystemNet, Transport};
+use tidings_transport::{
+    Config, Frame, LinkInfo, LinkUp, Local, Net, Receive, SystemNet, Transport,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -110,8 +112,18 @@ impl Node {
     }
 
     pub(crate) fn linked(&self, peer: &Node) -> bool {
-        let name = peer.transport.name();
-        self.transport.links().iter().any(|link| link.peer == *name)
+        self.link_to(peer).is_some_and(|link| link.up.is_some())
+    }
+
+    pub(crate) fn link_to(&self, peer: &Node) -> Option<LinkInfo> {
+        let mut links = self.transport.links().into_iter();
+        links.find(|link| link.peer == *peer.transport.name())
+    }
+
+    /// The links that are up.
+    pub(crate) fn links_up(&self) -> Vec<LinkUp> {
+        let links = self.transport.links().into_iter();
+        links.filter_map(|link| link.up).collect()
     }
 
     /// What arrived from the usual run of `peer`.
@@ -178,6 +190,17 @@ pub(crate) fn free_port() -> u16 {
 
 pub(crate) fn hour() -> Validity {
     Validity::starting(SystemNet.unix_time(), Duration::from_secs(3600)).unwrap()
+}
+
+/// A frame that says which number it is, `bytes` long.
+pub(crate) fn numbered(number: u32, bytes: usize) -> Bytes {
+    let mut frame = number.to_be_bytes().to_vec();
+    frame.resize(bytes.max(4), 0);
+    frame.into()
+}
+
+pub(crate) fn number(frame: &Bytes) -> u32 {
+    u32::from_be_bytes(frame[..4].try_into().unwrap())
 }
 
 pub(crate) async fn linked(a: &Node, b: &Node) {

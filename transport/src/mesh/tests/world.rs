@@ -48,8 +48,8 @@ impl World {
                 self.keep(node % n, peer % n, lag);
             }
             Step::Keep { .. } => {}
-            Step::Forget { node, peer } => self.part(node % n, peer % n, Mesh::forget),
-            Step::Departed { node, peer } => self.part(node % n, peer % n, Mesh::departed),
+            Step::Forget { node, peer } => self.give_up(node % n, peer % n, Mesh::forget),
+            Step::Departed { node, peer } => self.give_up(node % n, peer % n, Mesh::departed),
             Step::Gossip { node, addr } => self.gossip(node % n, addr % self.places.len()),
             Step::Break { connection, side } if !self.connections.is_empty() => {
                 let connection = connection % self.connections.len();
@@ -103,7 +103,7 @@ impl World {
         self.assert_link_is_to_kept_run(node, peer);
     }
 
-    fn part(&mut self, node: usize, peer: usize, how: fn(&mut Mesh<usize>, &NodeId)) {
+    fn give_up(&mut self, node: usize, peer: usize, how: fn(&mut Mesh<usize>, &NodeId)) {
         let peer_id = self.nodes[peer].run.node.clone();
         self.nodes[node].kept.remove(&peer);
         how(&mut self.nodes[node].mesh, &peer_id);
