@@ -1,10 +1,13 @@
 //! The JSON of HTTP: what is served, and what the commands of the program read.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{
-    AgentName, Incarnation, Member, MemberId, NodeId, NodeSummary, Pattern, Scope, TopicSummary,
+    AgentName, Incarnation, LinkInfo, Member, MemberId, Node, NodeId, NodeSummary, Pattern, Scope,
+    TopicSummary,
 };
 
 /// A node.
@@ -21,6 +24,29 @@ pub struct NodeAnswer {
     /// Whether it is the node that answers.
     #[serde(rename = "self")]
     pub is_self: bool,
+    /// The link to it; none to itself, or if it is not a peer to be kept.
+    pub link: Option<LinkAnswer>,
+}
+
+/// How things stand between the node that answers and one of its peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkAnswer {
+    /// Whether it is up. Otherwise it is being dialled.
+    pub up: bool,
+    /// The estimated time to the peer and back, in microseconds, if it is up.
+    pub round_trip_us: Option<u64>,
+    /// The address that the peer's packets come from, if it is up.
+    pub remote: Option<SocketAddr>,
+    /// Whether the node that answers dialled, if it is up.
+    pub dialled: Option<bool>,
+    /// Frames that wait to be sent.
+    pub queued_frames: u64,
+    /// Bytes of those frames.
+    pub queued_bytes: usize,
+    /// Frames to the peer that were dropped here, since the node that answers started.
+    pub dropped_frames: u64,
+    /// Frames from the peer that were lost on the way, since the node that answers started.
+    pub lost_frames: u64,
 }
 
 /// A topic or pattern.
@@ -55,15 +81,44 @@ pub struct ErrorAnswer {
 }
 
 impl NodeAnswer {
-    /// As the node that answers knows it; that one runs alone or does not.
-    pub fn new(summary: NodeSummary, is_alone: bool) -> Self {
+    /// All nodes that this node knows.
+    pub fn all(node: &Node) -> Vec<Self> {
+        let links = node.links().into_iter();
+        let mut links: BTreeMap<_, _> = links.map(|link| (link.peer.clone(), link)).collect();
+        let is_alone = node.addr().is_none();
+        let answer = |summary: NodeSummary| {
+            let link = links.remove(&summary.run.node);
+            Self::new(summary, link.map(LinkAnswer::from), is_alone)
+        };
+        node.nodes().into_iter().map(answer).collect()
+    }
+
+    fn new(summary: NodeSummary, link: Option<LinkAnswer>, is_alone: bool) -> Self {
         let is_unreachable = summary.is_self && is_alone;
         Self {
+            link,
             addr: (!is_unreachable).then_some(summary.run.addr),
             node: summary.run.node,
             incarnation: summary.run.incarnation,
             live: summary.live,
             is_self: summary.is_self,
+        }
+    }
+}
+
+impl From<LinkInfo> for LinkAnswer {
+    fn from(link: LinkInfo) -> Self {
+        let up = link.up.as_ref();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            up: up.is_some(),
+            round_trip_us: up.map(|up| micros(up.round_trip)),
+            remote: up.map(|up| up.remote),
+            dialled: up.map(|up| up.dialled),
+            queued_frames: link.queued_frames,
+            queued_bytes: link.queued_bytes,
+            dropped_frames: link.dropped_frames,
+            lost_frames: link.lost_frames,
         }
     }
 }

@@ -65,9 +65,7 @@ fn router(node: Node) -> Router {
 }
 
 async fn nodes(State(node): State<Node>) -> Json<Vec<NodeAnswer>> {
-    let is_alone = node.addr().is_none();
-    let answer = |summary| NodeAnswer::new(summary, is_alone);
-    Json(node.nodes().into_iter().map(answer).collect())
+    Json(NodeAnswer::all(&node))
 }
 
 async fn topics(State(node): State<Node>) -> Json<Vec<TopicAnswer>> {

@@ -46,6 +46,7 @@ async fn the_view_is_served_as_json() {
     let incarnation = served.node.incarnation();
     let nodes = json!([{
         "node": "n1", "incarnation": incarnation, "addr": null, "live": true, "self": true,
+        "link": null,
     }]);
     assert_eq!(served.json("/v1/nodes").await, (200, nodes));
     assert_eq!(served.json("/v1/topics").await, (200, json!([])));

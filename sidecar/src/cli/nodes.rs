@@ -1,5 +1,5 @@
 use clap::Args;
-use tidings_sidecar::answers::NodeAnswer;
+use tidings_sidecar::answers::{LinkAnswer, NodeAnswer};
 
 use crate::cli::http::HttpArgs;
 use crate::cli::stdout;
@@ -8,6 +8,9 @@ use crate::cli::table::table;
 /// List the nodes that a node knows
 #[derive(Debug, Args)]
 pub(crate) struct NodesArgs {
+    /// Show the links to them, too: round trip, what waits, and what was lost
+    #[arg(long)]
+    long: bool,
     #[command(flatten)]
     http: HttpArgs,
 }
@@ -15,24 +18,78 @@ pub(crate) struct NodesArgs {
 /// Prints them.
 pub(crate) async fn nodes(args: &NodesArgs) -> anyhow::Result<()> {
     let answer = args.http.list(&["v1", "nodes"], &[]).await?;
+    let human = |nodes: &[NodeAnswer]| {
+        if args.long {
+            with_links(nodes)
+        } else {
+            human(nodes)
+        }
+    };
     stdout::write(answer.show(human).as_bytes())
 }
 
 fn human(nodes: &[NodeAnswer]) -> String {
-    let row = |node: &NodeAnswer| {
-        let state = match (node.live, node.is_self) {
-            (_, true) => "live, this node",
-            (true, false) => "live",
-            (false, false) => "not live",
-        };
-        let addr = node.addr.map_or("-".into(), |addr| addr.to_string());
-        [
-            node.node.to_string(),
-            addr,
-            node.incarnation.to_string(),
-            state.into(),
-        ]
-    };
     let rows: Vec<_> = nodes.iter().map(row).collect();
-    table(["NODE", "ADDRESS", "INCARNATION", "STATE"], &rows)
+    table(HEADINGS, &rows)
 }
+
+fn with_links(nodes: &[NodeAnswer]) -> String {
+    let [node, address, incarnation, state] = HEADINGS;
+    let headings = [
+        node,
+        address,
+        incarnation,
+        state,
+        "LINK",
+        "ROUND TRIP",
+        "WAITING",
+        "DROPPED",
+        "LOST",
+    ];
+    let rows: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let [name, addr, incarnation, state] = row(node);
+            let [link, round_trip, waiting, dropped, lost] = link(node.link.as_ref());
+            [
+                name,
+                addr,
+                incarnation,
+                state,
+                link,
+                round_trip,
+                waiting,
+                dropped,
+                lost,
+            ]
+        })
+        .collect();
+    table(headings, &rows)
+}
+
+fn row(node: &NodeAnswer) -> [String; 4] {
+    let state = match (node.live, node.is_self) {
+        (_, true) => "live, this node",
+        (true, false) => "live",
+        (false, false) => "not live",
+    };
+    let addr = node.addr.map_or("-".into(), |addr| addr.to_string());
+    let (name, incarnation) = (node.node.to_string(), node.incarnation.to_string());
+    [name, addr, incarnation, state.into()]
+}
+
+fn link(link: Option<&LinkAnswer>) -> [String; 5] {
+    let Some(link) = link else {
+        return ["-"; 5].map(String::from);
+    };
+    let round_trip = |us: u64| format!("{}.{:03} ms", us / 1000, us % 1000);
+    [
+        if link.up { "up" } else { "dialling" }.into(),
+        link.round_trip_us.map_or("-".into(), round_trip),
+        format!("{} ({} B)", link.queued_frames, link.queued_bytes),
+        link.dropped_frames.to_string(),
+        link.lost_frames.to_string(),
+    ]
+}
+
+const HEADINGS: [&str; 4] = ["NODE", "ADDRESS", "INCARNATION", "STATE"];

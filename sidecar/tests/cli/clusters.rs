@@ -1,8 +1,10 @@
 use std::fs;
 use std::io::BufRead;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::process::{Node, Running, complaint, lines, path, printed, tidings};
 
@@ -71,6 +73,28 @@ fn certificates_make_a_cluster_and_who_leaves_it_says_so() {
     assert_eq!(second.running.end().0, Some(0));
     first.running.says("node has left");
     assert_eq!(live(), ["n1"]);
+}
+
+#[test]
+fn the_links_to_the_peers_are_shown() {
+    let pair = Pair::start("");
+    let first = &pair.first;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let nodes = first.nodes();
+        assert!(nodes[0]["link"].is_null(), "a node has no link to itself");
+        if nodes[1]["link"]["up"] == true {
+            break;
+        }
+        assert!(Instant::now() < deadline, "never up: {nodes:?}");
+    }
+    let table = printed(&["nodes", "--long", "--http", &first.http]);
+    let [headings, own, peer] = table.lines().collect::<Vec<_>>()[..] else {
+        panic!("{table}");
+    };
+    assert!(headings.contains("ROUND TRIP"), "{table}");
+    assert!(own.contains("this node  -"), "{table}");
+    assert!(peer.contains(" up ") && peer.contains(" ms "), "{table}");
 }
 
 #[test]
