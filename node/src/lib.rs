@@ -23,6 +23,7 @@ mod node;
 mod registry;
 mod route;
 mod routes;
+mod scopes;
 mod seeds;
 mod session;
 mod stats;

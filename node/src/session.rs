@@ -12,7 +12,7 @@ use crate::inbox::Inbox;
 use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
-use crate::routes::Routes;
+use crate::scopes::HeldRoutes;
 use crate::{Limits, Message, RecvError};
 
 /// How a session is opened.
@@ -78,7 +78,7 @@ pub(crate) struct Sessions {
 struct SessionState {
     id: SessionId,
     node: Arc<Sessions>,
-    routes: Arc<Routes>,
+    routes: HeldRoutes,
     agent: Option<AgentName>,
     mailbox: Arc<Mailbox>,
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
@@ -323,7 +323,7 @@ impl SessionState {
         });
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
-            .change(pattern, &RouteChange::AddLocal(subscriber));
+            .change(pattern, RouteChange::AddLocal(subscriber));
         let scope = &self.routes.scope;
         if let Err(error) = self
             .node
@@ -361,7 +361,7 @@ impl SessionState {
 
     fn withdraw(&self, member: MemberId, pattern: &Pattern) {
         self.routes
-            .change(pattern, &RouteChange::RemoveLocal(member));
+            .change(pattern, RouteChange::RemoveLocal(member));
     }
 }
 
