@@ -8,6 +8,7 @@ use std::time::Duration;
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
 use tidings_identity::{ClusterName, NodeRun};
 use tokio::sync::{OnceCell, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -144,12 +145,21 @@ impl Membership {
         self.shared.views.leave(scope, pattern, member)
     }
 
-    /// Ends all these memberships of this node at once, as when a session dies. Those that have
+    /// Ends all these memberships of this node, as when a session with many dies. Those that have
     /// ended already are passed over.
-    pub fn leave_all(&self, memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>) {
-        // The caller's iterator must not run inside the view's lock: it might read the view.
-        let memberships: Vec<_> = memberships.into_iter().collect();
-        self.shared.views.leave_all(&memberships);
+    ///
+    /// Goes bucket by bucket, each of them one step, and lets other tasks run in between. So
+    /// nobody else waits longer for the view than one bucket takes, and a view taken meanwhile
+    /// shows some of the memberships. When it is cancelled, some are left.
+    pub async fn leave_all(
+        &self,
+        memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>,
+    ) {
+        let views = &self.shared.views;
+        for (index, memberships) in views.by_bucket(memberships) {
+            views.leave_all(index, &memberships);
+            yield_now().await;
+        }
     }
 
     /// Who is where, now.
