@@ -19,6 +19,7 @@ use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
 use crate::gossip::{AbortOnDrop, Gossip};
+use crate::pace::Pace;
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
 use crate::pipe::Pipe;
@@ -89,7 +90,7 @@ impl Membership {
             .map_err(StartError::Gossip)?;
         let handle = Arc::new(handle);
         let views = Arc::new(Views::new(&config, own.clone()));
-        let written = views.snapshot().local.clone();
+        let written = views.snapshot().local.buckets().to_vec();
         let token = token.child_token();
         let shared = Shared {
             views: views.clone(),
@@ -107,6 +108,7 @@ impl Membership {
             peers: Peers::new(&config, own),
             events,
             written,
+            pace: Pace::new(&config, Instant::now()),
         };
         tasks.spawn(token.run_until_cancelled_owned(gossip.run(config, seeds)));
         Ok(Self {
