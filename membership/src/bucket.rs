@@ -11,6 +11,9 @@ use crate::{AgentName, MemberId, Pattern, Scope};
 pub(crate) struct Bucket {
     /// Sorted by scope and pattern; none is without members.
     topics: Vec<TopicMembers>,
+    /// Those of the topics that are patterns with wildcards, in the same order, so that who looks
+    /// for the patterns that match a topic need not look through all.
+    wildcards: Vec<(Scope, Pattern)>,
     /// The length of all topics packed one after the other.
     packed_bytes: usize,
 }
@@ -53,16 +56,30 @@ impl Bucket {
 
     /// The bucket of these topics, which are sorted and each have members.
     pub(crate) fn from_sorted(topics: Vec<TopicMembers>) -> Self {
-        let packed_bytes = topics.iter().map(TopicMembers::packed_bytes).sum();
-        Self {
+        let mut bucket = Self {
             topics,
-            packed_bytes,
-        }
+            ..Self::default()
+        };
+        bucket.recount();
+        bucket
     }
 
     /// All topics, in order.
     pub(crate) fn topics(&self) -> &[TopicMembers] {
         &self.topics
+    }
+
+    /// The patterns with wildcards among the topics, in order.
+    pub(crate) fn wildcards(&self) -> &[(Scope, Pattern)] {
+        &self.wildcards
+    }
+
+    /// Those of them that are in this scope.
+    pub(crate) fn wildcards_in(&self, scope: &Scope) -> &[(Scope, Pattern)] {
+        let wildcards = &self.wildcards;
+        let begin = wildcards.partition_point(|(own, _)| own < scope);
+        let end = wildcards.partition_point(|(own, _)| own <= scope);
+        &wildcards[begin..end]
     }
 
     /// The members of exactly this topic or pattern.
@@ -78,15 +95,14 @@ impl Bucket {
         self.packed_bytes
     }
 
-    /// Takes a membership in, unless the packed topics would be longer than the limit. Tells
-    /// whether the topic is new here.
+    /// Takes a membership in, unless the packed topics would be longer than the limit.
     pub(crate) fn join(
         &mut self,
         scope: &Scope,
         pattern: &Pattern,
         membership: MemberEntry,
         packed_bytes_max: usize,
-    ) -> Result<bool, BucketError> {
+    ) -> Result<(), BucketError> {
         match self.find(scope, pattern.as_str()) {
             Ok(at) => {
                 let topic = &mut self.topics[at];
@@ -102,7 +118,6 @@ impl Bucket {
                 }
                 Arc::make_mut(&mut topic.members).insert(place, membership);
                 self.packed_bytes = packed_bytes;
-                Ok(false)
             }
             Err(at) => {
                 let topic = TopicMembers {
@@ -116,33 +131,73 @@ impl Bucket {
                 }
                 self.topics.insert(at, topic);
                 self.packed_bytes = packed_bytes;
-                Ok(true)
+                if !pattern.is_literal() {
+                    let wildcard = (scope.clone(), pattern.clone());
+                    let at = self.wildcards.partition_point(|own| *own < wildcard);
+                    self.wildcards.insert(at, wildcard);
+                }
             }
         }
+        Ok(())
     }
 
-    /// Takes a membership out. Tells whether the topic is gone with it, or none if there was no
-    /// such membership.
-    pub(crate) fn leave(
-        &mut self,
-        scope: &Scope,
-        pattern: &Pattern,
-        member: MemberId,
-    ) -> Option<bool> {
-        let at = self.find(scope, pattern.as_str()).ok()?;
+    /// Takes a membership out; tells whether there was one.
+    pub(crate) fn leave(&mut self, scope: &Scope, pattern: &Pattern, member: MemberId) -> bool {
+        let Ok(at) = self.find(scope, pattern.as_str()) else {
+            return false;
+        };
         let topic = &mut self.topics[at];
-        let place = topic.find(member).ok()?;
+        let Ok(place) = topic.find(member) else {
+            return false;
+        };
         let count = topic.members.len();
         if count == 1 {
             self.packed_bytes -= topic.packed_bytes();
             self.topics.remove(at);
-            return Some(true);
+            if !pattern.is_literal() {
+                self.wildcards
+                    .retain(|(own, wildcard)| (own, wildcard) != (scope, pattern));
+            }
+            return true;
         }
         let membership = Arc::make_mut(&mut topic.members).remove(place);
         self.packed_bytes = self.packed_bytes + varint_bytes(count - 1)
             - varint_bytes(count)
             - membership.packed_bytes();
-        Some(false)
+        true
+    }
+
+    /// Takes these memberships out, in one pass over the bucket; tells whether there were any.
+    pub(crate) fn leave_all(&mut self, memberships: &[(Scope, Pattern, MemberId)]) -> bool {
+        let all = memberships.iter();
+        let mut leaving: Vec<_> = all.map(|(s, p, m)| (s.as_str(), p.as_str(), *m)).collect();
+        leaving.sort_unstable();
+        let mut any = false;
+        self.topics.retain_mut(|topic| {
+            let (scope, pattern) = topic.key();
+            let begin = leaving.partition_point(|own| (own.0, own.1) < (scope, pattern));
+            let end = leaving.partition_point(|own| (own.0, own.1) <= (scope, pattern));
+            let leaving = &leaving[begin..end];
+            if leaving.is_empty() {
+                return true;
+            }
+            let stays = |m: &MemberEntry| leaving.binary_search_by_key(&m.member, |own| own.2);
+            let count = topic.members.len();
+            Arc::make_mut(&mut topic.members).retain(|m| stays(m).is_err());
+            any |= topic.members.len() < count;
+            !topic.members.is_empty()
+        });
+        self.recount();
+        any
+    }
+
+    /// Makes what is known about the topics true of them.
+    fn recount(&mut self) {
+        self.packed_bytes = self.topics.iter().map(TopicMembers::packed_bytes).sum();
+        let wildcards = self.topics.iter().filter(|t| !t.pattern.is_literal());
+        self.wildcards = wildcards
+            .map(|topic| (topic.scope.clone(), topic.pattern.clone()))
+            .collect();
     }
 
     fn find(&self, scope: &Scope, pattern: &str) -> Result<usize, usize> {
@@ -199,7 +254,7 @@ mod tests {
         MemberId::from_bytes([n; 16])
     }
 
-    fn join(bucket: &mut Bucket, pattern: &str, n: u8) -> Result<bool, BucketError> {
+    fn join(bucket: &mut Bucket, pattern: &str, n: u8) -> Result<(), BucketError> {
         let membership = MemberEntry {
             member: id(n),
             agent: None,
@@ -212,7 +267,7 @@ mod tests {
         )
     }
 
-    fn leave(bucket: &mut Bucket, pattern: &str, n: u8) -> Option<bool> {
+    fn leave(bucket: &mut Bucket, pattern: &str, n: u8) -> bool {
         let pattern = Pattern::parse(pattern).unwrap();
         bucket.leave(&Scope::default(), &pattern, id(n))
     }
@@ -220,17 +275,17 @@ mod tests {
     #[test]
     fn a_topic_exists_only_while_it_has_members() {
         let mut bucket = Bucket::default();
-        assert_eq!(join(&mut bucket, "a", 2), Ok(true));
-        assert_eq!(join(&mut bucket, "a", 1), Ok(false));
+        assert_eq!(join(&mut bucket, "a", 2), Ok(()));
+        assert_eq!(join(&mut bucket, "a", 1), Ok(()));
         assert_eq!(join(&mut bucket, "a", 1), Err(BucketError::AlreadyMember));
         let members = bucket.members(&Scope::default(), "a");
         assert_eq!(
             members.iter().map(|m| m.member).collect::<Vec<_>>(),
             [id(1), id(2)]
         );
-        assert_eq!(leave(&mut bucket, "a", 1), Some(false));
-        assert_eq!(leave(&mut bucket, "a", 1), None);
-        assert_eq!(leave(&mut bucket, "a", 2), Some(true));
+        assert!(leave(&mut bucket, "a", 1));
+        assert!(!leave(&mut bucket, "a", 1));
+        assert!(leave(&mut bucket, "a", 2));
         assert_eq!(bucket, Bucket::default());
     }
 

@@ -38,7 +38,8 @@ pub struct Config {
     /// 10 s. Shorter finds failures sooner and costs traffic.
     pub interval: Time<10, 10_000>,
     /// How long changes of this node are gathered before they are told to its peers at once.
-    /// Default 2 ms, up to 1 s. Longer costs less when many agents come or go, and tells later.
+    /// Default 2 ms, up to 1 s. Longer costs less when many agents come or go, and tells later. For
+    /// a bucket that goes on changing it doubles each time, up to `interval`.
     pub coalesce: Time<0, 1_000>,
     /// How long a node must have been silent before it may count as down. Default 1 s, from
     /// `interval` to 1 min. Shorter than some intervals takes busy nodes for dead; longer delays
@@ -65,6 +66,10 @@ pub struct Config {
     /// How many peers a change is told to at once. Default 64, 1 to 1,024. The others learn of it
     /// through them, some intervals later. More is faster and costs this node more.
     pub eager_peers_max: Count<1, 1_024>,
+    /// How many bytes of changed buckets a node sends a second: each bucket counts as often as it
+    /// is told at once. Default 8 MiB, 64 KiB to 1 GiB. What goes beyond waits, so that agents that
+    /// come and go all the time do not fill the network; more tells sooner when many come at once.
+    pub change_bytes_per_second_max: Count<65_536, { 1 << 30 }>,
 }
 
 /// Two fields of a [`Config`] do not go together.
@@ -137,6 +142,7 @@ impl Default for Config {
             bucket_bytes_max: Count::MAX,
             address_book_max: Count::of::<1_024>(),
             eager_peers_max: Count::of::<64>(),
+            change_bytes_per_second_max: Count::of::<{ 8 << 20 }>(),
         }
     }
 }
@@ -177,7 +183,7 @@ mod tests {
     fn every_field_is_read_as_it_is_written() {
         let default = Config::default();
         let text = toml::to_string(&default).unwrap();
-        assert_eq!(text.lines().count(), 9, "{text}");
+        assert_eq!(text.lines().count(), 10, "{text}");
         assert!(text.contains("dead_node_grace = \"10m\""), "{text}");
         assert_eq!(read(&text).unwrap(), default);
         assert_eq!(read("").unwrap(), default);

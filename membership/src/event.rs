@@ -46,5 +46,5 @@ pub enum Event {
 
 /// Takes what happens to peers and their members, before the view shows it: who sees a member in
 /// the view can rely on the sink having heard of it. Called on the gossip task, so it must not
-/// block.
+/// block; of many events it is told some at a time, and other tasks run in between.
 pub type EventSink = Box<dyn FnMut(Vec<Event>) + Send>;

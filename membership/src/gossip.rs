@@ -1,7 +1,7 @@
 //! The one task between membership and gossip.
 //!
 //! Outward: what changed here since it was last written goes into the gossip state, gathered for
-//! a moment, and then to all live peers at once. Inward: whenever the gossip state may have
+//! as long as its pace says, and then to all live peers at once. Inward: whenever the gossip state may have
 //! changed, what is new in it is copied out and makes the next view. Nothing is called back from
 //! under the lock of the gossip state, and nothing is decoded under it.
 
@@ -15,13 +15,15 @@ use std::time::Duration;
 use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
 use tidings_identity::{Incarnation, NodeId, NodeRun};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::difference::difference;
 use crate::event::EventSink;
-use crate::node_view::NodeView;
-use crate::packed::pack;
+use crate::pace::Pace;
+use crate::packed::{bucket_text_bytes, pack};
 use crate::peer::{Peer, bucket_key};
 use crate::peers::Peers;
 use crate::sighting::Sighting;
@@ -36,8 +38,9 @@ pub(crate) struct Gossip {
     pub(crate) views: Arc<Views>,
     pub(crate) peers: Peers,
     pub(crate) events: EventSink,
-    /// This node as it was last written to the gossip state.
-    pub(crate) written: Arc<NodeView>,
+    /// The buckets of this node as they were last written to the gossip state.
+    pub(crate) written: Vec<Arc<Bucket>>,
+    pub(crate) pace: Pace,
 }
 
 /// Ends gossip with whoever owns it, however that one ends.
@@ -56,7 +59,6 @@ impl Gossip {
         let mut changed = self.views.subscribe();
         // There may have been joins before this task came to run.
         changed.mark_changed();
-        let mut write_at: Option<Instant> = None;
         self.peers.book.set_seeds(&seeds.borrow_and_update());
         loop {
             tokio::select! {
@@ -69,15 +71,10 @@ impl Gossip {
                 }
                 _ = rejoin.tick() => self.contact_rejoin_candidate(),
                 Ok(()) = changed.changed() => {
-                    let is_written = Arc::ptr_eq(&changed.borrow_and_update().local, &self.written);
-                    if !is_written && write_at.is_none() {
-                        write_at = Some(Instant::now() + config.coalesce.get());
-                    }
+                    // Not a snapshot: while one is held, a change copies its bucket.
+                    self.note_changes(changed.borrow_and_update().local.buckets());
                 }
-                () = at(write_at) => {
-                    write_at = None;
-                    self.write(config.eager_peers_max.get()).await;
-                }
+                () = at(self.pace.next()) => self.write(config.eager_peers_max.get()).await,
                 Ok(()) = seeds.changed() => {
                     self.peers.book.set_seeds(&seeds.borrow_and_update());
                 }
@@ -85,18 +82,27 @@ impl Gossip {
         }
     }
 
-    /// Writes what changed here to the gossip state, and tells the live peers.
+    /// Notes which buckets are not as they were written.
+    fn note_changes(&mut self, buckets: &[Arc<Bucket>]) {
+        let now = Instant::now();
+        for (index, (bucket, written)) in buckets.iter().zip(&self.written).enumerate() {
+            if !Arc::ptr_eq(bucket, written) {
+                self.pace.changed(index, now);
+            }
+        }
+    }
+
+    /// Writes what is due to the gossip state, and tells the live peers.
     async fn write(&mut self, peers_max: usize) {
-        let local = self.views.snapshot().local.clone();
-        let buckets = local
-            .buckets()
-            .iter()
-            .zip(self.written.buckets())
-            .enumerate();
-        let texts: Vec<_> = buckets
-            .filter(|(_, (now, before))| !Arc::ptr_eq(now, before))
-            .map(|(index, (now, _))| (bucket_key(index), pack(now)))
-            .collect();
+        let view = self.views.snapshot();
+        let buckets = view.local.buckets();
+        let peers = self.peers.book.live().count().clamp(1, peers_max);
+        let bytes = |index: usize| bucket_text_bytes(buckets[index].packed_bytes()) * peers;
+        let mut texts = Vec::new();
+        for index in self.pace.take(Instant::now(), bytes) {
+            self.written[index] = Arc::clone(&buckets[index]);
+            texts.push((bucket_key(index), pack(&buckets[index])));
+        }
         let is_news = self.handle.0.with_chitchat(|c| {
             let state = c.self_node_state();
             let before = state.max_version();
@@ -109,7 +115,6 @@ impl Gossip {
             self.wire.counters.eager_rounds.fetch_add(1, Relaxed);
             self.gossip_with(self.peers.book.sample_live(peers_max, &mut rand::rng()));
         }
-        self.written = local;
     }
 
     /// Takes in what is new in the gossip state.
@@ -132,9 +137,12 @@ impl Gossip {
             remote: Arc::clone(&remote),
             gone: Arc::clone(&gone),
         };
-        let events = difference(&before, &after);
-        if !events.is_empty() {
-            (self.events)(events);
+        let mut events = difference(&before, &after).into_iter().peekable();
+        while events.peek().is_some() {
+            (self.events)(events.by_ref().take(EVENTS_AT_ONCE_MAX).collect());
+            if events.peek().is_some() {
+                yield_now().await;
+            }
         }
         // Not the whole of it: there may have been joins here in the meantime.
         self.views.set_peers(remote, gone);
@@ -234,6 +242,9 @@ async fn at(time: Option<Instant>) {
         None => pending().await,
     }
 }
+
+/// How many events the sink is told before other tasks may run: some hundred microseconds of work.
+const EVENTS_AT_ONCE_MAX: usize = 512;
 
 #[cfg(test)]
 mod tests {

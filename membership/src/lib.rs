@@ -20,6 +20,7 @@ mod member_id;
 mod membership;
 mod message_kind;
 mod node_view;
+mod pace;
 mod packed;
 mod pattern;
 mod peer;

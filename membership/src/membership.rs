@@ -8,6 +8,7 @@ use std::time::Duration;
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
 use tidings_identity::{ClusterName, NodeRun};
 use tokio::sync::{OnceCell, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -18,6 +19,7 @@ use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
 use crate::gossip::{AbortOnDrop, Gossip};
+use crate::pace::Pace;
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
 use crate::pipe::Pipe;
@@ -88,7 +90,7 @@ impl Membership {
             .map_err(StartError::Gossip)?;
         let handle = Arc::new(handle);
         let views = Arc::new(Views::new(&config, own.clone()));
-        let written = views.snapshot().local.clone();
+        let written = views.snapshot().local.buckets().to_vec();
         let token = token.child_token();
         let shared = Shared {
             views: views.clone(),
@@ -106,6 +108,7 @@ impl Membership {
             peers: Peers::new(&config, own),
             events,
             written,
+            pace: Pace::new(&config, Instant::now()),
         };
         tasks.spawn(token.run_until_cancelled_owned(gossip.run(config, seeds)));
         Ok(Self {
@@ -144,12 +147,21 @@ impl Membership {
         self.shared.views.leave(scope, pattern, member)
     }
 
-    /// Ends all these memberships of this node at once, as when a session dies. Those that have
+    /// Ends all these memberships of this node, as when a session with many dies. Those that have
     /// ended already are passed over.
-    pub fn leave_all(&self, memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>) {
-        // The caller's iterator must not run inside the view's lock: it might read the view.
-        let memberships: Vec<_> = memberships.into_iter().collect();
-        self.shared.views.leave_all(&memberships);
+    ///
+    /// Goes bucket by bucket, each of them one step, and lets other tasks run in between. So
+    /// nobody else waits longer for the view than one bucket takes, and a view taken meanwhile
+    /// shows some of the memberships. When it is cancelled, some are left.
+    pub async fn leave_all(
+        &self,
+        memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>,
+    ) {
+        let views = &self.shared.views;
+        for (index, memberships) in views.by_bucket(memberships) {
+            views.leave_all(index, &memberships);
+            yield_now().await;
+        }
     }
 
     /// Who is where, now.

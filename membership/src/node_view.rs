@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidings_identity::NodeRun;
@@ -12,9 +13,9 @@ use crate::{MemberId, Pattern, Scope, Topic};
 pub(crate) struct NodeView {
     pub(crate) run: NodeRun,
     buckets: Box<[Arc<Bucket>]>,
-    /// The patterns with wildcards that have members here, so that the members of a topic are
-    /// found without looking through all buckets.
-    wildcards: Arc<Vec<(Scope, Pattern)>>,
+    /// The buckets that have patterns with wildcards, so that the members of a topic are found
+    /// without looking through all.
+    with_wildcards: BTreeSet<usize>,
 }
 
 impl NodeView {
@@ -23,7 +24,7 @@ impl NodeView {
         Self {
             run,
             buckets: vec![Arc::default(); buckets.max(1)].into(),
-            wildcards: Arc::default(),
+            with_wildcards: BTreeSet::new(),
         }
     }
 
@@ -48,10 +49,10 @@ impl NodeView {
         topic: &Topic,
     ) -> impl Iterator<Item = &MemberEntry> {
         let exact = self.members(scope, topic.as_str());
-        let matching = self
-            .wildcards
-            .iter()
-            .filter(move |(s, pattern)| s == scope && pattern.matches(topic));
+        let wildcards = self.with_wildcards.iter();
+        let matching = wildcards
+            .flat_map(move |&index| self.buckets[index].wildcards_in(scope))
+            .filter(move |(_, pattern)| pattern.matches(topic));
         exact
             .iter()
             .chain(matching.flat_map(|(scope, pattern)| self.members(scope, pattern.as_str())))
@@ -67,48 +68,48 @@ impl NodeView {
     ) -> Result<(), BucketError> {
         let index = self.index(scope, pattern.as_str());
         let bucket = Arc::make_mut(&mut self.buckets[index]);
-        let is_new = bucket.join(scope, pattern, entry, packed_bytes_max)?;
-        if is_new && !pattern.is_literal() {
-            Arc::make_mut(&mut self.wildcards).push((scope.clone(), pattern.clone()));
-        }
+        bucket.join(scope, pattern, entry, packed_bytes_max)?;
+        self.look_for_wildcards(index);
         Ok(())
     }
 
     /// Takes a membership out; tells whether there was one.
     pub(crate) fn leave(&mut self, scope: &Scope, pattern: &Pattern, member: MemberId) -> bool {
         let index = self.index(scope, pattern.as_str());
-        let bucket = Arc::make_mut(&mut self.buckets[index]);
-        let Some(is_gone) = bucket.leave(scope, pattern, member) else {
-            return false;
-        };
-        if is_gone && !pattern.is_literal() {
-            Arc::make_mut(&mut self.wildcards).retain(|(s, p)| (s, p) != (scope, pattern));
-        }
-        true
+        let had = Arc::make_mut(&mut self.buckets[index]).leave(scope, pattern, member);
+        self.look_for_wildcards(index);
+        had
+    }
+
+    /// Takes memberships of the bucket at this index out; tells whether there were any.
+    pub(crate) fn leave_all(
+        &mut self,
+        index: usize,
+        memberships: &[(Scope, Pattern, MemberId)],
+    ) -> bool {
+        let had = Arc::make_mut(&mut self.buckets[index]).leave_all(memberships);
+        self.look_for_wildcards(index);
+        had
     }
 
     /// Puts another bucket in the place of the one at this index; nothing if there is no such.
     pub(crate) fn replace(&mut self, index: usize, bucket: Bucket) {
-        let Some(place) = self.buckets.get_mut(index) else {
-            return;
-        };
-        let wildcards = |bucket: &Bucket| -> Vec<(Scope, Pattern)> {
-            let topics = bucket.topics().iter();
-            topics
-                .filter(|topic| !topic.pattern.is_literal())
-                .map(|topic| (topic.scope.clone(), topic.pattern.clone()))
-                .collect()
-        };
-        let (before, after) = (wildcards(place), wildcards(&bucket));
-        *place = Arc::new(bucket);
-        if before != after {
-            let all = Arc::make_mut(&mut self.wildcards);
-            all.retain(|wildcard| !before.contains(wildcard));
-            all.extend(after);
+        if let Some(place) = self.buckets.get_mut(index) {
+            *place = Arc::new(bucket);
+            self.look_for_wildcards(index);
         }
     }
 
-    fn index(&self, scope: &Scope, pattern: &str) -> usize {
+    /// The index of the bucket of this topic or pattern.
+    pub(crate) fn index(&self, scope: &Scope, pattern: &str) -> usize {
         Bucket::index(scope, pattern, self.buckets.len())
+    }
+
+    fn look_for_wildcards(&mut self, index: usize) {
+        if self.buckets[index].wildcards().is_empty() {
+            self.with_wildcards.remove(&index);
+        } else {
+            self.with_wildcards.insert(index);
+        }
     }
 }

@@ -162,6 +162,22 @@ mod tests {
         }
 
         #[test]
+        fn leaving_together_is_leaving_one_by_one(changes in changes(), every in 1..4_usize) {
+            let (mut together, mut one_by_one) = (bucket(changes.clone()), bucket(changes));
+            let memberships = together.topics().iter().flat_map(|topic| {
+                let of = |m: &MemberEntry| (topic.scope.clone(), topic.pattern.clone(), m.member);
+                topic.members.iter().map(of).collect::<Vec<_>>()
+            });
+            let leaving: Vec<_> = memberships.step_by(every).collect();
+            prop_assert_eq!(together.leave_all(&leaving), !leaving.is_empty());
+            for (scope, pattern, member) in &leaving {
+                prop_assert!(one_by_one.leave(scope, pattern, *member));
+            }
+            prop_assert_eq!(&together, &one_by_one);
+            prop_assert!(!together.leave_all(&leaving), "they have left");
+        }
+
+        #[test]
         fn the_limits_on_packed_bytes_and_text_are_the_same_limit(packed in 0..100_000_usize) {
             for text_max in [bucket_text_bytes(packed), bucket_text_bytes(packed) + 1] {
                 prop_assert!(packed <= packed_bytes_max(text_max));

@@ -3,7 +3,7 @@
 //! Everything that changes the view is an operation here, each of them one step: joins and leaves
 //! change what is on this node, on the caller's thread, so that the caller reads what it wrote;
 //! the gossip task puts in what is on the others. Everybody else reads snapshots. The lock is that
-//! of the channel and is held while a view is changed, which copies at most the buckets concerned.
+//! of the channel and is held while a view is changed, which copies at most one bucket.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,15 +87,28 @@ impl Views {
         }
     }
 
-    /// Ends those of these memberships that this node has.
-    pub(crate) fn leave_all(&self, memberships: &[(Scope, Pattern, MemberId)]) {
+    /// These memberships of this node by bucket, in which they can be ended together.
+    pub(crate) fn by_bucket(
+        &self,
+        memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>,
+    ) -> BTreeMap<usize, Vec<(Scope, Pattern, MemberId)>> {
+        let local = Arc::clone(&self.newest.borrow().local);
+        let mut buckets: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (scope, pattern, member) in memberships {
+            let index = local.index(&scope, pattern.as_str());
+            buckets
+                .entry(index)
+                .or_default()
+                .push((scope, pattern, member));
+        }
+        buckets
+    }
+
+    /// Ends those of these memberships that this node has. All are of the bucket at this index.
+    pub(crate) fn leave_all(&self, index: usize, memberships: &[(Scope, Pattern, MemberId)]) {
         self.newest.send_if_modified(|view| {
             let local = Arc::make_mut(&mut Arc::make_mut(view).local);
-            let mut any = false;
-            for (scope, pattern, member) in memberships {
-                any |= local.leave(scope, pattern, *member);
-            }
-            any
+            local.leave_all(index, memberships)
         });
     }
 

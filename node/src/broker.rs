@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::{Pattern, Scope};
+use tidings_membership::Scope;
 use tidings_transport::Receive;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -12,8 +12,9 @@ use tracing::warn;
 use crate::counters::Counters;
 use crate::mailbox::{Mailbox, Pushed};
 use crate::registry::SessionId;
-use crate::route::{Remote, RouteChange};
+use crate::route::Remote;
 use crate::routes::{Matching, Routes};
+use crate::scopes::{HeldRoutes, Scopes};
 use crate::{Message, envelope};
 
 /// Brings messages to the mailboxes of this node and to the links of others.
@@ -23,7 +24,7 @@ use crate::{Message, envelope};
 /// it has; what comes from a peer goes to local subscribers only.
 #[derive(Debug)]
 pub(crate) struct Broker {
-    scopes: papaya::HashMap<Scope, Arc<Routes>>,
+    scopes: Arc<Scopes>,
     remotes: papaya::HashMap<NodeId, Arc<Remote>>,
     pub(crate) counters: Arc<Counters>,
     /// Where sessions go whose mailbox overflowed, to be ended.
@@ -68,7 +69,7 @@ impl Broker {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<SessionId>) {
         let (cut_off, cut_off_sessions) = mpsc::unbounded_channel();
         let broker = Self {
-            scopes: papaya::HashMap::new(),
+            scopes: Arc::default(),
             remotes: papaya::HashMap::new(),
             counters: Arc::new(Counters::new()),
             cut_off,
@@ -76,10 +77,9 @@ impl Broker {
         (broker, cut_off_sessions)
     }
 
-    /// The routes of a scope, made when first asked for.
-    pub(crate) fn routes(&self, scope: &Scope) -> Arc<Routes> {
-        let make = || Arc::new(Routes::new(scope.clone()));
-        Arc::clone(self.scopes.pin().get_or_insert_with(scope.clone(), make))
+    /// The routes of a scope, to change them or to publish to them.
+    pub(crate) fn routes(&self, scope: &Scope) -> HeldRoutes {
+        self.scopes.hold(scope)
     }
 
     /// A peer went up, or is known by a new handle.
@@ -95,20 +95,6 @@ impl Broker {
     /// The live peer of this name.
     pub(crate) fn remote(&self, node: &NodeId) -> Option<Arc<Remote>> {
         self.remotes.pin().get(node).map(Arc::clone)
-    }
-
-    /// A peer has one member more for this pattern.
-    pub(crate) fn add_interest(&self, scope: &Scope, pattern: &Pattern, node: &NodeId) {
-        if let Some(remote) = self.remote(node) {
-            self.routes(scope)
-                .change(pattern, &RouteChange::AddRemote(remote));
-        }
-    }
-
-    /// A peer has one member less for this pattern.
-    pub(crate) fn remove_interest(&self, scope: &Scope, pattern: &Pattern, node: &NodeId) {
-        self.routes(scope)
-            .change(pattern, &RouteChange::RemoveRemote(node.clone()));
     }
 
     /// Hands a message to all subscribers within reach. Adds the mailboxes for whose room the
@@ -244,8 +230,7 @@ impl Receive for Broker {
         match envelope::decode(frame) {
             Ok((scope, message)) => {
                 // Nobody here has a scope that is not known.
-                if let Some(routes) = self.scopes.pin().get(&scope) {
-                    let matching = routes.matching(&message.topic);
+                if let Some(matching) = self.scopes.matching(&scope, &message.topic) {
                     let (mut receipt, mut pressing) = Default::default();
                     self.deliver(
                         &matching,

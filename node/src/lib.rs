@@ -26,6 +26,7 @@ mod pressure;
 mod registry;
 mod route;
 mod routes;
+mod scopes;
 mod seeds;
 mod session;
 mod stats;

@@ -151,13 +151,15 @@ impl Node {
         )
         .await?;
 
-        let sessions = Arc::new(Sessions::new(
+        let (sessions, endings) = Sessions::new(
             name.clone(),
             Arc::clone(&broker),
             membership.clone(),
             config.limits.clone(),
             clock.clone(),
-        ));
+            cut_off,
+        );
+        let sessions = Arc::new(sessions);
         let seeds = config.seeds.clone();
         let inner = Inner {
             config,
@@ -176,7 +178,7 @@ impl Node {
         let node = Self {
             inner: Arc::new(inner),
         };
-        node.spawn(sessions.end_cut_off(cut_off));
+        node.spawn(sessions.end(endings));
         node.spawn(seeds::follow(seeds, seed_addrs));
         Ok(node)
     }

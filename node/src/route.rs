@@ -5,6 +5,7 @@ use tidings_membership::MemberId;
 use tidings_transport::Peer;
 
 use crate::mailbox::Subscriber;
+use crate::registry::SessionId;
 
 /// A peer that has members, and the handle to send to it.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Route {
 pub(crate) enum RouteChange {
     AddLocal(Arc<Subscriber>),
     RemoveLocal(MemberId),
+    /// All subscriptions of this session, however many of them are in the route.
+    RemoveSession(SessionId),
     AddRemote(Arc<Remote>),
     RemoveRemote(NodeId),
 }
@@ -37,6 +40,9 @@ impl Route {
         match change {
             RouteChange::AddLocal(subscriber) => next.local.push(Arc::clone(subscriber)),
             RouteChange::RemoveLocal(member) => next.local.retain(|own| own.member != *member),
+            RouteChange::RemoveSession(session) => {
+                next.local.retain(|own| own.session != *session);
+            }
             RouteChange::AddRemote(remote) => {
                 match next
                     .remote

@@ -26,20 +26,40 @@ impl Routes {
         }
     }
 
+    /// Whether no message would go anywhere.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.literal.is_empty() && self.wildcards.load().is_empty()
+    }
+
     /// Changes where messages for this pattern go.
-    pub(crate) fn change(&self, pattern: &Pattern, change: &RouteChange) {
+    pub(crate) fn change(&self, pattern: &Pattern, change: RouteChange) {
+        self.change_all([(pattern, change)]);
+    }
+
+    /// Makes many changes, in this order. Topics without wildcards change one by one, all patterns
+    /// with wildcards in one step, after them.
+    pub(crate) fn change_all<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (&'a Pattern, RouteChange)>,
+    ) {
         // The lock guards no data of its own, so a poisoned one is as good.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if pattern.is_literal() {
-            let literal = self.literal.pin();
-            match Route::changed(literal.get(pattern).map(Arc::as_ref), change) {
+        let literal = self.literal.pin();
+        let mut wildcards: Option<Wildcards> = None;
+        for (pattern, change) in changes {
+            if !pattern.is_literal() {
+                wildcards
+                    .get_or_insert_with(|| Wildcards::clone(&self.wildcards.load()))
+                    .change(pattern, &change);
+                continue;
+            }
+            match Route::changed(literal.get(pattern).map(Arc::as_ref), &change) {
                 Some(route) => literal.insert(pattern.clone(), Arc::new(route)),
                 None => literal.remove(pattern),
             };
-        } else {
-            let mut next = Wildcards::clone(&self.wildcards.load());
-            next.change(pattern, change);
-            self.wildcards.store(Arc::new(next));
+        }
+        if let Some(wildcards) = wildcards {
+            self.wildcards.store(Arc::new(wildcards));
         }
     }
 

@@ -1,10 +1,11 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidings_identity::NodeId;
 use tidings_membership::{AgentName, JoinError, MemberId, MemberIds, Membership, Pattern, Scope};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 use crate::broker::{Broker, Publisher, Reach, Receipt};
 use crate::clock::Clock;
@@ -12,7 +13,7 @@ use crate::inbox::Inbox;
 use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
-use crate::routes::Routes;
+use crate::scopes::HeldRoutes;
 use crate::{Limits, Message, RecvError};
 
 /// How a session is opened.
@@ -30,8 +31,10 @@ pub struct SessionOptions {
 ///
 /// A session comes with an [`Inbox`], in which everything arrives that it subscribes to. Messages
 /// that one session publishes reach every subscriber in the order in which they were published,
-/// over all topics; none is delivered twice. Dropping the session ends its memberships at once, on
-/// every node; what still waits in the inbox is then lost, and counted as such.
+/// over all topics; none is delivered twice. Dropping the session ends its memberships; what still
+/// waits in the inbox is then lost, and counted as such. Up to 256 memberships are out of this
+/// node's view when the call returns. More are ended by a task of the node, which takes milliseconds
+/// and holds up nobody, neither who drops the session nor other agents.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -71,6 +74,19 @@ pub(crate) struct Sessions {
     pub(crate) clock: Clock,
     open: Registry<SessionState>,
     members: Mutex<MemberIds>,
+    /// Where sessions go that have ended and have so many memberships that ending them takes time.
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+/// A session that has ended, and the memberships that it still has.
+type Ended = (Arc<SessionState>, HashMap<MemberId, Pattern>);
+
+/// The sessions that a task of the node has to end. No more wait than there are sessions, because
+/// a session keeps its place until it is done.
+#[derive(Debug)]
+pub(crate) struct Endings {
+    ended: mpsc::UnboundedReceiver<Ended>,
+    cut_off: mpsc::UnboundedReceiver<SessionId>,
 }
 
 /// The part of a session that its node can end.
@@ -78,7 +94,7 @@ pub(crate) struct Sessions {
 struct SessionState {
     id: SessionId,
     node: Arc<Sessions>,
-    routes: Arc<Routes>,
+    routes: HeldRoutes,
     agent: Option<AgentName>,
     mailbox: Arc<Mailbox>,
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
@@ -95,8 +111,10 @@ impl Sessions {
         membership: Membership,
         limits: Limits,
         clock: Clock,
-    ) -> Self {
-        Self {
+        cut_off: mpsc::UnboundedReceiver<SessionId>,
+    ) -> (Self, Endings) {
+        let (sender, ended) = mpsc::unbounded_channel();
+        let sessions = Self {
             node,
             broker,
             membership,
@@ -104,7 +122,9 @@ impl Sessions {
             limits,
             clock,
             members: Mutex::default(),
-        }
+            ended: sender,
+        };
+        (sessions, Endings { ended, cut_off })
     }
 
     pub(crate) fn open(
@@ -143,17 +163,23 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions that the broker has cut off. That takes time for each of their
-    /// subscriptions, which no publisher is to spend.
-    pub(crate) async fn end_cut_off(
-        self: Arc<Self>,
-        mut cut_off: mpsc::UnboundedReceiver<SessionId>,
-    ) {
-        while let Some(id) = cut_off.recv().await {
-            // If it is not open any more, it has ended by itself meanwhile.
-            if let Some(session) = self.open.get(id) {
-                session.end();
-            }
+    /// Ends the sessions that the broker has cut off, and those with many memberships. That takes
+    /// time for each membership, which no publisher and no other agent is to spend.
+    pub(crate) async fn end(self: Arc<Self>, mut endings: Endings) {
+        loop {
+            let (session, memberships) = tokio::select! {
+                Some(ended) = endings.ended.recv() => ended,
+                // If it is not open any more, it has ended by itself meanwhile.
+                Some(id) = endings.cut_off.recv() => match self.open.get(id) {
+                    Some(session) => match session.close() {
+                        Some(memberships) => (session, memberships),
+                        None => continue,
+                    },
+                    None => continue,
+                },
+                else => return,
+            };
+            session.withdraw_all(memberships).await;
         }
     }
 
@@ -326,7 +352,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.state.end();
+        SessionState::end(&self.state);
     }
 }
 
@@ -355,7 +381,7 @@ impl SessionState {
         });
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
-            .change(pattern, &RouteChange::AddLocal(subscriber));
+            .change(pattern, RouteChange::AddLocal(subscriber));
         let scope = &self.routes.scope;
         if let Err(error) = self
             .node
@@ -382,32 +408,69 @@ impl SessionState {
         }
     }
 
-    /// Ends all memberships and the mailbox. Doing so again does nothing.
-    fn end(&self) {
-        let mut subscriptions = lock(&self.subscriptions);
-        if self.ended.swap(true, Relaxed) {
+    /// Ends the session. Doing so again does nothing.
+    fn end(self: &Arc<Self>) {
+        let Some(memberships) = self.close() else {
+            return;
+        };
+        if memberships.len() > ENDED_AT_ONCE_MAX {
+            // Nobody listens only when the node has stopped, and all of this with it.
+            let _ = self.node.ended.send((Arc::clone(self), memberships));
             return;
         }
-        let patterns = std::mem::take(&mut *subscriptions);
-        drop(subscriptions);
-        for (member, pattern) in &patterns {
-            self.withdraw(*member, pattern);
-        }
+        self.withdraw_routes(&distinct(&memberships));
         let scope = &self.routes.scope;
-        let memberships = patterns
-            .into_iter()
-            .map(|(m, pattern)| (scope.clone(), pattern, m));
-        self.node.membership.leave_all(memberships);
+        for (member, pattern) in &memberships {
+            // Whether or not the cluster's side still had it, it has it no more.
+            let _ = self.node.membership.leave(scope, pattern, *member);
+        }
+        self.node.open.remove(self.id);
+    }
+
+    /// Ends the mailbox and lets no subscription be made any more. Returns the memberships that are
+    /// to be ended now; none if that was done before.
+    fn close(&self) -> Option<HashMap<MemberId, Pattern>> {
+        let mut subscriptions = lock(&self.subscriptions);
+        if self.ended.swap(true, Relaxed) {
+            return None;
+        }
+        let memberships = std::mem::take(&mut *subscriptions);
+        drop(subscriptions);
         let lost = self.mailbox.close(RecvError::Ended);
         let counters = &self.node.broker.counters;
         counters.dropped_session_ended.fetch_add(lost, Relaxed);
+        Some(memberships)
+    }
+
+    /// Ends these memberships, however many, and lets other tasks run in between.
+    async fn withdraw_all(&self, memberships: HashMap<MemberId, Pattern>) {
+        for patterns in distinct(&memberships).chunks(ENDED_AT_ONCE_MAX) {
+            self.withdraw_routes(patterns);
+            yield_now().await;
+        }
+        let scope = &self.routes.scope;
+        let memberships = memberships
+            .into_iter()
+            .map(|(member, pattern)| (scope.clone(), pattern, member));
+        self.node.membership.leave_all(memberships).await;
         self.node.open.remove(self.id);
+    }
+
+    fn withdraw_routes(&self, patterns: &[&Pattern]) {
+        let change = |pattern| (pattern, RouteChange::RemoveSession(self.id));
+        self.routes.change_all(patterns.iter().copied().map(change));
     }
 
     fn withdraw(&self, member: MemberId, pattern: &Pattern) {
         self.routes
-            .change(pattern, &RouteChange::RemoveLocal(member));
+            .change(pattern, RouteChange::RemoveLocal(member));
     }
+}
+
+/// Each of the patterns once.
+fn distinct(memberships: &HashMap<MemberId, Pattern>) -> Vec<&Pattern> {
+    let patterns: HashSet<_> = memberships.values().collect();
+    patterns.into_iter().collect()
 }
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -487,3 +550,6 @@ pub enum BroadcastError {
     #[error("the session has ended")]
     Ended,
 }
+
+/// How many memberships are ended at a time: some hundred microseconds of work.
+const ENDED_AT_ONCE_MAX: usize = 256;

@@ -1,6 +1,6 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use rpds::HashTrieMapSync;
 use tidings_membership::{Pattern, Topic};
 
 use crate::route::{Route, RouteChange};
@@ -8,8 +8,10 @@ use crate::route::{Route, RouteChange};
 /// The routes of all wildcard patterns of a scope, found by topic: a tree of tokens for each
 /// separator.
 ///
-/// Immutable for readers: a change copies the path it touches and shares the rest
-/// ([`Arc::make_mut`]).
+/// A copy shares everything with the original, and a change copies the way to what it changes: as
+/// many nodes as the pattern has tokens, and of each the few entries on the way through a
+/// persistent map. So a change costs the same however many other patterns there are, up to a
+/// logarithm, and readers keep the version they have.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wildcards {
     dots: Tree,
@@ -20,7 +22,8 @@ pub(crate) struct Wildcards {
 
 #[derive(Debug, Clone, Default)]
 struct Tree {
-    tokens: HashMap<Box<str>, Arc<Tree>>,
+    /// None instead of an empty map, which would be allocated for every leaf.
+    tokens: Option<HashTrieMapSync<Arc<str>, Arc<Tree>>>,
     any: Option<Arc<Tree>>,
     /// The route of the pattern that ends here.
     here: Option<Arc<Route>>,
@@ -74,7 +77,7 @@ fn separator(text: &str) -> Option<char> {
 
 impl Tree {
     fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.any.is_none() && self.here.is_none() && self.rest.is_none()
+        self.tokens.is_none() && self.any.is_none() && self.here.is_none() && self.rest.is_none()
     }
 
     fn change(&mut self, tokens: &[&str], change: &RouteChange) {
@@ -91,13 +94,29 @@ impl Tree {
                     self.any = None;
                 }
             }
-            [token, rest @ ..] => {
-                let tree = self.tokens.entry((*token).into()).or_default();
+            [token, rest @ ..] => self.change_below(token, rest, change),
+        }
+    }
+
+    fn change_below(&mut self, token: &str, rest: &[&str], change: &RouteChange) {
+        let tokens = self.tokens.get_or_insert_with(HashTrieMapSync::new_sync);
+        match tokens.get_mut(token) {
+            Some(tree) => {
                 Arc::make_mut(tree).change(rest, change);
                 if tree.is_empty() {
-                    self.tokens.remove(*token);
+                    tokens.remove_mut(token);
                 }
             }
+            None => {
+                let mut tree = Self::default();
+                tree.change(rest, change);
+                if !tree.is_empty() {
+                    tokens.insert_mut(token.into(), Arc::new(tree));
+                }
+            }
+        }
+        if tokens.is_empty() {
+            self.tokens = None;
         }
     }
 
@@ -111,7 +130,8 @@ impl Tree {
             return;
         };
         self.rest.iter().for_each(&mut *found);
-        let next = [self.any.as_ref(), self.tokens.get(token)];
+        let named = self.tokens.as_ref().and_then(|trees| trees.get(token));
+        let next = [self.any.as_ref(), named];
         for tree in next.into_iter().flatten() {
             tree.find(tokens.clone(), found);
         }
@@ -144,6 +164,28 @@ mod tests {
         });
         members.sort();
         members
+    }
+
+    #[test]
+    fn a_change_copies_its_own_path_and_nothing_else() {
+        let patterns: Vec<_> = (0..1_000)
+            .map(|n| Pattern::parse(&format!("one.{n}.*")).unwrap())
+            .collect();
+        let mut wildcards = Wildcards::default();
+        for pattern in &patterns {
+            wildcards.change(pattern, &RouteChange::AddLocal(subscriber(1)));
+        }
+        let before = wildcards.clone();
+        let member = MemberId::from_bytes([1; 16]);
+        wildcards.change(&patterns[7], &RouteChange::RemoveLocal(member));
+        // What two versions hold each by itself, rather than as a part that they share.
+        let one = |wildcards: &Wildcards| wildcards.dots.tokens.clone().unwrap()["one"].clone();
+        let (old, new) = (one(&before), one(&wildcards));
+        assert_eq!(old.tokens.as_ref().unwrap().size(), 1_000);
+        let copied = new.tokens.as_ref().unwrap().values();
+        let copied = copied.filter(|tree| Arc::strong_count(tree) > 1).count();
+        assert!(copied < 50, "{copied} of 999 others were copied");
+        assert_eq!(new.tokens.as_ref().unwrap().size(), 999);
     }
 
     proptest! {

@@ -139,7 +139,7 @@ async fn no_topic_outlives_its_members_on_any_node() {
     let all = joined
         .into_iter()
         .map(|(t, member)| (Scope::default(), pattern(&t), member));
-    nodes[0].membership.leave_all(all);
+    nodes[0].membership.leave_all(all).await;
     assert!(nodes[0].view().topics().is_empty());
     until("no topics", SOON, || {
         nodes.iter().all(|n| n.view().topics().is_empty())

@@ -4,6 +4,7 @@
     reason = "all of this crate is tests, also what is in no test function"
 )]
 
+mod churn;
 mod convergence;
 mod faults;
 mod switchboard;

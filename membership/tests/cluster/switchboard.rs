@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -111,6 +112,8 @@ pub(crate) struct Node {
     pub(crate) tasks: TaskTracker,
     /// What its event sink was given.
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    /// How many events it was given at once at most.
+    pub(crate) events_at_once: Arc<AtomicUsize>,
     ids: Mutex<MemberIds>,
 }
 
@@ -131,13 +134,19 @@ impl Node {
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
+        let events_at_once = Arc::new(AtomicUsize::new(0));
+        let at_once = events_at_once.clone();
+        let sink = move |events: Vec<Event>| {
+            at_once.fetch_max(events.len(), Relaxed);
+            told.lock().unwrap().extend(events);
+        };
         let membership = Membership::start(
             config,
             run,
             cluster,
             pipe,
             seeds.subscribe(),
-            Box::new(move |events| told.lock().unwrap().extend(events)),
+            Box::new(sink),
             tasks.clone(),
             token.clone(),
         )
@@ -149,6 +158,7 @@ impl Node {
             token,
             tasks,
             events,
+            events_at_once,
             ids: Mutex::default(),
         }
     }
