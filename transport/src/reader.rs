@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use quinn::{ReadError, ReadExactError, RecvStream};
 use tracing::{debug, warn};
 
+use crate::Violation;
 use crate::frame::{FrameDecoder, FrameTooLargeError};
 use crate::hub::Hub;
 use crate::link::Link;
@@ -38,6 +39,8 @@ enum LaneError {
     Jump { lane: u8, lost: u64 },
     #[error(transparent)]
     Frame(#[from] FrameTooLargeError),
+    #[error(transparent)]
+    Refused(#[from] Violation),
 }
 
 async fn read(hub: &Hub, link: &Link, mut stream: RecvStream) -> Result<(), LaneError> {
@@ -87,7 +90,7 @@ fn deliver(
     number: &mut u64,
     decoder: &mut FrameDecoder,
     chunks: impl Iterator<Item = Bytes>,
-) -> Result<bool, FrameTooLargeError> {
+) -> Result<bool, LaneError> {
     let mut cursor = link.peer.inbound(lane);
     if !cursor.is_read_from(link.number) {
         return Ok(false);
@@ -108,7 +111,7 @@ fn deliver(
                 .frame_bytes_received
                 .fetch_add(frame.len() as u64, Relaxed);
             hub.receiver
-                .frame(link.peer.name(), link.incarnation, frame);
+                .frame(link.peer.name(), link.incarnation, frame)?;
         }
     }
     Ok(true)

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::hub::{Hub, Parts};
 use crate::net::WallClock;
 use crate::tls::TlsError;
-use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Stats, accept, quic};
+use crate::{CloseCode, Config, ConfigError, LinkInfo, Net, Peer, Receive, Stats, accept, quic};
 
 /// One node's end of all its links.
 ///
@@ -46,17 +46,6 @@ pub struct Local {
     /// Largest frame, sent or received, in bytes: 1 byte to 256 MiB. A larger one is refused at
     /// the sender; received, it is a violation that closes the link.
     pub frame_bytes_max: usize,
-}
-
-/// Takes the frames that arrive, by direct call from the task that reads a lane.
-pub trait Receive: Send + Sync + 'static {
-    /// A frame has arrived from a peer, in the run `incarnation` of that peer.
-    ///
-    /// It must not block: the lane is not read until it returns. Calls for one lane come one after
-    /// the other and in order, those for different lanes at the same time. The frame may share
-    /// its memory with others that arrived with it, up to 64 KiB; copy what is small and kept for
-    /// long.
-    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes);
 }
 
 /// Why a transport could not be started. Nothing is left running.

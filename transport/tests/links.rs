@@ -7,7 +7,7 @@ mod cluster;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Cluster, INCARNATION, LONG, Node, eventually, local, name};
+use cluster::{Cluster, INCARNATION, LONG, Node, UNFIT, eventually, local, name};
 use tidings_bounds::{Count, Time};
 use tidings_transport::{Config, Frame, Local, SendError, StartError, Transport};
 use tokio::time::timeout;
@@ -431,6 +431,24 @@ async fn a_frame_above_the_receivers_limit_closes_that_link_only() {
     b.send(&a, 0, numbered(0, 1001));
     eventually("the link is closed", || !a.linked(&b) && !b.linked(&a)).await;
     assert_eq!(a.transport.stats().violations, 1);
+    assert!(a.linked(&c));
+    assert!(a.frames_from(&b).is_empty());
+}
+
+#[tokio::test]
+async fn a_frame_that_the_receiver_refuses_closes_that_link_only() {
+    let cluster = Cluster::new("c");
+    let (a, b, c) = (cluster.start("a"), cluster.start("b"), cluster.start("c"));
+    a.keep(&c);
+    b.transport
+        .gossip(a.transport.advertise(), Bytes::from_static(b"hi"));
+    linked(&a, &b).await;
+    linked(&a, &c).await;
+    for _ in 0..3 {
+        b.send(&a, 0, UNFIT);
+    }
+    eventually("the link is closed", || !a.linked(&b) && !b.linked(&a)).await;
+    assert_eq!(a.transport.stats().violations, 1, "by the first of them");
     assert!(a.linked(&c));
     assert!(a.frames_from(&b).is_empty());
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_identity::{Authority, Identity, Incarnation, NodeCertificate, NodeId, Validity};
-use tidings_transport::{Config, Frame, Local, Net, Receive, SystemNet, Transport};
+use tidings_transport::{Config, Frame, Local, Net, Receive, SystemNet, Transport, Violation};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -135,12 +135,24 @@ impl Received {
 }
 
 impl Receive for Received {
-    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes) {
+    fn frame(
+        &self,
+        from: &NodeId,
+        incarnation: Incarnation,
+        frame: Bytes,
+    ) -> Result<(), Violation> {
+        if frame == UNFIT {
+            return Err(Violation::new("this is unfit"));
+        }
         let mut frames = self.frames.lock().unwrap();
         let key = (from.to_string(), incarnation);
         frames.entry(key).or_default().push(frame);
+        Ok(())
     }
 }
+
+/// What no receiver of these tests takes.
+pub(crate) const UNFIT: &[u8] = b"unfit";
 
 pub(crate) const INCARNATION: Incarnation = Incarnation::new(1);
 

@@ -1,0 +1,32 @@
+use std::error::Error;
+
+use bytes::Bytes;
+use tidings_identity::{Incarnation, NodeId};
+
+/// Takes the frames that arrive, by direct call from the task that reads a lane.
+pub trait Receive: Send + Sync + 'static {
+    /// A frame has arrived from a peer, in the run `incarnation` of that peer.
+    ///
+    /// It must not block: the lane is not read until it returns. Calls for one lane come one after
+    /// the other and in order, those for different lanes at the same time. The frame may share
+    /// its memory with others that arrived with it, up to 64 KiB; copy what is small and kept for
+    /// long.
+    ///
+    /// # Errors
+    /// When no peer that keeps to the protocol sends such a frame: its link is closed, and nothing
+    /// more comes over it.
+    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes)
+    -> Result<(), Violation>;
+}
+
+/// What a [`Receive`] has against a frame. The peer is told.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Violation(Box<dyn Error + Send + Sync>);
+
+impl Violation {
+    /// For this reason.
+    pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(reason.into())
+    }
+}
