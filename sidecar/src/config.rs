@@ -38,6 +38,9 @@ pub struct GatewayConfig {
     /// How long a client may take from connecting to its CONNECT. Default 5 s, 10 ms to
     /// 10 min.
     pub connect_timeout: Time<10, 600_000>,
+    /// How long a client may pause within an operation, as in a payload of which it has sent a part
+    /// that the node holds. Default 30 s, 10 ms to 1 h.
+    pub operation_timeout: Time<10, 3_600_000>,
     /// The longest line of the protocol, in bytes. Default 4,096, 512 to 1 MiB.
     pub line_bytes_max: Count<512, { 1 << 20 }>,
     /// What may wait for a client that reads slowly. By default it is disconnected when more does.
@@ -81,6 +84,7 @@ impl Default for GatewayConfig {
             ping_interval: Time::of_ms::<120_000>(),
             pings_out_max: Count::of::<2>(),
             connect_timeout: Time::of_ms::<5_000>(),
+            operation_timeout: Time::of_ms::<30_000>(),
             line_bytes_max: Count::of::<4096>(),
             mailbox: MailboxConfig {
                 overflow: Overflow::Disconnect,

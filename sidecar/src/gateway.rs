@@ -19,6 +19,7 @@ mod op;
 mod parser;
 mod refusal;
 mod reply;
+mod turn;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

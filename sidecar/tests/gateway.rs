@@ -358,6 +358,28 @@ async fn who_says_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn half_an_operation_is_not_waited_for_without_end() {
+    let mut config = Config::default();
+    config.gateway.operation_timeout = Time::of_ms::<300>();
+    let gateway = Gateway::start_with(config).await;
+    let mut stuck = gateway.client(QUIET).await;
+    let mut slow = gateway.client(QUIET).await;
+    slow.tell("SUB a 1\r\n").await;
+    stuck.send("PUB a 10\r\nhal").await;
+    slow.send("PUB a 10\r\n").await;
+    // Slower than the whole may pause, but never silent for that long.
+    for byte in b"0123456789\r\n" {
+        slow.send([*byte]).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    slow.expect(&["MSG a 1 10", "0123456789"]).await;
+    stuck.expect(&["-ERR 'Stale Connection'"]).await;
+    stuck.expect_closed().await;
+    // Who has sent whole operations may be silent.
+    slow.tell("").await;
+}
+
+#[tokio::test]
 async fn a_client_that_answers_nothing_is_given_up() {
     let mut config = Config::default();
     config.gateway.ping_interval = Time::of_ms::<100>();
