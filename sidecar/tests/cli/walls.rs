@@ -1,7 +1,9 @@
-//! What the node withstands: clients that ask without pause.
+//! What the node withstands: clients that ask without pause, a log that cannot be written.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::process::Node;
+use crate::process::{Node, tidings};
 
 const SOON: Duration = Duration::from_secs(20);
 const HELLO: &str = "CONNECT {\"verbose\":false}\r\n";
@@ -99,6 +101,15 @@ fn get(addr: &str, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
+fn metric(http: &str, name: &str) -> f64 {
+    let (_, metrics) = get(http, "/metrics");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.expect("there is such a metric")
+        .trim()
+        .parse()
+        .unwrap()
+}
+
 #[test]
 fn clients_that_send_without_pause_delay_nobody() {
     let node = Node::start(&[]);
@@ -115,4 +126,107 @@ fn clients_that_send_without_pause_delay_nobody() {
         assert!(begun.elapsed() < SOON, "the others are held up");
     }
     assert!(floods.iter().all(Flood::is_going_on));
+}
+
+/// A node whose log goes where this test cannot read it.
+struct Silent {
+    child: Child,
+    client: String,
+    http: String,
+}
+
+impl Silent {
+    fn start(log: impl Into<Stdio>) -> Self {
+        let any = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = [any(), any()].map(|listener| listener.local_addr().unwrap().to_string());
+        let [client, http] = free;
+        let mut command = tidings(&["run", "--client", &client, "--http", &http]);
+        let child = command.stderr(log).spawn().unwrap();
+        let mut node = Self {
+            child,
+            client,
+            http,
+        };
+        // What it has said up to here is nobody's.
+        drop(node.child.stderr.take());
+        let begun = Instant::now();
+        while TcpStream::connect(&node.client).is_err() {
+            assert!(node.runs() && begun.elapsed() < SOON, "it does not start");
+            thread::sleep(Duration::from_millis(5));
+        }
+        node
+    }
+
+    fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Clients that are closed make lines in the log.
+    fn goes_on(mut self) {
+        for _ in 0..3 {
+            let mut client = Client::connect(&self.client);
+            client.send("NONSENSE\r\n");
+            assert_eq!(client.line(), "-ERR 'Unknown Protocol Operation'");
+        }
+        let begun = Instant::now();
+        let lost = "tidings_log_lines_lost_total{reason=\"unwritten\"} ";
+        while metric(&self.http, lost) < 4.0 {
+            assert!(begun.elapsed() < SOON, "lost lines are counted");
+            thread::sleep(Duration::from_millis(5));
+        }
+        Client::connect(&self.client).ask();
+        assert!(self.runs());
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args(["-s", "TERM", &pid])
+            .status()
+            .unwrap();
+        assert_eq!(
+            self.child.wait().unwrap().code(),
+            Some(0),
+            "it leaves in order"
+        );
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        // It may have ended already, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    Silent::start(Stdio::piped()).goes_on();
+}
+
+#[test]
+fn a_log_on_a_full_disk_ends_nothing() {
+    Silent::start(File::options().write(true).open("/dev/full").unwrap()).goes_on();
+}
+
+#[test]
+fn what_clients_do_wrong_does_not_fill_the_log() {
+    let node = Node::start(&[]);
+    for _ in 0..200 {
+        let mut client = Client::connect(&node.client);
+        client.send("NONSENSE\r\n");
+        client.line();
+    }
+    assert!(
+        metric(
+            &node.http,
+            "tidings_log_lines_lost_total{reason=\"limited\"} "
+        ) > 150.0
+    );
+    node.running.signal("TERM");
+    let (code, rest) = node.running.end();
+    assert_eq!(code, Some(0));
+    let told = rest
+        .lines()
+        .filter(|line| line.contains("Unknown Protocol"));
+    assert!((1..20).contains(&told.count()), "{rest}");
+    assert!(rest.contains("\"left_out\":190"), "{rest}");
 }
