@@ -10,12 +10,14 @@
     reason = "they panic where nothing can be written"
 )]
 
+mod acceptor;
 pub mod answers;
 mod config;
+pub mod descriptors;
 pub mod gateway;
 pub mod http;
 pub mod log;
 mod sidecar;
 
-pub use config::{Config, GatewayConfig};
+pub use config::{Config, GatewayConfig, HttpConfig};
 pub use sidecar::{Sidecar, SidecarError};

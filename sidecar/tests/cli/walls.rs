@@ -230,3 +230,80 @@ fn what_clients_do_wrong_does_not_fill_the_log() {
     assert!((1..20).contains(&told.count()), "{rest}");
     assert!(rest.contains("\"left_out\":190"), "{rest}");
 }
+
+/// With files for so many sockets and no more.
+fn with_open_files(number: usize, command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -n {number}; exec \"$@\""), "sh"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited.stdin(Stdio::null());
+    limited
+}
+
+/// A client that asks, and what it is told.
+fn newcomer(addr: &str) -> (BufReader<TcpStream>, String) {
+    let mut client = BufReader::new(TcpStream::connect(addr).unwrap());
+    client.get_ref().set_read_timeout(Some(SOON)).unwrap();
+    let mut line = String::new();
+    client.read_line(&mut line).expect("a greeting in time");
+    assert!(line.starts_with("INFO {"), "{line}");
+    // It may be closed already, and what it was told is there all the same.
+    let _ = client.get_mut().write_all(b"PING\r\n");
+    line.clear();
+    client.read_line(&mut line).expect("an answer in time");
+    (client, line.trim_end().to_owned())
+}
+
+#[test]
+fn when_clients_take_all_descriptors_the_node_answers_and_newcomers_are_told() {
+    let node = Node::start_as(|command| with_open_files(256, &command), &[]);
+    let mut first = Client::connect(&node.client);
+    let mut idle = Vec::new();
+    let told = loop {
+        let (client, answer) = newcomer(&node.client);
+        idle.push(client);
+        if answer != "PONG" {
+            break answer;
+        }
+        assert!(idle.len() < 250, "nobody is one too many");
+    };
+    assert_eq!(told, "-ERR 'maximum connections exceeded'");
+    // As many as there may be callers that say nothing, and some more.
+    let silent: Vec<_> = (0..60)
+        .map(|_| TcpStream::connect(&node.http).unwrap())
+        .collect();
+    assert_eq!(get(&node.http, "/livez").0, 200);
+    first.ask();
+    drop((idle, silent));
+    let begun = Instant::now();
+    while metric(&node.http, "tidings_sessions ") > 1.0 {
+        assert!(
+            begun.elapsed() < SOON,
+            "those that have gone leave their places"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+    Client::connect(&node.client).ask();
+}
+
+#[test]
+fn when_no_descriptor_is_left_at_all_newcomers_are_told_so() {
+    // Fewer than the doors' shares and what the node needs for itself.
+    let node = Node::start_as(|command| with_open_files(32, &command), &[]);
+    let mut idle = Vec::new();
+    let told = loop {
+        let (client, answer) = newcomer(&node.client);
+        idle.push(client);
+        if answer != "PONG" {
+            break answer;
+        }
+        assert!(idle.len() < 24, "the share is not what is tested here");
+    };
+    assert_eq!(told, "-ERR 'maximum connections exceeded'");
+    drop(idle);
+    let begun = Instant::now();
+    while newcomer(&node.client).1 != "PONG" {
+        assert!(begun.elapsed() < SOON, "there is room again");
+    }
+    assert_eq!(get(&node.http, "/livez").0, 200);
+}
