@@ -153,8 +153,8 @@ fn params(common_name: &str, validity: Validity) -> CertificateParams {
         &common_name[..common_name.len().min(64)],
     );
     params.distinguished_name = name;
-    params.not_before = validity.not_before;
-    params.not_after = validity.not_after;
+    params.not_before = validity.not_before.to_datetime();
+    params.not_after = validity.not_after.to_datetime();
     params
 }
 

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use time::OffsetDateTime;
+use x509_parser::time::ASN1Time;
 
 /// From when until when a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
-    pub(crate) not_before: OffsetDateTime,
-    pub(crate) not_after: OffsetDateTime,
+    pub(crate) not_before: ASN1Time,
+    pub(crate) not_after: ASN1Time,
 }
 
 /// The time lies beyond what a certificate can say, which is the year 9999.
@@ -32,7 +32,7 @@ impl Validity {
     pub fn between(not_before: Duration, not_after: Duration) -> Result<Self, ValidityError> {
         let date = |unix_time: Duration| {
             let seconds = i64::try_from(unix_time.as_secs()).ok()?;
-            OffsetDateTime::from_unix_timestamp(seconds).ok()
+            ASN1Time::from_timestamp(seconds).ok()
         };
         Ok(Self {
             not_before: date(not_before).ok_or(ValidityError)?,

@@ -1,11 +1,12 @@
 //! How gossip leaves and enters: the thin shell around the pipe.
 
+use std::future::ready;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use chitchat::transport::{Socket, Transport};
 use chitchat::{ChitchatMessage, Deserializable, Serializable};
@@ -30,16 +31,23 @@ impl PipeTransport {
     }
 }
 
-#[async_trait]
 impl Transport for PipeTransport {
-    async fn open(&self, _: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match socket {
-            Some(socket) => Ok(Box::new(socket)),
-            None => anyhow::bail!("the pipe is in use"),
-        }
+    fn open<'a, 'f>(&'a self, _: SocketAddr) -> BoxFuture<'f, Box<dyn Socket>>
+    where
+        'a: 'f,
+    {
+        Box::pin(async {
+            let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match socket {
+                Some(socket) => Ok(Box::new(socket) as Box<dyn Socket>),
+                None => anyhow::bail!("the pipe is in use"),
+            }
+        })
     }
 }
+
+/// What the methods of chitchat's traits return.
+type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + Send + 'f>>;
 
 struct PipeSocket {
     pipe: Pipe,
@@ -77,20 +85,31 @@ impl PipeSocket {
     }
 }
 
-#[async_trait]
 impl Socket for PipeSocket {
     /// Hands a message to the pipe, or drops it; never waits and never fails.
-    async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
+    fn send<'a, 'f>(&'a mut self, to: SocketAddr, message: ChitchatMessage) -> BoxFuture<'f, ()>
+    where
+        'a: 'f,
+    {
         let bytes = Bytes::from(message.serialize_to_vec());
         let (kind, len) = (MessageKind::of(&message), bytes.len());
         let handover = (self.pipe.outbound)(to, bytes);
         self.wire.handed_over(to, kind, len, handover);
-        Ok(())
+        Box::pin(ready(Ok(())))
     }
 
     /// The next message that can be read. Cancel-safe. Pends for ever once the pipe is closed,
     /// because an error would end gossip as if it had failed.
-    async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
+    fn recv<'a, 'f>(&'a mut self) -> BoxFuture<'f, (SocketAddr, ChitchatMessage)>
+    where
+        'a: 'f,
+    {
+        Box::pin(self.next())
+    }
+}
+
+impl PipeSocket {
+    async fn next(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         if std::mem::take(&mut self.delta_read) {
             self.wire.delta_applied.notify_one();
         }

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashSet};
+use std::cmp::{Ordering, Reverse};
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::slice;
 use std::sync::Arc;
 
 use tidings_identity::{NodeId, NodeRun};
@@ -91,23 +94,56 @@ impl View {
 
     /// All topics and patterns that have members, sorted by scope and pattern.
     pub fn topics(&self) -> Vec<TopicSummary> {
-        let mut counts: BTreeMap<(&Scope, &Pattern), (usize, usize)> = BTreeMap::new();
+        self.topics_after(None, usize::MAX)
+    }
+
+    /// The first so many of [`topics`](Self::topics) that come after this one: a page of them,
+    /// which costs little however many others there are.
+    pub fn topics_after(
+        &self,
+        after: Option<(&Scope, &Pattern)>,
+        count_max: usize,
+    ) -> Vec<TopicSummary> {
+        let after = after.map(|(scope, pattern)| (scope.as_str(), pattern.as_str()));
+        let is_before = |topic: &TopicMembers| after.is_some_and(|after| topic.key() <= after);
+        // Each bucket is sorted, and the next topic is the first of one of them.
+        let mut next = BinaryHeap::new();
         for node in self.all() {
             let is_local = Arc::ptr_eq(node, &self.local);
-            for topic in node.topics() {
-                let count = counts.entry((&topic.scope, &topic.pattern)).or_default();
-                count.0 += topic.members.len();
-                count.1 += if is_local { topic.members.len() } else { 0 };
+            for bucket in node.buckets() {
+                let topics = bucket.topics();
+                let from = topics.partition_point(is_before);
+                let mut rest = topics[from..].iter();
+                if let Some(first) = rest.next() {
+                    next.push(Reverse(Next(first, rest, is_local)));
+                }
             }
         }
-        let summary =
-            |((scope, pattern), (members, local)): ((&Scope, &Pattern), _)| TopicSummary {
-                scope: scope.clone(),
-                pattern: pattern.clone(),
-                members,
-                local,
-            };
-        counts.into_iter().map(summary).collect()
+        let mut page: Vec<TopicSummary> = Vec::new();
+        while let Some(mut first) = next.peek_mut() {
+            let Reverse(Next(topic, rest, is_local)) = &mut *first;
+            let members = topic.members.len();
+            let local = if *is_local { members } else { 0 };
+            let is_full = page.len() == count_max;
+            match page.last_mut() {
+                Some(last) if (last.scope.as_str(), last.pattern.as_str()) == topic.key() => {
+                    last.members += members;
+                    last.local += local;
+                }
+                _ if is_full => break,
+                _ => page.push(TopicSummary {
+                    scope: topic.scope.clone(),
+                    pattern: topic.pattern.clone(),
+                    members,
+                    local,
+                }),
+            }
+            match rest.next() {
+                Some(following) => *topic = following,
+                None => drop(PeekMut::pop(first)),
+            }
+        }
+        page
     }
 
     /// How many topics and patterns have members.
@@ -141,6 +177,30 @@ impl View {
     }
 }
 
+/// The next topic of a bucket, those after it, and whether they are on this node. Ordered by the
+/// topic.
+struct Next<'a>(&'a TopicMembers, slice::Iter<'a, TopicMembers>, bool);
+
+impl Ord for Next<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key().cmp(&other.0.key())
+    }
+}
+
+impl PartialOrd for Next<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Next<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Next<'_> {}
+
 fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
     let member = |m: &MemberEntry| Member {
         node: node.run.node.clone(),
@@ -152,6 +212,75 @@ fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member
         Err(_) => {
             let exact = node.members(scope, pattern.as_str());
             exact.iter().map(member).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn node(name: &str, buckets: usize, topics: &[(u8, u8)]) -> Arc<NodeView> {
+        let run = NodeRun::new(name.parse().unwrap(), 1.into(), ([10, 0, 0, 1], 1).into());
+        let mut node = NodeView::new(run, buckets);
+        for (number, (scope, topic)) in (0_u128..).zip(topics) {
+            let scope = Scope::parse(&format!("s{scope}")).unwrap();
+            let pattern = Pattern::parse(&format!("t.{topic}")).unwrap();
+            let member = MemberId::from_bytes(number.to_be_bytes());
+            let entry = MemberEntry {
+                member,
+                agent: None,
+            };
+            node.join(&scope, &pattern, entry, usize::MAX).unwrap();
+        }
+        Arc::new(node)
+    }
+
+    fn topics() -> impl Strategy<Value = Vec<(u8, u8)>> {
+        proptest::collection::vec((0_u8..3, 0_u8..12), 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn pages_make_the_whole_sorted_list(
+            local in topics(), remote in topics(), room in 1_usize..8, buckets in 1_usize..5,
+        ) {
+            let mut view = View::new(NodeView::clone(&node("n0", buckets, &local)));
+            let peer = node("n1", buckets + 1, &remote);
+            view.remote = Arc::new(BTreeMap::from([(peer.run.node.clone(), peer)]));
+
+            let mut expected = BTreeMap::new();
+            for (is_local, (scope, topic)) in
+                local.iter().map(|one| (1, one)).chain(remote.iter().map(|one| (0, one)))
+            {
+                let name = (format!("s{scope}"), format!("t.{topic}"));
+                let counts: &mut (usize, usize) = expected.entry(name).or_default();
+                *counts = (counts.0 + 1, counts.1 + is_local);
+            }
+            let expected: Vec<_> = expected.into_iter().collect();
+
+            let mut all: Vec<TopicSummary> = Vec::new();
+            loop {
+                let last = all.last().map(|last| (last.scope.clone(), last.pattern.clone()));
+                let after = last.as_ref().map(|(scope, pattern)| (scope, pattern));
+                let page = view.topics_after(after, room);
+                prop_assert!(page.len() <= room);
+                let is_last = page.len() < room;
+                all.extend(page);
+                if is_last {
+                    break;
+                }
+            }
+            prop_assert_eq!(&all, &view.topics());
+            prop_assert_eq!(all.len(), view.topics_count());
+            let seen = |one: TopicSummary| {
+                let name = (one.scope.to_string(), one.pattern.to_string());
+                (name, (one.members, one.local))
+            };
+            let seen: Vec<_> = all.into_iter().map(seen).collect();
+            prop_assert_eq!(seen, expected);
         }
     }
 }

@@ -5,8 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use tokio::sync::watch;
-use tokio_stream::wrappers::WatchStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, ReusableBoxFuture, WaitForCancellationFutureOwned};
 
 use crate::difference::difference;
 use crate::event::Event;
@@ -50,7 +49,8 @@ use crate::view::View;
 /// ```
 #[derive(Debug)]
 pub struct Watch {
-    views: WatchStream<Arc<View>>,
+    /// Gives the views back once there is a newer one, or there will be none.
+    changed: ReusableBoxFuture<'static, Option<Views>>,
     /// The view that the events told so far lead to.
     told: Arc<View>,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -60,7 +60,7 @@ impl Watch {
     pub(crate) fn new(mut views: watch::Receiver<Arc<View>>, token: CancellationToken) -> Self {
         let told = views.borrow_and_update().clone();
         Self {
-            views: WatchStream::from_changes(views),
+            changed: ReusableBoxFuture::new(changed(views)),
             told,
             ended: Box::pin(token.cancelled_owned()),
         }
@@ -86,7 +86,9 @@ impl Stream for Watch {
         if self.ended.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        while let Some(view) = ready!(Pin::new(&mut self.views).poll_next(cx)) {
+        while let Some(mut views) = ready!(self.changed.poll(cx)) {
+            let view = views.borrow_and_update().clone();
+            self.changed.set(changed(views));
             let events = difference(&self.told, &view);
             self.told = view;
             if !events.is_empty() {
@@ -96,6 +98,13 @@ impl Stream for Watch {
         Poll::Ready(None)
     }
 }
+
+async fn changed(mut views: Views) -> Option<Views> {
+    let is_newer = views.changed().await.is_ok();
+    is_newer.then_some(views)
+}
+
+type Views = watch::Receiver<Arc<View>>;
 
 #[cfg(test)]
 mod tests {

@@ -4,10 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 use tidings_membership::Scope;
-use tidings_transport::Receive;
+use tidings_transport::{Receive, Violation};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::warn;
 
 use crate::counters::Counters;
 use crate::mailbox::{Mailbox, Pushed};
@@ -225,26 +224,26 @@ impl Broker {
 }
 
 impl Receive for Broker {
-    fn frame(&self, from: &NodeId, _: Incarnation, frame: Bytes) {
+    /// The first frame that is no message ends the link: a peer that sends one is broken or of
+    /// another version, and would send as many as the link carries.
+    fn frame(&self, _: &NodeId, _: Incarnation, frame: Bytes) -> Result<(), Violation> {
         self.counters.received.fetch_add(1, Relaxed);
-        match envelope::decode(frame) {
-            Ok((scope, message)) => {
-                // Nobody here has a scope that is not known.
-                if let Some(matching) = self.scopes.matching(&scope, &message.topic) {
-                    let (mut receipt, mut pressing) = Default::default();
-                    self.deliver(
-                        &matching,
-                        None,
-                        &Arc::new(message),
-                        &mut receipt,
-                        &mut pressing,
-                    );
-                }
-            }
-            Err(error) => {
-                self.counters.dropped_malformed.fetch_add(1, Relaxed);
-                warn!(peer = %from, %error, "left out a frame that is not a message");
-            }
+        let decoded = envelope::decode(frame).map_err(|error| {
+            self.counters.dropped_malformed.fetch_add(1, Relaxed);
+            Violation::new(error)
+        });
+        let (scope, message) = decoded?;
+        // Nobody here has a scope that is not known.
+        if let Some(matching) = self.scopes.matching(&scope, &message.topic) {
+            let (mut receipt, mut pressing) = Default::default();
+            self.deliver(
+                &matching,
+                None,
+                &Arc::new(message),
+                &mut receipt,
+                &mut pressing,
+            );
         }
+        Ok(())
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn decode(body: Bytes) -> Result<(Scope, Message), EnvelopeError> {
     Ok((Scope::parse(header.scope)?, message))
 }
 
-/// Why the body of a frame is not a message. The frame is counted and left out.
+/// Why the body of a frame is not a message. The frame is counted, and its link closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnvelopeError {
     #[error("its header cannot be decoded")]

@@ -8,6 +8,7 @@ mod nodes;
 mod publish;
 mod run;
 mod signals;
+pub(crate) mod stderr;
 mod stdout;
 mod subscribe;
 mod table;

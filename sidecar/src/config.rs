@@ -13,6 +13,9 @@ pub struct Config {
     pub client: Option<SocketAddr>,
     /// Where HTTP is served. Default `127.0.0.1:8222`; none closes it.
     pub http: Option<SocketAddr>,
+    /// How HTTP is served. In a file these settings stand beside `http`.
+    #[serde(flatten)]
+    pub http_server: HttpConfig,
     /// The directory with `ca.pem`, `node.pem` and `node-key.pem`. Default none: the node runs
     /// alone.
     pub tls_dir: Option<PathBuf>,
@@ -21,6 +24,19 @@ pub struct Config {
     /// The node. In a file its settings stand beside those above.
     #[serde(flatten)]
     pub node: tidings::Config,
+}
+
+/// How HTTP is served.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HttpConfig {
+    /// Connections at a time. Default 64, 1 to 65,536, and never more than an eighth of the files
+    /// that the process may have open. When all are taken, a newcomer gets the place of the oldest
+    /// that is idle.
+    pub http_connections_max: Count<1, 65_536>,
+    /// Names under which the node may be asked while `http` is on loopback, besides `localhost` and
+    /// IP addresses. Default none. Each further name has to be one that nobody else can lead to this
+    /// machine, or else pages of others in a browser here can read the answers.
+    pub http_hosts: Vec<String>,
 }
 
 /// The client gateway.
@@ -38,6 +54,9 @@ pub struct GatewayConfig {
     /// How long a client may take from connecting to its CONNECT. Default 5 s, 10 ms to
     /// 10 min.
     pub connect_timeout: Time<10, 600_000>,
+    /// How long a client may pause within an operation, as in a payload of which it has sent a part
+    /// that the node holds. Default 30 s, 10 ms to 1 h.
+    pub operation_timeout: Time<10, 3_600_000>,
     /// The longest line of the protocol, in bytes. Default 4,096, 512 to 1 MiB.
     pub line_bytes_max: Count<512, { 1 << 20 }>,
     /// What may wait for a client that reads slowly. By default it is disconnected when more does.
@@ -67,9 +86,19 @@ impl Default for Config {
         Self {
             client: Some((Ipv4Addr::LOCALHOST, 4222).into()),
             http: Some((Ipv4Addr::LOCALHOST, 8222).into()),
+            http_server: HttpConfig::default(),
             tls_dir: None,
             gateway: GatewayConfig::default(),
             node: tidings::Config::default(),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            http_connections_max: Count::of::<64>(),
+            http_hosts: Vec::new(),
         }
     }
 }
@@ -81,6 +110,7 @@ impl Default for GatewayConfig {
             ping_interval: Time::of_ms::<120_000>(),
             pings_out_max: Count::of::<2>(),
             connect_timeout: Time::of_ms::<5_000>(),
+            operation_timeout: Time::of_ms::<30_000>(),
             line_bytes_max: Count::of::<4096>(),
             mailbox: MailboxConfig {
                 overflow: Overflow::Disconnect,

@@ -21,18 +21,17 @@ mod op;
 mod parser;
 mod refusal;
 mod reply;
+mod turn;
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::GatewayConfig;
+use crate::acceptor::{Acceptor, Arrival};
+use crate::{GatewayConfig, descriptors};
 use door::Door;
 use refusal::Refusal;
 use reply::Info;
@@ -40,57 +39,39 @@ use tidings::Node;
 
 /// Serves clients that connect to this listener, until the node stops.
 ///
-/// As many connections are served at a time as there may be sessions (`sessions_max`); one more is
-/// told so and closed. The gateway keeps the node going: a node that serves clients ends with
+/// As many connections are served at a time as there may be sessions (`sessions_max`), but only so
+/// many that three quarters of the files that the process may have open are enough for them; one
+/// more is told so and closed. The gateway keeps the node going: a node that serves clients ends with
 /// [`Node::leave`] or when its token is cancelled, not when its last handle is dropped.
 pub fn serve(node: &Node, listener: TcpListener, config: GatewayConfig) {
     let leaving = node.leaving().clone();
+    let slots = descriptors::client_slots(node.config().limits.sessions_max.get());
+    let acceptor = Acceptor::new(listener, slots);
     let accepting =
-        leaving.run_until_cancelled_owned(accept(node.clone(), listener, Arc::new(config)));
+        leaving.run_until_cancelled_owned(accept(node.clone(), acceptor, Arc::new(config)));
     node.spawn(async {
         accepting.await;
     });
 }
 
-/// How long to wait before accepting again when the machine has no room for another connection.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-async fn accept(node: Node, listener: TcpListener, config: Arc<GatewayConfig>) {
-    let slots = Arc::new(Semaphore::new(node.config().limits.sessions_max.get()));
+async fn accept(node: Node, mut acceptor: Acceptor, config: Arc<GatewayConfig>) {
     let mut client_id = 0;
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_one_connection(error.kind()) => continue,
-            Err(error) => {
-                warn!(%error, "cannot accept clients, trying again");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
+        let Arrival { stream, peer, slot } = acceptor.next().await;
         client_id += 1;
-        match Arc::clone(&slots).try_acquire_owned() {
-            Ok(slot) => {
-                let door = Door {
-                    node: node.clone(),
-                    config: Arc::clone(&config),
-                };
-                node.spawn_draining(async move {
-                    connection::run(door, stream, peer, client_id).await;
-                    drop(slot);
-                });
-            }
-            Err(_) => turn_away(&node, &stream, peer, client_id),
-        }
+        let Some(slot) = slot else {
+            turn_away(&node, &stream, peer, client_id);
+            continue;
+        };
+        let door = Door {
+            node: node.clone(),
+            config: Arc::clone(&config),
+        };
+        node.spawn_draining(async move {
+            connection::run(door, stream, peer, client_id).await;
+            drop(slot);
+        });
     }
-}
-
-fn is_of_one_connection(kind: ErrorKind) -> bool {
-    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        kind,
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
 }
 
 /// Tells a client that there is no room for it, as far as that can be done without waiting for it.

@@ -1,10 +1,17 @@
 //! HTTP: what the node knows, for people, scripts and monitoring.
 //!
 //! Answers are JSON, errors `{"error": "…"}`; `/metrics` is the text format of OpenMetrics, which
-//! Prometheus reads. Everything is read from published snapshots, so that no request, however
-//! frequent, holds up the node.
+//! Prometheus reads. Everything is read from published snapshots. Answers that can be long are
+//! given in pages and built by threads of their own, few at a time; connections are bounded in
+//! number and in time. So no request, however frequent, holds up the node, and no caller keeps
+//! others out.
 
+mod builder;
+mod error;
 mod exposition;
+mod hosts;
+mod page;
+mod server;
 
 use std::sync::Arc;
 
@@ -18,11 +25,16 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tracing::warn;
 
-use crate::answers::{ErrorAnswer, MemberAnswer, NodeAnswer, TopicAnswer};
+use crate::acceptor::Acceptor;
+use crate::answers::{MemberAnswer, NodeAnswer, TopicAnswer};
+use crate::{HttpConfig, descriptors};
+use builder::Builder;
+use error::Error;
 use exposition::Exposition;
-use tidings::{Node, Pattern, Scope};
+use hosts::Hosts;
+use page::{After, PAGE_ITEMS, Page, PageItems};
+use tidings::{MemberId, Node, NodeId, Pattern, Scope};
 
 /// Serves HTTP on this listener, until the node stops.
 ///
@@ -30,71 +42,134 @@ use tidings::{Node, Pattern, Scope};
 /// - `GET /livez`: whether the node runs; `/readyz`: whether it has found the cluster.
 /// - `GET /metrics`: what it has done.
 ///
+/// Topics and members come in pages, of `?limit=` items (default 1,000, at most 10,000). The header
+/// `Link` of an answer has the address of the next page, with `rel="next"`; the last page has none.
+/// Each page is true when it is given: what comes and goes in between may be missed.
+///
 /// Like the client gateway, this keeps the node going: it ends with [`Node::leave`] or when its
 /// token is cancelled.
-pub fn serve(node: &Node, listener: TcpListener) {
-    let token = node.token().clone();
-    let app = router(node.clone());
-    node.spawn(async move {
-        // The server's own tasks end with the signal, whether or not this one is still there.
-        let server = axum::serve(listener, app);
-        let stopped = server.with_graceful_shutdown(token.cancelled_owned()).await;
-        if let Err(error) = stopped {
-            warn!(%error, "HTTP is no longer served");
-        }
-    });
+pub fn serve(node: &Node, listener: TcpListener, config: HttpConfig) {
+    let listens_on = listener.local_addr().ok().map(|addr| addr.ip());
+    let hosts = Hosts::new(listens_on, config.http_hosts);
+    let slots = descriptors::http_slots(config.http_connections_max.get());
+    let acceptor = Acceptor::new(listener, slots);
+    node.spawn(server::run(
+        node.clone(),
+        acceptor,
+        router(node.clone()),
+        hosts,
+    ));
+}
+
+/// What the answers are made of.
+#[derive(Debug, Clone)]
+struct Served {
+    node: Node,
+    exposition: Arc<Exposition>,
+    builder: Builder,
 }
 
 fn router(node: Node) -> Router {
+    let served = Served {
+        exposition: Arc::new(Exposition::new(node.clone())),
+        builder: Builder::new(),
+        node,
+    };
     Router::new()
         .route("/v1/nodes", get(nodes))
         .route("/v1/topics", get(topics))
         .route("/v1/topics/{topic}/members", get(members))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
-        .merge(
-            Router::new()
-                .route("/metrics", get(metrics))
-                .with_state(Arc::new(Exposition::new(node.clone()))),
-        )
+        .route("/metrics", get(metrics))
         .fallback(async || Error::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Error::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here")
         })
-        .with_state(node)
+        .with_state(served)
 }
 
-async fn nodes(State(node): State<Node>) -> Json<Vec<NodeAnswer>> {
-    Json(NodeAnswer::all(&node))
-}
-
-async fn topics(State(node): State<Node>) -> Json<Vec<TopicAnswer>> {
-    Json(node.topics().into_iter().map(TopicAnswer::from).collect())
+async fn nodes(State(served): State<Served>) -> Json<Vec<NodeAnswer>> {
+    Json(NodeAnswer::all(&served.node))
 }
 
 #[derive(Debug, Deserialize)]
-struct InScope {
+struct TopicsQuery {
+    #[serde(default = "page_items")]
+    limit: PageItems,
+    after: Option<After<Scope, Pattern>>,
+}
+
+async fn topics(
+    State(served): State<Served>,
+    query: Result<Query<TopicsQuery>, QueryRejection>,
+) -> Result<Page, Error> {
+    let Query(TopicsQuery { limit, after }) = query.map_err(|e| bad_request(e.body_text()))?;
+    let view = served.node.view();
+    let build = move || {
+        let after = after.as_ref().map(|After(scope, topic)| (scope, topic));
+        let topics = view.topics_after(after, limit.get() + 1);
+        let answers = topics.into_iter().map(TopicAnswer::from).collect();
+        Page::new("/v1/topics", answers, limit, |last| {
+            vec![("after", format!("{}/{}", last.scope, last.topic))]
+        })
+    };
+    served.builder.build(build).await
+}
+
+#[derive(Debug, Deserialize)]
+struct MembersQuery {
     #[serde(default)]
     scope: Scope,
+    #[serde(default = "page_items")]
+    limit: PageItems,
+    after: Option<After<NodeId, MemberId>>,
 }
 
 async fn members(
-    State(node): State<Node>,
+    State(served): State<Served>,
     topic: Result<Path<Pattern>, PathRejection>,
-    scope: Result<Query<InScope>, QueryRejection>,
-) -> Result<Json<Vec<MemberAnswer>>, Error> {
-    let Path(pattern) = topic.map_err(|e| Error::new(StatusCode::BAD_REQUEST, e.body_text()))?;
-    let Query(InScope { scope }) =
-        scope.map_err(|e| Error::new(StatusCode::BAD_REQUEST, e.body_text()))?;
-    let members = node.members(&scope, &pattern);
-    Ok(Json(members.into_iter().map(MemberAnswer::from).collect()))
+    query: Result<Query<MembersQuery>, QueryRejection>,
+) -> Result<Page, Error> {
+    let Path(pattern) = topic.map_err(|e| bad_request(e.body_text()))?;
+    let Query(query) = query.map_err(|e| bad_request(e.body_text()))?;
+    let MembersQuery {
+        scope,
+        limit,
+        after,
+    } = query;
+    let view = served.node.view();
+    let build = move || {
+        let mut members = view.members(&scope, &pattern);
+        if let Some(After(node, member)) = after {
+            members.retain(|one| (&one.node, one.member) > (&node, member));
+        }
+        members.sort_unstable_by(|a, b| (&a.node, a.member).cmp(&(&b.node, b.member)));
+        members.truncate(limit.get() + 1);
+        let path = format!("/v1/topics/{}/members", page::encoded(pattern.as_str()));
+        let answers = members.into_iter().map(MemberAnswer::from).collect();
+        Page::new(&path, answers, limit, |last| {
+            let after = format!("{}/{}", last.node, last.member);
+            vec![("scope", scope.to_string()), ("after", after)]
+        })
+    };
+    served.builder.build(build).await
+}
+
+fn page_items() -> PageItems {
+    PAGE_ITEMS
+}
+
+fn bad_request(problem: String) -> Error {
+    Error::new(StatusCode::BAD_REQUEST, problem)
 }
 
 async fn live() -> Json<Value> {
     Json(json!({ "status": "live" }))
 }
 
-async fn ready(State(node): State<Node>) -> Result<Json<Value>, Error> {
+async fn ready(State(served): State<Served>) -> Result<Json<Value>, Error> {
+    let node = served.node;
     let unready = |reason: &str| Error::new(StatusCode::SERVICE_UNAVAILABLE, reason);
     if node.leaving().is_cancelled() {
         Err(unready("the node is leaving"))
@@ -105,40 +180,13 @@ async fn ready(State(node): State<Node>) -> Result<Json<Value>, Error> {
     }
 }
 
-async fn metrics(State(exposition): State<Arc<Exposition>>) -> Result<Response, Error> {
-    match exposition.text() {
+async fn metrics(State(served): State<Served>) -> Result<Response, Error> {
+    let exposition = Arc::clone(&served.exposition);
+    match served.builder.build(move || exposition.text()).await? {
         Ok(text) => Ok(([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()),
         Err(_) => {
             let problem = "the metrics cannot be written";
             Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, problem))
         }
-    }
-}
-
-/// An answer that says why there is no other.
-#[derive(Debug)]
-struct Error {
-    status: StatusCode,
-    problem: String,
-}
-
-impl Error {
-    fn new(status: StatusCode, problem: impl Into<String>) -> Self {
-        Self {
-            status,
-            problem: problem.into(),
-        }
-    }
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        (
-            self.status,
-            Json(ErrorAnswer {
-                error: self.problem,
-            }),
-        )
-            .into_response()
     }
 }

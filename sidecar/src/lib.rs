@@ -4,11 +4,20 @@
 //! Everything here goes through the public API of the library [`tidings`]; whoever wants another
 //! door can build it in the same way.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic where nothing can be written"
+)]
+
+mod acceptor;
 pub mod answers;
 mod config;
+pub mod descriptors;
 pub mod gateway;
 pub mod http;
+pub mod log;
 mod sidecar;
 
-pub use config::{Config, GatewayConfig};
+pub use config::{Config, GatewayConfig, HttpConfig};
 pub use sidecar::{Sidecar, SidecarError};

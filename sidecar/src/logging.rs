@@ -1,9 +1,14 @@
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
+use tidings_sidecar::log::{LogLimit, LogWriter};
 use tracing::error;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// What is logged, and how. The log goes to standard error.
 #[derive(Debug, Args)]
@@ -32,6 +37,14 @@ pub(crate) struct LoggingArgs {
     log_format: LogFormat,
 }
 
+/// The log, while the program runs.
+#[derive(Debug)]
+pub(crate) struct Logging {
+    format: LogFormat,
+    limit: LogLimit,
+    writer: LogWriter,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// Lines for people.
@@ -41,31 +54,58 @@ enum LogFormat {
 }
 
 /// What others tell in more detail than anybody wants who did not ask for just them.
-const QUIET: &str = "quinn=warn,quinn_proto=warn,quinn_udp=warn,chitchat=warn,rustls=warn,\
+const QUIET: &str = "quinn=warn,quinn_proto=warn,quinn_udp=warn,chitchat=error,rustls=warn,\
                      hyper_util=warn,";
 
 impl LoggingArgs {
     /// Starts logging, at `level` unless the caller asked for something else.
-    pub(crate) fn start(&self, level: &str) -> Result<(), ParseError> {
-        let filter = filter(self.log.as_deref().unwrap_or(level))?;
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-            LogFormat::Json => builder.json().flatten_event(true).init(),
-        }
-        Ok(())
+    pub(crate) fn start(&self, level: &str) -> anyhow::Result<Logging> {
+        let asked = self.log.as_deref().unwrap_or(level);
+        let filter = filter(asked).context("--log (or TIDINGS_LOG)")?;
+        let limit = LogLimit::default();
+        let started = LogWriter::start(io::stderr(), limit.clone());
+        let writer = started.context("cannot start the log")?;
+        // What cannot be written is counted by the writer; nobody is to complain of it as well.
+        let lines = fmt::layer()
+            .log_internal_errors(false)
+            .with_writer(writer.clone());
+        let lines = match self.log_format {
+            LogFormat::Human => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(lines.with_filter(limit.clone()))
+            .init();
+        Ok(Logging {
+            format: self.log_format,
+            limit,
+            writer,
+        })
     }
+}
 
+impl Logging {
     /// Tells what ended the program, with all causes, in the form of the log.
     pub(crate) fn report(&self, error: &anyhow::Error) {
-        match self.log_format {
-            LogFormat::Human => eprintln!("error: {error:#}"),
+        match self.format {
+            LogFormat::Human => {
+                // It never fails.
+                let _ = writeln!(self.writer.clone(), "error: {error:#}");
+            }
             LogFormat::Json => error!("{error:#}"),
         }
     }
+
+    /// Writes what is still to be written, as far as that can be done in a moment.
+    pub(crate) fn finish(self) {
+        self.limit.tell(true);
+        self.writer.flush(LAST_LINES);
+    }
 }
+
+/// How long the last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What the caller asks for, over what is quiet by default.
 fn filter(asked: &str) -> Result<EnvFilter, ParseError> {
@@ -83,7 +123,7 @@ mod tests {
             shown.contains("quinn=trace") && !shown.contains("quinn=warn"),
             "{shown}"
         );
-        assert!(shown.contains("chitchat=warn"), "{shown}");
+        assert!(shown.contains("chitchat=error"), "{shown}");
         assert!(filter("loud=very").is_err());
     }
 }

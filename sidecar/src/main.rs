@@ -1,5 +1,11 @@
 //! The `tidings` binary: runs a node beside agents, and looks at, tries and equips clusters.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic where nothing can be written"
+)]
+
 mod cli;
 mod logging;
 mod settings;
@@ -8,20 +14,25 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, ReaderGone};
+use crate::cli::{Cli, ReaderGone, stderr};
 
 fn main() -> ExitCode {
     let Cli { logging, command } = Cli::parse();
-    if let Err(error) = logging.start(command.log_level()) {
-        eprintln!("error: --log (or TIDINGS_LOG): {error}");
-        return ExitCode::FAILURE;
-    }
-    match command.execute() {
+    let logging = match logging.start(command.log_level()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            stderr::tell(format_args!("error: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match command.execute() {
         Ok(code) => code,
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             logging.report(&error);
             ExitCode::FAILURE
         }
-    }
+    };
+    logging.finish();
+    code
 }

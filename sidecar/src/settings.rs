@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use config::{Map, Value, ValueKind};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use tidings::{ConfigError, Identity};
-use tidings_sidecar::{Config, GatewayConfig};
+use tidings::{ConfigError, Count, Identity};
+use tidings_sidecar::{Config, GatewayConfig, HttpConfig};
 
 /// Where settings come from. Each source wins over those before it: the file, the environment, the
 /// flags; below them all are the defaults.
@@ -108,6 +108,8 @@ struct Doors {
     client: Option<Option<SocketAddr>>,
     #[serde(deserialize_with = "given")]
     http: Option<Option<SocketAddr>>,
+    http_connections_max: Option<Count<1, 65_536>>,
+    http_hosts: Option<Vec<String>>,
     tls_dir: Option<PathBuf>,
     gateway: GatewayConfig,
 }
@@ -118,7 +120,14 @@ const DOORS: [&str; 2] = ["client", "http"];
 const MAKE_CERTIFICATES: &str = "make some with `tidings tls ca create` and `tidings tls cert \
                                  create`, and name their directory as tls_dir";
 /// The keys that are not the node's.
-const SIDECAR: [&str; 4] = ["client", "http", "tls_dir", "gateway"];
+const SIDECAR: [&str; 6] = [
+    "client",
+    "http",
+    "http_connections_max",
+    "http_hosts",
+    "tls_dir",
+    "gateway",
+];
 
 const PREFIX: &str = "TIDINGS_";
 
@@ -254,9 +263,16 @@ fn evaluate(merged: &config::Config) -> Result<(Config, Option<Identity>), Strin
     let doors: Doors = Value::new(None, ours).try_deserialize().map_err(problem)?;
     let node = Value::new(None, nodes).try_deserialize().map_err(problem)?;
     let default = Config::default();
+    let http = default.http_server;
     let config = Config {
         client: doors.client.unwrap_or(default.client),
         http: doors.http.unwrap_or(default.http),
+        http_server: HttpConfig {
+            http_connections_max: doors
+                .http_connections_max
+                .unwrap_or(http.http_connections_max),
+            http_hosts: doors.http_hosts.unwrap_or(http.http_hosts),
+        },
         tls_dir: doors.tls_dir,
         gateway: doors.gateway,
         node,

@@ -84,7 +84,7 @@ impl Doors {
             gateway::serve(&node, listener, config.gateway.clone());
         }
         if let Some(listener) = self.http {
-            http::serve(&node, listener);
+            http::serve(&node, listener, config.http_server.clone());
         }
         Ok(Sidecar {
             node,

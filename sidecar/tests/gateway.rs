@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tidings::{Count, Node, Pattern, Scope, Time};
-use tidings_sidecar::{Config, gateway};
+use tidings_sidecar::{Config, HttpConfig, gateway, http};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -358,6 +358,28 @@ async fn who_says_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn half_an_operation_is_not_waited_for_without_end() {
+    let mut config = Config::default();
+    config.gateway.operation_timeout = Time::of_ms::<300>();
+    let gateway = Gateway::start_with(config).await;
+    let mut stuck = gateway.client(QUIET).await;
+    let mut slow = gateway.client(QUIET).await;
+    slow.tell("SUB a 1\r\n").await;
+    stuck.send("PUB a 10\r\nhal").await;
+    slow.send("PUB a 10\r\n").await;
+    // Slower than the whole may pause, but never silent for that long.
+    for byte in b"0123456789\r\n" {
+        slow.send([*byte]).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    slow.expect(&["MSG a 1 10", "0123456789"]).await;
+    stuck.expect(&["-ERR 'Stale Connection'"]).await;
+    stuck.expect_closed().await;
+    // Who has sent whole operations may be silent.
+    slow.tell("").await;
+}
+
+#[tokio::test]
 async fn a_client_that_answers_nothing_is_given_up() {
     let mut config = Config::default();
     config.gateway.ping_interval = Time::of_ms::<100>();
@@ -526,6 +548,46 @@ async fn a_stopping_node_lets_nobody_in_and_does_not_wait_for_who_says_nothing()
         .await
         .expect("the node leaves although clients come and wait");
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_says_that_it_is_not_ready_before_it_refuses_a_client() {
+    let gateway = Gateway::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let http = listener.local_addr().unwrap();
+    http::serve(&gateway.node, listener, HttpConfig::default());
+    let ready = async || {
+        let url = format!("http://{http}/readyz");
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(ready().await.0, 200);
+    // It does not take what waits for it, so that the node takes its time to leave.
+    let mut slow = gateway.client(QUIET).await;
+    slow.tell("SUB a 1\r\n").await;
+    let payload = "x".repeat(100_000);
+    let mut publisher = gateway.client(QUIET).await;
+    publisher
+        .tell(format!("PUB a 100000\r\n{payload}\r\n").repeat(200))
+        .await;
+    let refused = async {
+        while let Ok(stream) = TcpStream::connect(gateway.addr).await {
+            let mut client = BufReader::new(stream);
+            let mut greeting = String::new();
+            match client.read_line(&mut greeting).await {
+                Ok(bytes) if bytes > 0 => {}
+                _ => break,
+            }
+        }
+        ready().await
+    };
+    tokio::select! {
+        () = gateway.node.leave() => panic!("it has left before anybody was refused"),
+        (status, answer) = refused => {
+            assert_eq!(status, 503);
+            assert!(answer.contains("leaving"), "{answer}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,11 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidings::{AgentName, Config, Message, Node, Pattern, SessionOptions, Topic};
-use tidings_sidecar::http;
-use tokio::net::TcpListener;
+use tidings::{AgentName, Config, Count, Message, Node, Pattern, SessionOptions, Topic};
+use tidings_sidecar::{HttpConfig, http};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// Longer than the server waits for anything.
+const SOON: Duration = Duration::from_secs(30);
 
 struct Served {
     node: Node,
@@ -16,6 +22,10 @@ struct Served {
 
 impl Served {
     async fn start() -> Self {
+        Self::start_with(HttpConfig::default()).await
+    }
+
+    async fn start_with(http: HttpConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let config = Config {
@@ -23,7 +33,7 @@ impl Served {
             ..Config::default()
         };
         let node = Node::start(config, None).await.unwrap();
-        http::serve(&node, listener);
+        http::serve(&node, listener, http);
         Self { node, addr }
     }
 
@@ -32,6 +42,20 @@ impl Served {
             .await
             .unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// What is answered to these bytes, up to the end of the connection.
+    async fn answer(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        timeout(SOON, read).await.expect("an end").unwrap();
+        answer
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
     }
 
     async fn json(&self, path: &str) -> (u16, Value) {
@@ -183,4 +207,127 @@ async fn metrics_tell_what_was_delivered_and_what_was_lost() {
         text.lines().any(|line| line == lost),
         "no {lost} in\n{text}"
     );
+}
+
+#[tokio::test]
+async fn long_lists_come_in_pages_and_each_says_where_the_next_is() {
+    let served = Served::start().await;
+    let (session, _inbox) = served.node.session(SessionOptions::default()).unwrap();
+    let mut expected = Vec::new();
+    for number in 0..25 {
+        let topic = format!("t/{number:02}.>");
+        session.subscribe(&Pattern::parse(&topic).unwrap()).unwrap();
+        expected.push(topic);
+    }
+    let mut members: Vec<_> = (0..25)
+        .map(|_| session.subscribe(&Pattern::parse("a?b").unwrap()).unwrap())
+        .map(|member| member.to_string())
+        .collect();
+    members.sort();
+    expected.insert(0, "a?b".into());
+
+    let pages = async |first: &str, key: &str| {
+        let (mut path, mut sizes, mut seen) = (first.to_owned(), Vec::new(), Vec::new());
+        loop {
+            let response = reqwest::get(format!("http://{}{path}", served.addr)).await;
+            let response = response.unwrap();
+            assert_eq!(response.headers()["content-type"], "application/json");
+            let link = response.headers().get("link").cloned();
+            let page: Vec<Value> = response.json().await.unwrap();
+            sizes.push(page.len());
+            let name = |item: &Value| item[key].as_str().unwrap().to_owned();
+            seen.extend(page.iter().map(name));
+            let Some(link) = link else {
+                return (sizes, seen);
+            };
+            let (next, relation) = link.to_str().unwrap().split_once('>').unwrap();
+            assert_eq!(relation, "; rel=\"next\"");
+            path = next.strip_prefix('<').unwrap().to_owned();
+        }
+    };
+    let (sizes, topics) = pages("/v1/topics?limit=10", "topic").await;
+    assert_eq!((sizes, topics), (vec![10, 10, 6], expected.clone()));
+    assert_eq!(pages("/v1/topics", "topic").await, (vec![26], expected));
+    let path = "/v1/topics/a%3Fb/members?limit=5";
+    let (sizes, seen) = pages(path, "member").await;
+    assert_eq!((sizes, seen), (vec![5; 5], members));
+    for wrong in ["limit=0", "limit=10001", "limit=x", "after=x"] {
+        assert_eq!(
+            served.json(&format!("/v1/topics?{wrong}")).await.0,
+            400,
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn pages_of_strangers_in_a_browser_get_nothing() {
+    let served = Served::start_with(HttpConfig {
+        http_hosts: vec!["node.internal".into()],
+        ..HttpConfig::default()
+    })
+    .await;
+    let status = async |headers: &str| {
+        let request = format!("GET /v1/nodes HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+        let answer = served.answer(&request).await;
+        let is_told = answer.contains("incarnation");
+        (answer[9..12].to_owned(), is_told)
+    };
+    for good in ["localhost", "127.0.0.1:8222", "node.internal"] {
+        let told = status(&format!("host: {good}\r\n")).await;
+        assert_eq!(told, ("200".into(), true), "{good}");
+    }
+    let told = status("host: evil.example\r\n").await;
+    assert_eq!(told, ("421".into(), false));
+    let told = status("host: localhost\r\nsec-fetch-site: cross-site\r\n").await;
+    assert_eq!(told, ("403".into(), false));
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_keep_nobody_out() {
+    let served = Served::start_with(HttpConfig {
+        http_connections_max: Count::of::<4>(),
+        ..HttpConfig::default()
+    })
+    .await;
+    let mut silent = Vec::new();
+    for number in 0..20 {
+        let mut stream = served.connect().await;
+        if number % 2 == 0 {
+            stream
+                .write_all(b"GET /livez HTTP/1.1\r\nhost: loc")
+                .await
+                .unwrap();
+        }
+        silent.push(stream);
+    }
+    for _ in 0..10 {
+        assert_eq!(served.get("/livez").await.0, 200);
+    }
+    // The oldest of them made room.
+    let mut rest = Vec::new();
+    let read = silent[0].read_to_end(&mut rest);
+    let _ = timeout(SOON, read).await.expect("it has been closed");
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn who_does_not_finish_its_request_is_closed() {
+    let served = Served::start().await;
+    let mut half = served.connect().await;
+    half.write_all(b"GET /livez HTTP/1.1\r\nhost: loc")
+        .await
+        .unwrap();
+    let mut silent = served.connect().await;
+    let mut idle = served.connect().await;
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    for stream in [&mut half, &mut silent, &mut idle] {
+        let mut rest = Vec::new();
+        timeout(SOON, stream.read_to_end(&mut rest))
+            .await
+            .expect("an end")
+            .unwrap();
+    }
 }

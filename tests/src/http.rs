@@ -46,6 +46,12 @@ pub struct Member {
     pub agent: Option<String>,
 }
 
+/// Where a list goes on, by the header `Link`.
+fn next_page(link: &reqwest::header::HeaderValue) -> Option<String> {
+    let (path, relation) = link.to_str().ok()?.strip_prefix('<')?.split_once('>')?;
+    (relation == "; rel=\"next\"").then(|| path.to_owned())
+}
+
 /// Asks one node over HTTP what it sees.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -107,12 +113,16 @@ impl Http {
     }
 
     async fn sorted<T: DeserializeOwned + Ord>(&self, path: &str) -> Result<Vec<T>> {
-        let mut list: Vec<T> = self
-            .get(path)
-            .await?
-            .json()
-            .await
-            .with_context(|| format!("{}{path}", self.base))?;
+        let (mut list, mut next) = (Vec::new(), Some(path.to_owned()));
+        while let Some(path) = next {
+            let answer = self.get(&path).await?;
+            next = answer.headers().get("link").and_then(next_page);
+            let page: Vec<T> = answer
+                .json()
+                .await
+                .with_context(|| format!("{}{path}", self.base))?;
+            list.extend(page);
+        }
         list.sort();
         Ok(list)
     }

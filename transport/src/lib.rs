@@ -52,7 +52,7 @@ pub use link_number::LinkNumber;
 pub use local::Local;
 pub use net::{Net, SystemNet};
 pub use peer::{Peer, SendError};
-pub use receive::Receive;
+pub use receive::{Receive, Violation};
 pub use stats::Stats;
 pub use tls::TlsError;
 pub use transport::{StartError, Transport};

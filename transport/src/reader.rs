@@ -10,12 +10,12 @@ use quinn::{ReadError, ReadExactError, RecvStream};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::Receive;
 use crate::control::{Control, ControlError};
 use crate::frame::{FrameDecoder, FrameTooLargeError};
 use crate::lane::LANE_OPENING_BYTES;
 use crate::link::Link;
 use crate::stats::Counters;
+use crate::{Receive, Violation};
 
 /// Reads lanes from one link.
 #[derive(Clone)]
@@ -47,6 +47,8 @@ enum LaneError {
     Jump { lane: u8, lost: u64 },
     #[error(transparent)]
     Frame(#[from] FrameTooLargeError),
+    #[error(transparent)]
+    Refused(#[from] Violation),
 }
 
 impl LaneReader {
@@ -107,7 +109,7 @@ impl LaneReader {
         number: &mut u64,
         decoder: &mut FrameDecoder,
         chunks: impl Iterator<Item = Bytes>,
-    ) -> Result<bool, FrameTooLargeError> {
+    ) -> Result<bool, LaneError> {
         let link = &*self.link;
         let mut cursor = link.peer.inbound(lane);
         if !cursor.is_read_from(link.number) {
@@ -129,7 +131,7 @@ impl LaneReader {
                     .frame_bytes_received
                     .fetch_add(frame.len() as u64, Relaxed);
                 self.receiver
-                    .frame(link.peer.name(), link.incarnation, frame);
+                    .frame(link.peer.name(), link.incarnation, frame)?;
             }
         }
         Ok(true)

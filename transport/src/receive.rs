@@ -1,3 +1,5 @@
+use std::error::Error;
+
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 
@@ -9,5 +11,22 @@ pub trait Receive: Send + Sync + 'static {
     /// the other and in order, those for different lanes at the same time. The frame may share
     /// its memory with others that arrived with it, up to 64 KiB; copy what is small and kept for
     /// long.
-    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes);
+    ///
+    /// # Errors
+    /// When no peer that keeps to the protocol sends such a frame: its link is closed, and nothing
+    /// more comes over it.
+    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes)
+    -> Result<(), Violation>;
+}
+
+/// What a [`Receive`] has against a frame. The peer is told.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Violation(Box<dyn Error + Send + Sync>);
+
+impl Violation {
+    /// For this reason.
+    pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(reason.into())
+    }
 }

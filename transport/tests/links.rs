@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::{
-    Cluster, INCARNATION, LONG, Node, eventually, free_port, linked, local, name, number, numbered,
+    Cluster, INCARNATION, LONG, Node, UNFIT, eventually, free_port, linked, local, name, number,
+    numbered,
 };
 use tidings_identity::NodeRun;
 use tidings_transport::{Config, Frame, Gossiped, Local, SendError, StartError, Transport};
@@ -259,6 +260,25 @@ async fn a_node_that_closes_delivers_what_it_had_accepted() {
     assert_eq!(b.gossip.recv().await.unwrap().1, "farewell");
     eventually("the link is gone", || b.links_up().is_empty()).await;
     assert_eq!(b.transport.stats().dropped_link_lost, 0);
+}
+
+#[tokio::test]
+async fn a_frame_that_the_receiver_refuses_closes_that_link_only() {
+    let cluster = Cluster::new("c");
+    let (a, b, c) = (cluster.start("a"), cluster.start("b"), cluster.start("c"));
+    a.keep(&c);
+    let _ = b
+        .transport
+        .gossip(a.transport.advertise(), Bytes::from_static(b"hi"));
+    linked(&a, &b).await;
+    linked(&a, &c).await;
+    for _ in 0..3 {
+        b.send(&a, 0, UNFIT);
+    }
+    eventually("the link is closed", || !a.linked(&b) && !b.linked(&a)).await;
+    assert_eq!(a.transport.stats().violations, 1, "by the first of them");
+    assert!(a.linked(&c));
+    assert!(a.frames_from(&b).is_empty());
 }
 
 #[tokio::test]

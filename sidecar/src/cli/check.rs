@@ -1,7 +1,7 @@
 use clap::Args;
 
 use crate::cli::run::SettingsArgs;
-use crate::cli::stdout;
+use crate::cli::{stderr, stdout};
 use crate::settings;
 
 /// Print the settings that `tidings run` with the same flags would use, or what is wrong with them
@@ -15,7 +15,9 @@ pub(crate) struct CheckArgs {
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let settings = args.settings.load()?;
     for variable in settings.unknown_variables {
-        eprintln!("warning: environment variable {variable} sets nothing that a node has");
+        stderr::tell(format_args!(
+            "warning: environment variable {variable} sets nothing that a node has"
+        ));
     }
     stdout::write(settings::to_toml(&settings.config)?.as_bytes())
 }

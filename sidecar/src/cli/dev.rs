@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use tidings::LocalCluster;
-use tidings_sidecar::{Config, Sidecar};
+use tidings_sidecar::{Config, Sidecar, descriptors};
 
 use crate::cli::signals::Signals;
 use crate::cli::stdout;
@@ -27,6 +27,8 @@ const JOIN: Duration = Duration::from_secs(30);
 /// Runs it until a signal comes.
 pub(crate) async fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    // Where the limit cannot be raised, there is room for fewer clients.
+    let _ = descriptors::raise();
     let start = async {
         let cluster = LocalCluster::start(args.nodes.into()).await?;
         let mut sidecars = Vec::new();

@@ -3,6 +3,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::Url;
+use reqwest::header::LINK;
 use serde::de::DeserializeOwned;
 use tidings_sidecar::answers::ErrorAnswer;
 
@@ -23,10 +24,10 @@ pub(crate) struct HttpArgs {
     json: bool,
 }
 
-/// What a node answers: the text, and what it says.
+/// What a node answers, over all pages: the texts, and what they say.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
-    text: String,
+    pages: Vec<String>,
     items: Vec<T>,
     as_json: bool,
 }
@@ -41,16 +42,48 @@ impl HttpArgs {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> anyhow::Result<Answer<T>> {
-        let url = self.url(path)?;
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(PATIENCE)
             .build()?;
-        let ask = async || {
-            let answer = client.get(url.clone()).query(query).send().await?;
-            Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
+        let mut all = Answer {
+            pages: Vec::new(),
+            items: Vec::new(),
+            as_json: self.json,
         };
-        let (status, text) = ask()
+        loop {
+            let (next, text) = self.page(&client, &url).await?;
+            let items: Vec<T> = serde_json::from_str(&text)
+                .with_context(|| format!("{url} does not answer as a node does"))?;
+            let is_empty = items.is_empty();
+            all.items.extend(items);
+            all.pages.push(text);
+            match next {
+                // An empty page leads nowhere.
+                Some(next) if !is_empty => url = url.join(&next)?,
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// One page, and where the next is.
+    async fn page(
+        &self,
+        client: &reqwest::Client,
+        url: &Url,
+    ) -> anyhow::Result<(Option<String>, String)> {
+        let ask = async || {
+            let answer = client.get(url.clone()).send().await?;
+            let link = answer
+                .headers()
+                .get(LINK)
+                .and_then(|link| link.to_str().ok());
+            let next = link.and_then(next_page).map(str::to_owned);
+            Ok::<_, reqwest::Error>((answer.status(), next, answer.text().await?))
+        };
+        let (status, next, text) = ask()
             .await
             .map_err(reqwest::Error::without_url)
             .with_context(|| format!("cannot ask the node at {}", self.http))?;
@@ -62,13 +95,7 @@ impl HttpArgs {
                 reason.unwrap_or(text)
             );
         }
-        let items = serde_json::from_str(&text)
-            .with_context(|| format!("{url} does not answer as a node does"))?;
-        Ok(Answer {
-            text,
-            items,
-            as_json: self.json,
-        })
+        Ok((next, text))
     }
 
     fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
@@ -92,11 +119,27 @@ impl<T> Answer<T> {
     /// What to print: the answer as it came, or else what `human` makes of it.
     pub(crate) fn show(&self, human: impl FnOnce(&[T]) -> String) -> String {
         if self.as_json {
-            format!("{}\n", self.text.trim_end())
+            format!("{}\n", joined(&self.pages))
         } else {
             human(&self.items)
         }
     }
+}
+
+/// The address that a header `Link` has for the next page.
+fn next_page(link: &str) -> Option<&str> {
+    let (url, relation) = link.strip_prefix('<')?.split_once('>')?;
+    relation.contains("rel=\"next\"").then_some(url)
+}
+
+/// Arrays of JSON as one.
+fn joined(pages: &[String]) -> String {
+    let inner = |page: &String| {
+        let inner = page.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
+        (!inner.is_empty()).then(|| inner.to_owned())
+    };
+    let inner: Vec<_> = pages.iter().filter_map(inner).collect();
+    format!("[{}]", inner.join(","))
 }
 
 #[cfg(test)]
@@ -123,6 +166,17 @@ mod tests {
             assert_eq!(url(http, &nodes).unwrap(), expected);
         }
         assert!(url("http://", &nodes).is_err());
+    }
+
+    #[test]
+    fn pages_are_followed_and_make_one_list() {
+        let next = next_page("</v1/topics?limit=2&after=a%2Fb>; rel=\"next\"");
+        assert_eq!(next, Some("/v1/topics?limit=2&after=a%2Fb"));
+        assert_eq!(next_page("</x>; rel=\"prev\""), None);
+        assert_eq!(next_page("nonsense"), None);
+        let pages = ["[1,[2]]", "[]", " [ 3 ]\n"].map(str::to_owned);
+        assert_eq!(joined(&pages), "[1,[2],3]");
+        assert_eq!(joined(&["[]".to_owned()]), "[]");
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tidings_sidecar::Sidecar;
+use tidings_sidecar::{Sidecar, descriptors};
 use tracing::{info, warn};
 
 use crate::cli::signals::Signals;
@@ -95,12 +95,17 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     for variable in unknown_variables {
         warn!(%variable, "this environment variable sets nothing that a node has");
     }
+    let raised = descriptors::raise();
+    let clients_wanted = config.node.limits.sessions_max.get();
     let mut signals = Signals::listen()?;
     let sidecar = tokio::select! {
         started = Sidecar::start(config, identity) => started?,
         stop = signals.next() => return Ok(stop.exit_code()),
     };
-    tell(&sidecar);
+    if let Err(error) = raised {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+    tell(&sidecar, clients_wanted);
 
     let node = sidecar.node();
     tokio::select! {
@@ -120,7 +125,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Tells the log what runs now and where it can be reached.
-fn tell(sidecar: &Sidecar) {
+fn tell(sidecar: &Sidecar, clients_wanted: usize) {
     let node = sidecar.node();
     let open = |addr: Option<std::net::SocketAddr>| {
         addr.map_or_else(|| "none".to_owned(), |addr| addr.to_string())
@@ -132,8 +137,16 @@ fn tell(sidecar: &Sidecar) {
         peers = open(node.addr()),
         client = open(sidecar.client_addr()),
         http = open(sidecar.http_addr()),
+        open_files_max = descriptors::open_files_max(),
         "listening"
     );
+    let clients_max = descriptors::client_slots(clients_wanted);
+    if sidecar.client_addr().is_some() && clients_max < clients_wanted {
+        warn!(
+            clients_max,
+            "the limit of open files has room for so many clients only"
+        );
+    }
     if node.addr().is_none() {
         info!(
             "without certificates this node runs alone; to form a cluster: `tidings tls ca create`, \

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use tidings::{Headers, Message, Pattern, Topic};
 
 use crate::cli::client::ClientArgs;
-use crate::cli::stdout;
+use crate::cli::{stderr, stdout};
 
 /// Subscribe to topics, and print what is published on them, a line for each message
 ///
@@ -35,7 +35,7 @@ pub(crate) async fn subscribe(args: SubscribeArgs) -> anyhow::Result<()> {
         client.subscribe(pattern).await?;
     }
     let mut early = client.settle().await?.into_iter();
-    eprintln!("subscribed");
+    stderr::tell(format_args!("subscribed"));
     for _ in 0..args.count.unwrap_or(usize::MAX) {
         let message = match early.next() {
             Some(message) => message,

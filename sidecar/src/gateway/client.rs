@@ -8,7 +8,7 @@ use super::op::{Op, Publication};
 use super::refusal::Refusal;
 use super::{header_block, reply};
 use tidings::{
-    BroadcastError, Delivery, MemberId, Message, Pattern, Session, SubscribeError, Topic,
+    BroadcastError, Delivery, MemberId, Message, Pattern, Receipt, Session, SubscribeError, Topic,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -56,17 +56,21 @@ impl Client {
         }
     }
 
-    /// Does what the client asks for. An error is fatal to the connection; what concerns only this
-    /// one operation the client is told, and goes on.
-    pub(super) fn apply(&mut self, op: &Op<'_>) -> Result<(), Refusal> {
+    /// Does what the client asks for, and tells to how many a message was handed by it. An error is
+    /// fatal to the connection; what concerns only this one operation the client is told, and goes
+    /// on.
+    pub(super) fn apply(&mut self, op: &Op<'_>) -> Result<usize, Refusal> {
+        let mut recipients = 0;
         let outcome = match op {
             Op::Ping => {
                 reply::pong(&mut self.out);
-                return Ok(());
+                return Ok(0);
             }
-            Op::Pong => return Ok(()),
+            Op::Pong => return Ok(0),
             Op::Connect(json) => self.connect(json),
-            Op::Publish(publication) => self.publish(publication),
+            Op::Publish(publication) => self
+                .publish(publication)
+                .map(|receipt| recipients = receipt.local + receipt.nodes),
             Op::Subscribe {
                 subject,
                 queue,
@@ -86,7 +90,7 @@ impl Client {
                 reply::refusal(&mut self.out, &refusal);
             }
         }
-        Ok(())
+        Ok(recipients)
     }
 
     /// Waits until what it publishes next finds room, or it is of no use to wait.
@@ -118,7 +122,7 @@ impl Client {
         Ok(())
     }
 
-    fn publish(&mut self, publication: &Publication<'_>) -> Result<(), Refusal> {
+    fn publish(&mut self, publication: &Publication<'_>) -> Result<Receipt, Refusal> {
         let subject = publication.subject;
         let topic = match &self.last_topic {
             Some(topic) if topic.as_str() == subject => topic.clone(),
@@ -144,10 +148,10 @@ impl Client {
         match broadcast {
             Ok(receipt) => {
                 self.is_pressing |= receipt.pressing;
-                Ok(())
+                Ok(receipt)
             }
             // The inbox will say why.
-            Err(BroadcastError::Ended) => Ok(()),
+            Err(BroadcastError::Ended) => Ok(Receipt::default()),
             Err(BroadcastError::PayloadTooLarge { .. }) => Err(Refusal::PayloadTooLarge),
             Err(BroadcastError::TopicTooLong { .. }) => Err(Refusal::InvalidPublishSubject),
             Err(error) => Err(refuse(error.to_string())),

@@ -1,11 +1,12 @@
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::task::consume_budget;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::task::{consume_budget, yield_now};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::debug;
 
 use super::client::{Client, connect_options};
@@ -17,6 +18,7 @@ use super::op::Op;
 use super::parser::{Parsed, Parser};
 use super::refusal::Refusal;
 use super::reply::{self, Info};
+use super::turn::Turn;
 use tidings::{AgentName, Inbox, OpenError, SessionOptions};
 
 /// Above this many bytes that wait to be written, nothing more is taken from the inbox. Messages
@@ -152,6 +154,9 @@ struct Connection {
     /// does not take the answers waits for itself.
     out_bytes_max: usize,
     barrier: Barrier,
+    /// Since when there is the beginning of an operation and nothing has come for it.
+    paused_since: Option<Instant>,
+    pause_max: Duration,
     /// As many deliveries are certain to include all that are in the inbox now.
     inbox_max: usize,
     ticks: Interval,
@@ -188,6 +193,8 @@ impl Connection {
                 + limits.payload_bytes_max.get()
                 + limits.headers_bytes_max.get(),
             barrier: Barrier::Open,
+            paused_since: None,
+            pause_max: gateway.operation_timeout.get(),
             // Every message may come with a gap before it, and the inbox holds some of its own.
             inbox_max: gateway
                 .mailbox
@@ -214,15 +221,30 @@ impl Connection {
     async fn step(&mut self) -> Result<(), End> {
         // Under load there is always something to do, and others want to run as well.
         consume_budget().await;
+        let mut turn = Turn::default();
         loop {
-            let is_input_used_up = self.take_operations()?;
-            self.take_deliveries()?;
-            self.write()?;
+            let is_input_used_up = self.take_operations(&mut turn)?;
+            self.take_deliveries(&mut turn)?;
+            let is_stopped = self.client.is_pressing || !self.may_take_deliveries();
+            if is_input_used_up || turn.is_over() || is_stopped {
+                self.write()?;
+            }
+            if turn.is_over() {
+                // The rest of it is done when all others had theirs.
+                yield_now().await;
+                return Ok(());
+            }
             let is_stuck = !(self.may_take_operations() || self.may_take_deliveries());
             if is_input_used_up || is_stuck || self.client.is_pressing {
                 break;
             }
         }
+
+        self.give_back_memory();
+        let now = Instant::now();
+        let is_paused = self.may_take_operations() && !self.wire.input.is_empty();
+        self.paused_since = is_paused.then(|| self.paused_since.unwrap_or(now));
+        let overdue = self.paused_since.unwrap_or(now) + self.pause_max;
 
         let interest = match (self.may_take_operations(), !self.client.out.is_empty()) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
@@ -260,6 +282,7 @@ impl Connection {
             }
             () = self.client.room(), if is_pressing => self.client.is_pressing = false,
             _ = self.ticks.tick() => self.tick()?,
+            () = sleep_until(overdue), if is_paused => return Err(Refusal::Stale.into()),
         }
         Ok(())
     }
@@ -273,18 +296,19 @@ impl Connection {
         self.client.out.len() < OUT_BYTES_SOFT
     }
 
-    /// Applies the operations that have arrived whole, and says whether there are no more of them.
-    fn take_operations(&mut self) -> Result<bool, End> {
+    /// Applies the operations that have arrived whole, as many as the turn allows, and says whether
+    /// there are no more of them.
+    fn take_operations(&mut self, turn: &mut Turn) -> Result<bool, End> {
         let mut taken = 0;
         let mut is_input_used_up = false;
-        while !is_input_used_up && self.may_take_operations() {
+        while !is_input_used_up && self.may_take_operations() && !turn.is_over() {
             match self.wire.parser.parse(&self.wire.input[taken..])? {
                 Parsed::Op(op, _) if op.follows_deliveries() && self.barrier == Barrier::Open => {
                     self.barrier = Barrier::Waiting(self.inbox_max);
                 }
                 Parsed::Op(op, op_bytes) => {
                     self.barrier = Barrier::Open;
-                    self.client.apply(&op)?;
+                    turn.operation(self.client.apply(&op)?);
                     taken += op_bytes;
                 }
                 Parsed::Incomplete(missing) => {
@@ -298,7 +322,8 @@ impl Connection {
     }
 
     /// Translates what the inbox has, as far as there is room.
-    fn take_deliveries(&mut self) -> Result<(), End> {
+    fn take_deliveries(&mut self, turn: &mut Turn) -> Result<(), End> {
+        let out_bytes = self.client.out.len();
         while self.may_take_deliveries() {
             let Some(delivery) = self.inbox.try_recv()? else {
                 if let Barrier::Waiting(_) = self.barrier {
@@ -309,6 +334,7 @@ impl Connection {
             self.client.deliver(&delivery);
             self.count_delivery();
         }
+        turn.delivered(self.client.out.len() - out_bytes);
         Ok(())
     }
 
@@ -327,6 +353,7 @@ impl Connection {
             Ok(0) => return Err(End::Gone(io::ErrorKind::UnexpectedEof)),
             Ok(bytes) => {
                 self.heard = true;
+                self.paused_since = None;
                 let filled = bytes >= self.read_bytes;
                 let next = if filled {
                     2 * self.read_bytes
@@ -354,6 +381,15 @@ impl Connection {
         Ok(())
     }
 
+    /// What little is empty is not kept: most clients are idle most of the time.
+    fn give_back_memory(&mut self) {
+        for buffer in [&mut self.wire.input, &mut self.client.out] {
+            if buffer.is_empty() && buffer.capacity() <= READ_BYTES.0 {
+                *buffer = BytesMut::new();
+            }
+        }
+    }
+
     /// Asks a silent client for a sign of life, or gives it up.
     fn tick(&mut self) -> Result<(), End> {
         // What a burst or a large payload took must not be held as long as the client stays.
@@ -362,6 +398,7 @@ impl Connection {
                 *buffer = BytesMut::new();
             }
         }
+        self.read_bytes = READ_BYTES.0;
         if std::mem::take(&mut self.heard) {
             self.pings_out = 0;
             return Ok(());
@@ -372,5 +409,28 @@ impl Connection {
         self.pings_out += 1;
         reply::ping(&mut self.client.out);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidings::{Config, Node};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::GatewayConfig;
+
+    #[tokio::test]
+    async fn what_a_connection_needs_while_nothing_happens_is_little() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let node = Node::start(Config::default(), None).await.unwrap();
+        let config = Arc::new(GatewayConfig::default());
+        let task = run(Door { node, config }, stream, addr, 1);
+        let bytes = size_of_val(&task);
+        assert!(bytes <= 3 << 10, "{bytes}");
     }
 }

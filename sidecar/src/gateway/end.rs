@@ -51,7 +51,7 @@ impl End {
             }
             stream.shutdown().await?;
             // Closing with input unread would reset the connection and lose the last words.
-            let mut unread = [0; 4096];
+            let mut unread = vec![0; 4096];
             while stream.read(&mut unread).await? > 0 {}
             io::Result::Ok(())
         };

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, info::Info};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::log::LostLines;
 use tidings::{Distribution, Node};
 
 /// What [`Exposition::text`] returns.
@@ -170,7 +171,12 @@ impl Collector for Sample {
         let help = "What came by gossip and could not be read";
         to.counters("gossip_malformed", help, "what", &malformed)?;
         let help = "Changes that were told to peers at once";
-        to.counter("gossip_eager_rounds", help, membership.eager_rounds)
+        to.counter("gossip_eager_rounds", help, membership.eager_rounds)?;
+
+        let LostLines { limited, unwritten } = LostLines::now();
+        let lost = [("limited", limited), ("unwritten", unwritten)];
+        let help = "Lines of the log left out as too many of a kind, or that could not be written";
+        to.counters("log_lines_lost", help, "reason", &lost)
     }
 }
 

@@ -10,3 +10,4 @@ mod messages;
 mod nodes;
 mod process;
 mod settings;
+mod walls;

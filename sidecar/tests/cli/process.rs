@@ -134,10 +134,15 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_as(|command| command, arguments)
+    }
+
+    /// Started by a command that this makes of the usual one.
+    pub(crate) fn start_as(change: impl FnOnce(Command) -> Command, arguments: &[&str]) -> Self {
         let any = ["run", "--client", "127.0.0.1:0", "--http", "127.0.0.1:0"];
         let mut command = tidings(&any);
         command.args(["--log-format", "json"]).args(arguments);
-        let running = Running::start(command);
+        let running = Running::start(change(command));
         let line: Value = serde_json::from_str(&running.says("listening")).unwrap();
         let addr = |door: &str| line[door].as_str().unwrap().to_owned();
         let (client, http) = (addr("client"), addr("http"));

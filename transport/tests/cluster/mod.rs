@@ -13,7 +13,7 @@ use tidings_identity::{
     Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
 };
 use tidings_transport::{
-    Config, Frame, LinkInfo, LinkUp, Local, Net, Receive, SystemNet, Transport,
+    Config, Frame, LinkInfo, LinkUp, Local, Net, Receive, SystemNet, Transport, Violation,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -148,12 +148,24 @@ impl Received {
 }
 
 impl Receive for Received {
-    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes) {
+    fn frame(
+        &self,
+        from: &NodeId,
+        incarnation: Incarnation,
+        frame: Bytes,
+    ) -> Result<(), Violation> {
+        if frame == UNFIT {
+            return Err(Violation::new("this is unfit"));
+        }
         let mut frames = self.frames.lock().unwrap();
         let key = (from.to_string(), incarnation);
         frames.entry(key).or_default().push(frame);
+        Ok(())
     }
 }
+
+/// What no receiver of these tests takes.
+pub(crate) const UNFIT: &[u8] = b"unfit";
 
 pub(crate) const INCARNATION: Incarnation = Incarnation::new(1);
 

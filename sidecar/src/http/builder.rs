@@ -1,0 +1,92 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::error::Error;
+
+/// Builds the answers that take long in a large cluster, beside the threads that serve clients and
+/// links: a few at a time, so that however many ask, the machine has time for its work.
+#[derive(Debug, Clone)]
+pub(super) struct Builder {
+    places: Arc<Semaphore>,
+    wait_max: Duration,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(BUILDING_MAX)),
+            wait_max: WAIT_MAX,
+        }
+    }
+
+    /// Builds an answer as soon as there is a place, or says that there is none.
+    pub(super) async fn build<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let place = timeout(self.wait_max, Arc::clone(&self.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            let problem = "too many long answers are asked for at a time";
+            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, problem));
+        };
+        // It keeps its place also when nobody waits for the answer any more.
+        let building = spawn_blocking(move || {
+            let _place = place;
+            answer()
+        });
+        let stopped = |_| Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the node stops");
+        building.await.map_err(stopped)
+    }
+}
+
+/// Answers that are being built.
+const BUILDING_MAX: usize = 2;
+/// How long one may wait for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_few_answers_are_built_at_a_time_and_the_others_wait_a_bounded_time() {
+        let builder = Builder {
+            wait_max: Duration::from_millis(20),
+            ..Builder::new()
+        };
+        let (finish, finished) = channel::<()>();
+        let finished = Arc::new(std::sync::Mutex::new(finished));
+        let under_way: Vec<_> = (0..BUILDING_MAX)
+            .map(|_| {
+                let (builder, finished) = (builder.clone(), Arc::clone(&finished));
+                let build = async move {
+                    let wait = move || finished.lock().unwrap().recv().is_ok();
+                    builder.build(wait).await
+                };
+                Box::pin(build)
+            })
+            .collect();
+        let mut under_way = futures::future::join_all(under_way);
+        assert!(futures::poll!(&mut under_way).is_pending());
+        let refused = builder.build(|| ()).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+        (0..BUILDING_MAX).for_each(|_| finish.send(()).unwrap());
+        assert!(
+            under_way
+                .await
+                .into_iter()
+                .all(|built| matches!(built, Ok(true)))
+        );
+        assert!(builder.build(|| ()).await.is_ok());
+    }
+}

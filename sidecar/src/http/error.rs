@@ -1,0 +1,28 @@
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::answers::ErrorAnswer;
+
+/// An answer that says why there is no other.
+#[derive(Debug)]
+pub(super) struct Error {
+    status: StatusCode,
+    problem: String,
+}
+
+impl Error {
+    pub(super) fn new(status: StatusCode, problem: impl Into<String>) -> Self {
+        Self {
+            status,
+            problem: problem.into(),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let error = self.problem;
+        (self.status, Json(ErrorAnswer { error })).into_response()
+    }
+}

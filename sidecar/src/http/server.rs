@@ -1,0 +1,161 @@
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{Request, Response};
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tidings::Node;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+use super::hosts::Hosts;
+use crate::acceptor::{Acceptor, Arrival};
+
+/// Serves these answers on all connections until the node stops.
+///
+/// No caller can keep others out: when all slots are taken, a newcomer gets that of the connection
+/// that has been there longest and has asked for nothing that is still being answered.
+pub(super) async fn run(node: Node, mut acceptor: Acceptor, app: Router, hosts: Hosts) {
+    let server = Arc::new(Server {
+        app,
+        hosts,
+        connections: Mutex::default(),
+    });
+    let mut number = 0;
+    loop {
+        let Arrival { stream, peer, slot } = acceptor.next().await;
+        let slot = match slot {
+            Some(slot) => Some(slot),
+            None if server.end_oldest_idle() => {
+                timeout(END_MAX, acceptor.slot()).await.ok().flatten()
+            }
+            None => None,
+        };
+        let Some(slot) = slot else {
+            info!(%peer, "turned away a caller of HTTP: too many connections");
+            // A fresh socket takes this much at once; who is gone already needs no answer.
+            let _ = stream.try_write(TURNED_AWAY);
+            continue;
+        };
+        number += 1;
+        let connection = Arc::new(Connection::default());
+        server.lock().insert(number, Arc::clone(&connection));
+        let (server, token) = (Arc::clone(&server), node.token().clone());
+        node.spawn(async move {
+            let serving = server.serve(stream, &connection);
+            token.run_until_cancelled(serving).await;
+            server.lock().remove(&number);
+            drop::<OwnedSemaphorePermit>(slot);
+        });
+    }
+}
+
+struct Server {
+    app: Router,
+    hosts: Hosts,
+    /// Those that are open, from the oldest on.
+    connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
+}
+
+/// What others have to know of a connection.
+#[derive(Debug, Default)]
+struct Connection {
+    /// Whether a question is being answered.
+    is_asked: AtomicBool,
+    /// Told when its slot is needed for another.
+    end: Notify,
+}
+
+impl Server {
+    async fn serve(&self, stream: TcpStream, connection: &Connection) {
+        let app = TowerToHyperService::new(self.app.clone());
+        let service = service_fn(async |request: Request<Incoming>| {
+            if let Err(refusal) = self.hosts.check(&request) {
+                return Ok::<Response<_>, Infallible>(refusal.into_response());
+            }
+            connection.is_asked.store(true, Relaxed);
+            let answer = app.call(request).await;
+            connection.is_asked.store(false, Relaxed);
+            answer
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_MAX)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut serving = pin!(serving);
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = connection.end.notified() => return debug!("closed a connection for another"),
+            () = sleep(AGE_MAX) => {
+                serving.as_mut().graceful_shutdown();
+                match timeout(ANSWER_MAX, serving).await {
+                    Ok(served) => served,
+                    Err(_) => return debug!("a caller of HTTP did not take its answer"),
+                }
+            }
+        };
+        if let Err(error) = served {
+            debug!(%error, "a connection of HTTP ended");
+        }
+    }
+
+    /// Ends the oldest connection on which nothing is being answered; false if there is none.
+    fn end_oldest_idle(&self) -> bool {
+        let mut connections = self.lock();
+        let is_idle = |connection: &Connection| !connection.is_asked.load(Relaxed);
+        let oldest = connections.iter().find(|(_, one)| is_idle(one));
+        let Some(number) = oldest.map(|(number, _)| *number) else {
+            return false;
+        };
+        if let Some(oldest) = connections.remove(&number) {
+            oldest.end.notify_one();
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+        // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/json\r\ncontent-length: 33\r\nconnection: close\r\n\r\n\
+    {\"error\":\"too many connections\"}\n";
+
+/// How long a caller may take for the head of a request, and be silent between two.
+const HEADERS_MAX: Duration = Duration::from_secs(10);
+/// How old a connection becomes: after this, the present answer is the last.
+const AGE_MAX: Duration = Duration::from_secs(60);
+/// How long that may take.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long it may take until a connection that has to end has ended.
+const END_MAX: Duration = Duration::from_secs(1);
+/// What is read of a request before it is refused as too large.
+const BUFFER_BYTES_MAX: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_turned_away_gets_a_whole_answer() {
+        let text = std::str::from_utf8(TURNED_AWAY).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+    }
+}
