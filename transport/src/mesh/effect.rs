@@ -12,7 +12,7 @@ pub(crate) enum Effect<C> {
         connection: C,
         code: CloseCode,
     },
-    /// Begin to ask [`Mesh::next_dial`] what to do for this address.
+    /// Begin to ask [`next_dial`](super::Mesh::next_dial) what to do for this address.
     StartDial(SocketAddr),
     /// The dialling of this address may be lingering, and is wanted again.
     WakeDial(SocketAddr),
