@@ -3,7 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
-use tidings_membership::{AgentName, JoinError, MemberId, MemberIds, Membership, Pattern, Scope};
+use tidings_membership::{
+    AgentName, JoinError, MemberId, MemberIds, Membership, Pattern, Scope, Share,
+};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
@@ -99,7 +101,14 @@ struct SessionState {
     mailbox: Arc<Mailbox>,
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
     ended: AtomicBool,
-    subscriptions: Mutex<HashMap<MemberId, Pattern>>,
+    subscriptions: Mutex<Subscriptions>,
+}
+
+/// What a session has subscribed to, and what that takes of the node's room for memberships.
+#[derive(Debug)]
+struct Subscriptions {
+    patterns: HashMap<MemberId, Pattern>,
+    share: Share,
 }
 
 impl Sessions {
@@ -143,7 +152,10 @@ impl Sessions {
             agent,
             mailbox,
             ended: AtomicBool::new(false),
-            subscriptions: Mutex::default(),
+            subscriptions: Mutex::new(Subscriptions {
+                patterns: HashMap::new(),
+                share: self.membership.share(),
+            }),
         })?;
         Ok((Session { state }, inbox))
     }
@@ -216,9 +228,7 @@ impl Session {
     /// When the session has no such membership; nothing has changed then.
     pub fn unsubscribe(&self, member: MemberId) -> Result<(), UnsubscribeError> {
         let state = &self.state;
-        let pattern = lock(&state.subscriptions)
-            .remove(&member)
-            .ok_or(UnsubscribeError { member })?;
+        let pattern = state.take(member).ok_or(UnsubscribeError { member })?;
         state.withdraw(member, &pattern);
         // Whether or not the cluster's side still had it, it has it no more.
         let _ = state
@@ -337,8 +347,15 @@ impl SessionState {
             return Err(SubscribeError::Ended);
         }
         let max = limits.subscriptions_per_session_max.get();
-        if subscriptions.len() >= max {
+        if subscriptions.patterns.len() >= max {
             return Err(SubscribeError::TooMany { max });
+        }
+        let scope = &self.routes.scope;
+        let own = Share::bytes_of(scope, pattern, self.agent.as_ref());
+        let bytes = subscriptions.share.bytes() + own;
+        let max = limits.membership_bytes_per_session_max.get();
+        if bytes > max {
+            return Err(SubscribeError::TooManyBytes { bytes, max });
         }
         let member = self.node.next_member();
         let subscriber = Arc::new(Subscriber {
@@ -350,17 +367,26 @@ impl SessionState {
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
             .change(pattern, RouteChange::AddLocal(subscriber));
-        let scope = &self.routes.scope;
-        if let Err(error) = self
-            .node
-            .membership
-            .join(scope, pattern, member, self.agent.clone())
-        {
+        let share = &mut subscriptions.share;
+        let agent = self.agent.clone();
+        let membership = &self.node.membership;
+        if let Err(error) = membership.join_within(share, scope, pattern, member, agent) {
             self.withdraw(member, pattern);
             return Err(error.into());
         }
-        subscriptions.insert(member, pattern.clone());
+        subscriptions.patterns.insert(member, pattern.clone());
         Ok(member)
+    }
+
+    /// Takes a subscription out, and gives back its room.
+    fn take(&self, member: MemberId) -> Option<Pattern> {
+        let mut subscriptions = lock(&self.subscriptions);
+        let pattern = subscriptions.patterns.remove(&member)?;
+        let agent = self.agent.as_ref();
+        subscriptions
+            .share
+            .give_back(&self.routes.scope, &pattern, agent);
+        Some(pattern)
     }
 
     /// Ends the session. Doing so again does nothing.
@@ -389,7 +415,7 @@ impl SessionState {
         if self.ended.swap(true, Relaxed) {
             return None;
         }
-        let memberships = std::mem::take(&mut *subscriptions);
+        let memberships = std::mem::take(&mut subscriptions.patterns);
         drop(subscriptions);
         let lost = self.mailbox.close(RecvError::Ended);
         let counters = &self.node.broker.counters;
@@ -448,6 +474,17 @@ pub enum SubscribeError {
     /// The limit `subscriptions_per_session_max` is reached.
     #[error("the session has {max} subscriptions, its limit (subscriptions_per_session_max)")]
     TooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// The limit `membership_bytes_per_session_max` would be exceeded.
+    #[error(
+        "the memberships of the session would have {bytes} bytes, \
+         the limit (membership_bytes_per_session_max) is {max}"
+    )]
+    TooManyBytes {
+        /// What they would have.
+        bytes: usize,
         /// The limit.
         max: usize,
     },
