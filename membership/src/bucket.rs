@@ -41,6 +41,8 @@ pub(crate) enum BucketError {
     AlreadyMember,
     #[error("the bucket would pack to {0} bytes")]
     Full(usize),
+    #[error("the holder would have more of the bucket than the {0} bytes left for others")]
+    Crowded(usize),
 }
 
 impl Bucket {
@@ -95,14 +97,21 @@ impl Bucket {
         self.packed_bytes
     }
 
-    /// Takes a membership in, unless the packed topics would be longer than the limit.
+    /// Takes a membership in, unless the packed topics would be longer than the limit, or what is
+    /// left of it less than `held`: what the holder of the membership has of this bucket with it.
     pub(crate) fn join(
         &mut self,
         scope: &Scope,
         pattern: &Pattern,
         membership: MemberEntry,
         packed_bytes_max: usize,
+        held: usize,
     ) -> Result<(), BucketError> {
+        let check = |packed_bytes| match packed_bytes_max.checked_sub(packed_bytes) {
+            None => Err(BucketError::Full(packed_bytes)),
+            Some(left) if left < held => Err(BucketError::Crowded(left)),
+            Some(_) => Ok(()),
+        };
         match self.find(scope, pattern.as_str()) {
             Ok(at) => {
                 let topic = &mut self.topics[at];
@@ -113,9 +122,7 @@ impl Bucket {
                 let packed_bytes =
                     self.packed_bytes + membership.packed_bytes() + varint_bytes(count + 1)
                         - varint_bytes(count);
-                if packed_bytes > packed_bytes_max {
-                    return Err(BucketError::Full(packed_bytes));
-                }
+                check(packed_bytes)?;
                 Arc::make_mut(&mut topic.members).insert(place, membership);
                 self.packed_bytes = packed_bytes;
             }
@@ -126,9 +133,7 @@ impl Bucket {
                     members: Arc::new(vec![membership]),
                 };
                 let packed_bytes = self.packed_bytes + topic.packed_bytes();
-                if packed_bytes > packed_bytes_max {
-                    return Err(BucketError::Full(packed_bytes));
-                }
+                check(packed_bytes)?;
                 self.topics.insert(at, topic);
                 self.packed_bytes = packed_bytes;
                 if !pattern.is_literal() {
@@ -218,19 +223,26 @@ impl TopicMembers {
 
     fn packed_bytes(&self) -> usize {
         let members = self.members.iter().map(MemberEntry::packed_bytes);
-        packed_str_bytes(self.scope.as_str())
-            + packed_str_bytes(self.pattern.as_str())
-            + varint_bytes(self.members.len())
+        Self::packed_bytes_of(&self.scope, &self.pattern, self.members.len())
             + members.sum::<usize>()
+    }
+
+    /// The length of a topic with so many members, without the members.
+    pub(crate) fn packed_bytes_of(scope: &Scope, pattern: &Pattern, members: usize) -> usize {
+        packed_str_bytes(scope.as_str())
+            + packed_str_bytes(pattern.as_str())
+            + varint_bytes(members)
     }
 }
 
 impl MemberEntry {
     fn packed_bytes(&self) -> usize {
-        let agent = self
-            .agent
-            .as_ref()
-            .map_or(0, |a| packed_str_bytes(a.as_str()));
+        Self::packed_bytes_of(self.agent.as_ref())
+    }
+
+    /// The length of a member whose agent has this name.
+    pub(crate) fn packed_bytes_of(agent: Option<&AgentName>) -> usize {
+        let agent = agent.map_or(0, |agent| packed_str_bytes(agent.as_str()));
         size_of::<[u8; 16]>() + 1 + agent
     }
 }
@@ -264,6 +276,7 @@ mod tests {
             &Pattern::parse(pattern).unwrap(),
             membership,
             1_000,
+            0,
         )
     }
 

@@ -166,7 +166,7 @@ mod tests {
             let node = Arc::make_mut(node);
             if what < 5 {
                 let agent = None;
-                let _ = node.join(&scope, &pattern, MemberEntry { member, agent }, 10_000);
+                let _ = node.join(&scope, &pattern, MemberEntry { member, agent }, 10_000, 0);
             } else {
                 node.leave(&scope, &pattern, member);
             }

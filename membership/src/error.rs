@@ -31,6 +31,17 @@ pub enum JoinError {
         /// How long it may be ([`Config::bucket_bytes_max`](crate::Config::bucket_bytes_max)).
         bytes_max: usize,
     },
+    /// Its holder would have more of the bucket than is left for others.
+    #[error(
+        "with this membership {bytes} bytes of its bucket would be held at once, and {left} left for \
+         others, which must not be less: use other topics, or move agents to other nodes"
+    )]
+    Crowded {
+        /// How much of the bucket the holder would have ([`Share`](crate::Share)).
+        bytes: usize,
+        /// How much would be free.
+        left: usize,
+    },
 }
 
 /// Why a membership was not ended. Nothing has changed.

@@ -23,6 +23,7 @@ use crate::pace::Pace;
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
 use crate::pipe::Pipe;
+use crate::share::Share;
 use crate::socket::PipeTransport;
 use crate::stats::Stats;
 use crate::view::View;
@@ -131,7 +132,36 @@ impl Membership {
         agent: Option<AgentName>,
     ) -> Result<(), JoinError> {
         let entry = MemberEntry { member, agent };
-        self.shared.views.join(scope, pattern, entry)
+        self.shared.views.join(scope, pattern, entry, 0)
+    }
+
+    /// A share in the room of this node, of which nothing is taken yet.
+    pub fn share(&self) -> Share {
+        Share::new(self.view().local.buckets().len())
+    }
+
+    /// Makes a membership as [`join`](Self::join) does, and takes its bytes from this share; but the
+    /// share never has more of a bucket than is left free in it. So one that takes all it can
+    /// leaves half of each bucket, two leave a third, n leave one part in n + 1.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), and when it would have more than is left. Nothing has changed then.
+    pub fn join_within(
+        &self,
+        share: &mut Share,
+        scope: &Scope,
+        pattern: &Pattern,
+        member: MemberId,
+        agent: Option<AgentName>,
+    ) -> Result<(), JoinError> {
+        let held = share.in_bucket_with(scope, pattern, agent.as_ref());
+        let entry = MemberEntry {
+            member,
+            agent: agent.clone(),
+        };
+        self.shared.views.join(scope, pattern, entry, held)?;
+        share.take(scope, pattern, agent.as_ref());
+        Ok(())
     }
 
     /// Ends a membership of this node. It is in no [`view`](Self::view) taken after this returns.

@@ -58,17 +58,19 @@ impl NodeView {
             .chain(matching.flat_map(|(scope, pattern)| self.members(scope, pattern.as_str())))
     }
 
-    /// Takes a membership in; one that would make its bucket pack to more than this is refused.
+    /// Takes a membership in; one that would make its bucket pack to more than this is refused, and
+    /// one that leaves less of it than `held`, what its holder would have of the bucket.
     pub(crate) fn join(
         &mut self,
         scope: &Scope,
         pattern: &Pattern,
         entry: MemberEntry,
         packed_bytes_max: usize,
+        held: usize,
     ) -> Result<(), BucketError> {
         let index = self.index(scope, pattern.as_str());
         let bucket = Arc::make_mut(&mut self.buckets[index]);
-        bucket.join(scope, pattern, entry, packed_bytes_max)?;
+        bucket.join(scope, pattern, entry, packed_bytes_max, held)?;
         self.look_for_wildcards(index);
         Ok(())
     }

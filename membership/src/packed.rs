@@ -141,7 +141,7 @@ mod tests {
             let member = MemberId::from_bytes([n; 16]);
             if is_join {
                 let agent = agent.as_deref().and_then(AgentName::nearest);
-                let _ = bucket.join(&scope, &pattern, MemberEntry { member, agent }, ALL);
+                let _ = bucket.join(&scope, &pattern, MemberEntry { member, agent }, ALL, 0);
             } else {
                 let _ = bucket.leave(&scope, &pattern, member);
             }
@@ -205,7 +205,7 @@ mod tests {
         let pattern = Pattern::parse("a.b").unwrap();
         let membership = MemberEntry { member, agent };
         bucket
-            .join(&Scope::parse("s").unwrap(), &pattern, membership, ALL)
+            .join(&Scope::parse("s").unwrap(), &pattern, membership, ALL, 0)
             .unwrap();
         let ids: Vec<u8> = (0..16).collect();
         let bytes = [b"\x01\x01s\x03a.b\x01", &ids[..], b"\x01\x02bo"].concat();

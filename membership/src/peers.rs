@@ -195,7 +195,7 @@ mod tests {
         };
         let pattern = Pattern::parse(topic).unwrap();
         bucket
-            .join(&Scope::default(), &pattern, membership, usize::MAX)
+            .join(&Scope::default(), &pattern, membership, usize::MAX, 0)
             .unwrap();
         (bucket_key(0), pack(&bucket))
     }

@@ -233,7 +233,7 @@ mod tests {
                 member,
                 agent: None,
             };
-            node.join(&scope, &pattern, entry, usize::MAX).unwrap();
+            node.join(&scope, &pattern, entry, usize::MAX, 0).unwrap();
         }
         Arc::new(node)
     }

@@ -46,18 +46,20 @@ impl Views {
         self.newest.subscribe()
     }
 
-    /// Makes a membership of this node.
+    /// Makes a membership of this node, unless that leaves less of its bucket than `held`, what its
+    /// holder would have of it.
     pub(crate) fn join(
         &self,
         scope: &Scope,
         pattern: &Pattern,
         entry: MemberEntry,
+        held: usize,
     ) -> Result<(), JoinError> {
         let mut result = Ok(());
         let packed_bytes_max = packed_bytes_max(self.bucket_bytes_max);
         self.newest.send_if_modified(|view| {
             let local = Arc::make_mut(&mut Arc::make_mut(view).local);
-            result = local.join(scope, pattern, entry, packed_bytes_max);
+            result = local.join(scope, pattern, entry, packed_bytes_max, held);
             result.is_ok()
         });
         result.map_err(|error| match error {
@@ -66,6 +68,7 @@ impl Views {
                 bytes: bucket_text_bytes(packed_bytes),
                 bytes_max: self.bucket_bytes_max,
             },
+            BucketError::Crowded(left) => JoinError::Crowded { bytes: held, left },
         })
     }
 
@@ -145,10 +148,10 @@ mod tests {
         let views = Views::new(&Config::default(), run("n0"));
         let (scope, pattern) = (Scope::default(), Pattern::parse("a").unwrap());
         let before = views.snapshot();
-        views.join(&scope, &pattern, entry(1)).unwrap();
+        views.join(&scope, &pattern, entry(1), 0).unwrap();
         assert_eq!(views.snapshot().members(&scope, &pattern).len(), 1);
         assert!(before.members(&scope, &pattern).is_empty());
-        let again = views.join(&scope, &pattern, entry(1));
+        let again = views.join(&scope, &pattern, entry(1), 0);
         assert_eq!(again, Err(JoinError::AlreadyMember));
         let mut newest = views.subscribe();
         newest.mark_unchanged();
@@ -179,7 +182,7 @@ mod tests {
                         for n in 0..3_000 {
                             let pattern = format!("t.{}", n % 100).parse().unwrap();
                             views
-                                .join(scope, &pattern, entry(thread * 10_000 + n))
+                                .join(scope, &pattern, entry(thread * 10_000 + n), 0)
                                 .unwrap();
                         }
                     })

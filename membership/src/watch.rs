@@ -125,7 +125,7 @@ mod tests {
             agent: None,
         };
         views
-            .join(&Scope::default(), &"a".parse().unwrap(), entry)
+            .join(&Scope::default(), &"a".parse().unwrap(), entry, 0)
             .unwrap();
         member
     }

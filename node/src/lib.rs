@@ -29,6 +29,7 @@ mod routes;
 mod scopes;
 mod seeds;
 mod session;
+mod session_error;
 mod stats;
 mod wildcards;
 mod wiring;
@@ -47,7 +48,8 @@ pub use message::Message;
 pub use node::{Node, StartError};
 pub use registry::OpenError;
 pub use seeds::{Seed, SeedError};
-pub use session::{BroadcastError, Session, SessionOptions, SubscribeError, UnsubscribeError};
+pub use session::{Session, SessionOptions};
+pub use session_error::{BroadcastError, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
 pub use tidings_bounds::{Count, CountError, Time, TimeError};
 pub use tidings_identity::{

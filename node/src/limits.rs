@@ -15,6 +15,12 @@ pub struct Limits {
     pub topic_bytes_max: Count<1, TOPIC_BYTES_MAX>,
     /// Subscriptions of one session. Default 10,000.
     pub subscriptions_per_session_max: Count<1, 100_000_000>,
+    /// Bytes that the memberships of one session have in gossip. Each counts as if it were alone in
+    /// its topic: 18, and the names of scope, topic and agent. Default 384 KiB, which is a sixth of
+    /// what 64 buckets hold and some 8,000 topics of 20 letters; at least 1. More lets one
+    /// session take more of the room that all sessions of a node share. Besides, a session never
+    /// has more of one bucket than is left free in it.
+    pub membership_bytes_per_session_max: Count<1, { 1 << 30 }>,
     /// Sessions open at a time, clients of the gateway included. Default 10,000.
     pub sessions_max: Count<1, 100_000_000>,
     /// How long a publisher that waits for room waits for one subscriber that reads too slowly.
@@ -39,6 +45,7 @@ impl Default for Limits {
             headers_bytes_max: Count::of::<{ 16 << 10 }>(),
             topic_bytes_max: Count::MAX,
             subscriptions_per_session_max: Count::of::<10_000>(),
+            membership_bytes_per_session_max: Count::of::<{ 384 << 10 }>(),
             sessions_max: Count::of::<10_000>(),
             publish_wait_max: Time::of_ms::<5_000>(),
         }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidings_identity::NodeId;
-use tidings_membership::{AgentName, JoinError, MemberId, MemberIds, Membership, Pattern, Scope};
+use tidings_membership::{AgentName, MemberId, MemberIds, Membership, Pattern, Scope, Share};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
@@ -14,6 +14,7 @@ use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
 use crate::scopes::HeldRoutes;
+use crate::session_error::{BroadcastError, SubscribeError, UnsubscribeError};
 use crate::{Limits, Message, RecvError};
 
 /// How a session is opened.
@@ -99,9 +100,16 @@ struct SessionState {
     mailbox: Arc<Mailbox>,
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
     ended: AtomicBool,
-    subscriptions: Mutex<HashMap<MemberId, Pattern>>,
+    subscriptions: Mutex<Subscriptions>,
     /// The mailboxes that its messages have filled to where it is to wait.
     pressing: Mutex<Vec<Weak<Mailbox>>>,
+}
+
+/// What a session has subscribed to, and what that takes of the node's room for memberships.
+#[derive(Debug)]
+struct Subscriptions {
+    patterns: HashMap<MemberId, Pattern>,
+    share: Share,
 }
 
 impl Sessions {
@@ -145,7 +153,10 @@ impl Sessions {
             agent,
             mailbox,
             ended: AtomicBool::new(false),
-            subscriptions: Mutex::default(),
+            subscriptions: Mutex::new(Subscriptions {
+                patterns: HashMap::new(),
+                share: self.membership.share(),
+            }),
             pressing: Mutex::default(),
         })?;
         Ok((Session { state }, inbox))
@@ -219,9 +230,7 @@ impl Session {
     /// When the session has no such membership; nothing has changed then.
     pub fn unsubscribe(&self, member: MemberId) -> Result<(), UnsubscribeError> {
         let state = &self.state;
-        let pattern = lock(&state.subscriptions)
-            .remove(&member)
-            .ok_or(UnsubscribeError { member })?;
+        let pattern = state.take(member).ok_or(UnsubscribeError { member })?;
         state.withdraw(member, &pattern);
         // Whether or not the cluster's side still had it, it has it no more.
         let _ = state
@@ -369,8 +378,15 @@ impl SessionState {
             return Err(SubscribeError::Ended);
         }
         let max = limits.subscriptions_per_session_max.get();
-        if subscriptions.len() >= max {
+        if subscriptions.patterns.len() >= max {
             return Err(SubscribeError::TooMany { max });
+        }
+        let scope = &self.routes.scope;
+        let own = Share::bytes_of(scope, pattern, self.agent.as_ref());
+        let bytes = subscriptions.share.bytes() + own;
+        let max = limits.membership_bytes_per_session_max.get();
+        if bytes > max {
+            return Err(SubscribeError::TooManyBytes { bytes, max });
         }
         let member = self.node.next_member();
         let subscriber = Arc::new(Subscriber {
@@ -382,16 +398,14 @@ impl SessionState {
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
             .change(pattern, RouteChange::AddLocal(subscriber));
-        let scope = &self.routes.scope;
-        if let Err(error) = self
-            .node
-            .membership
-            .join(scope, pattern, member, self.agent.clone())
-        {
+        let share = &mut subscriptions.share;
+        let agent = self.agent.clone();
+        let membership = &self.node.membership;
+        if let Err(error) = membership.join_within(share, scope, pattern, member, agent) {
             self.withdraw(member, pattern);
             return Err(error.into());
         }
-        subscriptions.insert(member, pattern.clone());
+        subscriptions.patterns.insert(member, pattern.clone());
         Ok(member)
     }
 
@@ -406,6 +420,17 @@ impl SessionState {
                 pressing.push(mailbox);
             }
         }
+    }
+
+    /// Takes a subscription out, and gives back its room.
+    fn take(&self, member: MemberId) -> Option<Pattern> {
+        let mut subscriptions = lock(&self.subscriptions);
+        let pattern = subscriptions.patterns.remove(&member)?;
+        let agent = self.agent.as_ref();
+        subscriptions
+            .share
+            .give_back(&self.routes.scope, &pattern, agent);
+        Some(pattern)
     }
 
     /// Ends the session. Doing so again does nothing.
@@ -434,7 +459,7 @@ impl SessionState {
         if self.ended.swap(true, Relaxed) {
             return None;
         }
-        let memberships = std::mem::take(&mut *subscriptions);
+        let memberships = std::mem::take(&mut subscriptions.patterns);
         drop(subscriptions);
         let lost = self.mailbox.close(RecvError::Ended);
         let counters = &self.node.broker.counters;
@@ -476,79 +501,6 @@ fn distinct(memberships: &HashMap<MemberId, Pattern>) -> Vec<&Pattern> {
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while one of these locks is held, so the state behind a poisoned one is whole.
     state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Why a subscription was refused. Nothing has changed then.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubscribeError {
-    /// The topic or pattern is longer than `topic_bytes_max`.
-    #[error("the topic has {bytes} bytes, the limit (topic_bytes_max) is {max}")]
-    TopicTooLong {
-        /// Its length.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The limit `subscriptions_per_session_max` is reached.
-    #[error("the session has {max} subscriptions, its limit (subscriptions_per_session_max)")]
-    TooMany {
-        /// The limit.
-        max: usize,
-    },
-    /// The membership cannot be told to the cluster.
-    #[error("the node cannot take this membership")]
-    Join(#[from] JoinError),
-    /// The session was cut off, or its inbox dropped.
-    #[error("the session has ended")]
-    Ended,
-}
-
-/// The session has no such subscription. Nothing has changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the session has no subscription {member}")]
-pub struct UnsubscribeError {
-    /// What was to be ended.
-    pub member: MemberId,
-}
-
-/// Why a message was not accepted. Nobody has got it then.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BroadcastError {
-    /// The payload is larger than `payload_bytes_max`.
-    #[error("the payload has {bytes} bytes, the limit (payload_bytes_max) is {max}")]
-    PayloadTooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The header lines are larger than `headers_bytes_max`.
-    #[error("the headers have {bytes} bytes, the limit (headers_bytes_max) is {max}")]
-    HeadersTooLarge {
-        /// Their size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The topic is longer than `topic_bytes_max`.
-    #[error("the topic has {bytes} bytes, the limit (topic_bytes_max) is {max}")]
-    TopicTooLong {
-        /// Its length.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// No live node has this name.
-    #[error("no live node is called {node}")]
-    UnknownNode {
-        /// The name.
-        node: NodeId,
-    },
-    /// The session was cut off, or the node has stopped.
-    #[error("the session has ended")]
-    Ended,
 }
 
 /// How many memberships are ended at a time: some hundred microseconds of work.

@@ -1,0 +1,86 @@
+use tidings_identity::NodeId;
+use tidings_membership::{JoinError, MemberId};
+
+/// Why a subscription was refused. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The topic or pattern is longer than `topic_bytes_max`.
+    #[error("the topic has {bytes} bytes, the limit (topic_bytes_max) is {max}")]
+    TopicTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The limit `subscriptions_per_session_max` is reached.
+    #[error("the session has {max} subscriptions, its limit (subscriptions_per_session_max)")]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// The limit `membership_bytes_per_session_max` would be exceeded.
+    #[error(
+        "the memberships of the session would have {bytes} bytes, \
+         the limit (membership_bytes_per_session_max) is {max}"
+    )]
+    TooManyBytes {
+        /// What they would have.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The membership cannot be told to the cluster.
+    #[error("the node cannot take this membership")]
+    Join(#[from] JoinError),
+    /// The session was cut off, or its inbox dropped.
+    #[error("the session has ended")]
+    Ended,
+}
+
+/// The session has no such subscription. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the session has no subscription {member}")]
+pub struct UnsubscribeError {
+    /// What was to be ended.
+    pub member: MemberId,
+}
+
+/// Why a message was not accepted. Nobody has got it then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BroadcastError {
+    /// The payload is larger than `payload_bytes_max`.
+    #[error("the payload has {bytes} bytes, the limit (payload_bytes_max) is {max}")]
+    PayloadTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The header lines are larger than `headers_bytes_max`.
+    #[error("the headers have {bytes} bytes, the limit (headers_bytes_max) is {max}")]
+    HeadersTooLarge {
+        /// Their size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The topic is longer than `topic_bytes_max`.
+    #[error("the topic has {bytes} bytes, the limit (topic_bytes_max) is {max}")]
+    TopicTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// No live node has this name.
+    #[error("no live node is called {node}")]
+    UnknownNode {
+        /// The name.
+        node: NodeId,
+    },
+    /// The session was cut off, or the node has stopped.
+    #[error("the session has ended")]
+    Ended,
+}
