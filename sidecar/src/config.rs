@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tidings::{ConfigError, Count, Identity, IdentityError, MailboxConfig, Overflow, Scope, Time};
 
 /// How a sidecar runs: its node, and its doors. Every field has a default, so that
@@ -60,6 +60,7 @@ pub struct GatewayConfig {
     /// The longest line of the protocol, in bytes. Default 4,096, 512 to 1 MiB.
     pub line_bytes_max: Count<512, { 1 << 20 }>,
     /// What may wait for a client that reads slowly. By default it is disconnected when more does.
+    #[serde(deserialize_with = "client_mailbox")]
     pub mailbox: MailboxConfig,
 }
 
@@ -92,6 +93,29 @@ impl Default for Config {
             node: tidings::Config::default(),
         }
     }
+}
+
+/// Whoever sets one bound of the mailbox leaves the rest of it as it is for clients, which is not as
+/// it is for other sessions.
+fn client_mailbox<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MailboxConfig, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Given {
+        messages_max: Option<Count<1, 100_000_000>>,
+        bytes_max: Option<Count<1, { isize::MAX as usize }>>,
+        overflow: Option<Overflow>,
+    }
+    let Given {
+        messages_max,
+        bytes_max,
+        overflow,
+    } = Given::deserialize(deserializer)?;
+    let default = GatewayConfig::default().mailbox;
+    Ok(MailboxConfig {
+        messages_max: messages_max.unwrap_or(default.messages_max),
+        bytes_max: bytes_max.unwrap_or(default.bytes_max),
+        overflow: overflow.unwrap_or(default.overflow),
+    })
 }
 
 impl Default for HttpConfig {

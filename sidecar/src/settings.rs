@@ -505,6 +505,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_of_the_mailbox_does_not_change_what_happens_when_it_is_reached() {
+        let mailbox = |file| given(file, &[]).config().gateway.mailbox;
+        let default = Config::default().gateway.mailbox;
+        let given = mailbox("gateway.mailbox.messages_max = 10");
+        assert_eq!(given.messages_max.get(), 10);
+        assert_eq!(given.overflow, default.overflow);
+        assert_eq!(given.bytes_max, default.bytes_max);
+        let given = mailbox("gateway.mailbox.overflow = 'drop-oldest'");
+        assert_eq!(given.messages_max, default.messages_max);
+        assert_ne!(given.overflow, default.overflow);
+    }
+
+    #[test]
     fn what_is_printed_reads_back_the_same() {
         let file = "client = 'none'\nname = 'n1'\nseeds = ['a:1']\nlinks.lanes = 2\n\
                     gateway.mailbox.overflow = 'drop-oldest'";
