@@ -10,6 +10,7 @@
 //! [`Session`]: tidings::Session
 
 mod client;
+mod client_error;
 mod connect_options;
 mod connection;
 mod door;
@@ -19,7 +20,6 @@ pub mod fuzzing;
 mod header_block;
 mod op;
 mod parser;
-mod refusal;
 mod reply;
 mod turn;
 
@@ -32,8 +32,8 @@ use tracing::info;
 
 use crate::acceptor::{Acceptor, Arrival};
 use crate::{GatewayConfig, descriptors};
+use client_error::ClientError;
 use door::Door;
-use refusal::Refusal;
 use reply::Info;
 use tidings::Node;
 
@@ -79,7 +79,7 @@ fn turn_away(node: &Node, stream: &TcpStream, peer: SocketAddr, client_id: u64) 
     info!(%peer, "turned a client away: too many connections");
     let mut out = BytesMut::new();
     reply::info(&mut out, &Info::new(node, stream, client_id));
-    reply::refusal(&mut out, &Refusal::TooManyConnections);
+    reply::error(&mut out, &ClientError::TooManyConnections);
     // A fresh socket takes this much at once; a client that is gone already needs no answer.
     let _ = stream.try_write(&out);
 }

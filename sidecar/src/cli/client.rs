@@ -47,7 +47,7 @@ pub(crate) struct Client {
 }
 
 /// What a node says.
-enum Said {
+enum ServerOp {
     Message(Message),
     Pong,
     /// Nothing that needs to be acted upon.
@@ -106,11 +106,11 @@ impl Client {
         client
             .write(format!("CONNECT {options}\r\n").as_bytes())
             .await?;
-        client.settle().await?;
+        client.flush().await?;
         Ok(client)
     }
 
-    /// Publishes. The message may wait on this side until the connection [settles](Self::settle).
+    /// Publishes. The message may wait on this side until the connection is [flushed](Self::flush).
     pub(crate) async fn publish(&mut self, message: &Message) -> anyhow::Result<()> {
         let Message {
             topic,
@@ -138,7 +138,7 @@ impl Client {
         self.write(b"\r\n").await
     }
 
-    /// Subscribes, with effect when the connection [settles](Self::settle).
+    /// Subscribes, with effect when the connection is [flushed](Self::flush).
     pub(crate) async fn subscribe(&mut self, pattern: &Pattern) -> anyhow::Result<()> {
         self.subscriptions += 1;
         let line = format!("SUB {} {}\r\n", pattern.as_str(), self.subscriptions);
@@ -148,16 +148,16 @@ impl Client {
     /// Waits until the node has done everything that it was asked for so far, and returns the
     /// messages that came in the meantime. An error has the node's own words, if it refused
     /// something.
-    pub(crate) async fn settle(&mut self) -> anyhow::Result<Vec<Message>> {
+    pub(crate) async fn flush(&mut self) -> anyhow::Result<Vec<Message>> {
         self.write(b"PING\r\n").await?;
-        self.flush().await?;
+        self.write_out().await?;
         let mut messages = Vec::new();
         let answered = timeout(PATIENCE, async {
             loop {
-                match self.said().await? {
-                    Said::Message(message) => messages.push(message),
-                    Said::Pong => return anyhow::Ok(()),
-                    Said::Other => {}
+                match self.read_op().await? {
+                    ServerOp::Message(message) => messages.push(message),
+                    ServerOp::Pong => return anyhow::Ok(()),
+                    ServerOp::Other => {}
                 }
             }
         });
@@ -168,13 +168,13 @@ impl Client {
     /// Waits for the next message. Answers the node when it asks for a sign of life.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Message> {
         loop {
-            if let Said::Message(message) = self.said().await? {
+            if let ServerOp::Message(message) = self.read_op().await? {
                 return Ok(message);
             }
         }
     }
 
-    async fn said(&mut self) -> anyhow::Result<Said> {
+    async fn read_op(&mut self) -> anyhow::Result<ServerOp> {
         let line = self.line().await?;
         let mut words: Vec<_> = line.split_ascii_whitespace().collect();
         match words.first() {
@@ -182,19 +182,21 @@ impl Client {
                 let size = words.pop();
                 self.message(&words, Some("0"), size)
                     .await
-                    .map(Said::Message)
+                    .map(ServerOp::Message)
             }
             Some(&"HMSG") => {
                 let (size, block) = (words.pop(), words.pop());
-                self.message(&words, block, size).await.map(Said::Message)
+                self.message(&words, block, size)
+                    .await
+                    .map(ServerOp::Message)
             }
-            Some(&"PONG") => Ok(Said::Pong),
+            Some(&"PONG") => Ok(ServerOp::Pong),
             Some(&"PING") => {
                 self.write(b"PONG\r\n").await?;
-                self.flush().await?;
-                Ok(Said::Other)
+                self.write_out().await?;
+                Ok(ServerOp::Other)
             }
-            _ => Ok(Said::Other),
+            _ => Ok(ServerOp::Other),
         }
     }
 
@@ -229,7 +231,7 @@ impl Client {
         })
     }
 
-    /// The next line, which is no refusal.
+    /// The next line, which is no error.
     async fn line(&mut self) -> anyhow::Result<String> {
         let mut line = Vec::new();
         let mut reader = (&mut self.reader).take(LINE_BYTES_MAX);
@@ -253,7 +255,7 @@ impl Client {
         self.writer.write_all(bytes).await.context(LOST)
     }
 
-    async fn flush(&mut self) -> anyhow::Result<()> {
+    async fn write_out(&mut self) -> anyhow::Result<()> {
         self.writer.flush().await.context(LOST)
     }
 }
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_in_the_words_of_the_node() {
+    async fn an_error_is_told_in_the_words_of_the_node() {
         let refused = client_of("-ERR 'maximum connections exceeded'\r\n")
             .await
             .unwrap_err();

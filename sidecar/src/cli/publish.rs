@@ -34,7 +34,7 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     for _ in 0..args.count {
         client.publish(&message).await?;
     }
-    client.settle().await?;
+    client.flush().await?;
     Ok(())
 }
 

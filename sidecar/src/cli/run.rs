@@ -105,7 +105,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = raised {
         warn!(%error, "cannot raise the limit of open files");
     }
-    tell(&sidecar, clients_wanted);
+    log_listening(&sidecar, clients_wanted);
 
     let node = sidecar.node();
     tokio::select! {
@@ -125,7 +125,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Tells the log what runs now and where it can be reached.
-fn tell(sidecar: &Sidecar, clients_wanted: usize) {
+fn log_listening(sidecar: &Sidecar, clients_wanted: usize) {
     let node = sidecar.node();
     let open = |addr: Option<std::net::SocketAddr>| {
         addr.map_or_else(|| "none".to_owned(), |addr| addr.to_string())

@@ -34,7 +34,7 @@ pub(crate) async fn subscribe(args: SubscribeArgs) -> anyhow::Result<()> {
     for pattern in &args.topics {
         client.subscribe(pattern).await?;
     }
-    let mut early = client.settle().await?.into_iter();
+    let mut early = client.flush().await?.into_iter();
     stderr::tell(format_args!("subscribed"));
     for _ in 0..args.count.unwrap_or(usize::MAX) {
         let message = match early.next() {

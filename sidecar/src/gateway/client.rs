@@ -3,9 +3,9 @@ use std::collections::HashMap;
 use bytes::{Bytes, BytesMut};
 use tracing::debug;
 
+use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::op::{Op, Publication};
-use super::refusal::Refusal;
 use super::{header_block, reply};
 use tidings::{
     BroadcastError, Delivery, MemberId, Message, Pattern, Receipt, Session, SubscribeError, Topic,
@@ -59,7 +59,7 @@ impl Client {
     /// Does what the client asks for, and tells to how many a message was handed by it. An error is
     /// fatal to the connection; what concerns only this one operation the client is told, and goes
     /// on.
-    pub(super) fn apply(&mut self, op: &Op<'_>) -> Result<usize, Refusal> {
+    pub(super) fn apply(&mut self, op: &Op<'_>) -> Result<usize, ClientError> {
         let mut recipients = 0;
         let outcome = match op {
             Op::Ping => {
@@ -84,10 +84,10 @@ impl Client {
         match outcome {
             Ok(()) if self.options.verbose => reply::ok(&mut self.out),
             Ok(()) => {}
-            Err(refusal) if refusal.is_fatal() => return Err(refusal),
-            Err(refusal) => {
-                debug!(%refusal, "refused an operation of a client");
-                reply::refusal(&mut self.out, &refusal);
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                debug!(%error, "refused an operation of a client");
+                reply::error(&mut self.out, &error);
             }
         }
         Ok(recipients)
@@ -117,22 +117,22 @@ impl Client {
     }
 
     /// A second CONNECT changes how the client is talked to, not what it is called.
-    fn connect(&mut self, json: &str) -> Result<(), Refusal> {
+    fn connect(&mut self, json: &str) -> Result<(), ClientError> {
         self.options = connect_options(json)?;
         Ok(())
     }
 
-    fn publish(&mut self, publication: &Publication<'_>) -> Result<Receipt, Refusal> {
+    fn publish(&mut self, publication: &Publication<'_>) -> Result<Receipt, ClientError> {
         let subject = publication.subject;
         let topic = match &self.last_topic {
             Some(topic) if topic.as_str() == subject => topic.clone(),
-            _ => Topic::parse(subject).map_err(|_| Refusal::InvalidPublishSubject)?,
+            _ => Topic::parse(subject).map_err(|_| ClientError::InvalidPublishSubject)?,
         };
         self.last_topic = Some(topic.clone());
         let reply_to = publication.reply.map(Topic::parse).transpose();
         let mut message = Message::new(topic, Bytes::copy_from_slice(publication.payload));
-        message.reply_to = reply_to.map_err(|_| Refusal::InvalidPublishSubject)?;
-        let refuse = |reason: String| Refusal::Publish {
+        message.reply_to = reply_to.map_err(|_| ClientError::InvalidPublishSubject)?;
+        let refuse = |reason: String| ClientError::Publish {
             subject: subject.to_owned(),
             reason,
         };
@@ -152,16 +152,21 @@ impl Client {
             }
             // The inbox will say why.
             Err(BroadcastError::Ended) => Ok(Receipt::default()),
-            Err(BroadcastError::PayloadTooLarge { .. }) => Err(Refusal::PayloadTooLarge),
-            Err(BroadcastError::TopicTooLong { .. }) => Err(Refusal::InvalidPublishSubject),
+            Err(BroadcastError::PayloadTooLarge { .. }) => Err(ClientError::PayloadTooLarge),
+            Err(BroadcastError::TopicTooLong { .. }) => Err(ClientError::InvalidPublishSubject),
             Err(error) => Err(refuse(error.to_string())),
         }
     }
 
-    fn subscribe(&mut self, subject: &str, queue: Option<&str>, sid: &str) -> Result<(), Refusal> {
+    fn subscribe(
+        &mut self,
+        subject: &str,
+        queue: Option<&str>,
+        sid: &str,
+    ) -> Result<(), ClientError> {
         let refuse = |reason: String| {
             let (subject, queue) = (subject.to_owned(), queue.map(str::to_owned));
-            Refusal::Subscribe {
+            ClientError::Subscribe {
                 subject,
                 queue,
                 reason,
@@ -170,7 +175,7 @@ impl Client {
         if queue.is_some() {
             return Err(refuse("queue groups are not served".into()));
         }
-        let pattern = Pattern::parse(subject).map_err(|_| Refusal::InvalidSubject)?;
+        let pattern = Pattern::parse(subject).map_err(|_| ClientError::InvalidSubject)?;
         // As the NATS server does: the first one stays.
         if self.tags.contains_key(sid) {
             return Ok(());
@@ -191,8 +196,8 @@ impl Client {
             }
             // The inbox will say why.
             Err(SubscribeError::Ended) => Ok(()),
-            Err(SubscribeError::TooMany { .. }) => Err(Refusal::TooManySubscriptions),
-            Err(SubscribeError::TopicTooLong { .. }) => Err(Refusal::InvalidSubject),
+            Err(SubscribeError::TooMany { .. }) => Err(ClientError::TooManySubscriptions),
+            Err(SubscribeError::TopicTooLong { .. }) => Err(ClientError::InvalidSubject),
             Err(error) => Err(refuse(error.to_string())),
         }
     }
@@ -227,10 +232,10 @@ impl Subscription {
 }
 
 /// Reads what a client says in CONNECT.
-pub(super) fn connect_options(json: &str) -> Result<ConnectOptions, Refusal> {
-    let options: ConnectOptions = serde_json::from_str(json).map_err(|_| Refusal::Malformed)?;
+pub(super) fn connect_options(json: &str) -> Result<ConnectOptions, ClientError> {
+    let options: ConnectOptions = serde_json::from_str(json).map_err(|_| ClientError::Malformed)?;
     if options.tls_required {
-        Err(Refusal::TlsNotServed)
+        Err(ClientError::TlsNotServed)
     } else {
         Ok(options)
     }

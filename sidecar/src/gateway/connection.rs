@@ -10,13 +10,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use tracing::debug;
 
 use super::client::{Client, connect_options};
+use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
 use super::end::End;
 use super::header_block;
 use super::op::Op;
 use super::parser::{Parsed, Parser};
-use super::refusal::Refusal;
 use super::reply::{self, Info};
 use super::turn::Turn;
 use tidings::{AgentName, Inbox, OpenError, SessionOptions};
@@ -44,7 +44,7 @@ pub(super) async fn run(door: Door, stream: TcpStream, peer: SocketAddr, client_
     let accepting = timeout(door.config.connect_timeout.get(), accepting);
     let accepted = match door.node.leaving().run_until_cancelled(accepting).await {
         Some(Ok(accepted)) => accepted,
-        Some(Err(_)) => Err(End::Refused(Refusal::ConnectTimeout)),
+        Some(Err(_)) => Err(End::Refused(ClientError::ConnectTimeout)),
         None => Err(End::NodeStopped),
     };
     let (client, inbox) = match accepted {
@@ -136,7 +136,7 @@ async fn accept(
                 inbox,
             ))
         }
-        Err(OpenError::TooMany { .. }) => Err(End::Refused(Refusal::TooManyConnections)),
+        Err(OpenError::TooMany { .. }) => Err(End::Refused(ClientError::TooManyConnections)),
         Err(_) => Err(End::NodeStopped),
     }
 }
@@ -282,7 +282,7 @@ impl Connection {
             }
             () = self.client.room(), if is_pressing => self.client.is_pressing = false,
             _ = self.ticks.tick() => self.tick()?,
-            () = sleep_until(overdue), if is_paused => return Err(Refusal::Stale.into()),
+            () = sleep_until(overdue), if is_paused => return Err(ClientError::Stale.into()),
         }
         Ok(())
     }
@@ -404,7 +404,7 @@ impl Connection {
             return Ok(());
         }
         if self.pings_out >= self.pings_out_max {
-            return Err(End::Refused(Refusal::Stale));
+            return Err(End::Refused(ClientError::Stale));
         }
         self.pings_out += 1;
         reply::ping(&mut self.client.out);

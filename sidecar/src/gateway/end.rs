@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::client_error::ClientError;
 use super::parser::ParseError;
-use super::refusal::Refusal;
 use super::reply;
 use tidings::RecvError;
 
@@ -22,7 +22,7 @@ pub(super) enum End {
     /// The client closed it, or its process or machine is gone.
     Gone(io::ErrorKind),
     /// The client is told why.
-    Refused(Refusal),
+    Refused(ClientError),
     /// All that was there for the client has been translated.
     NodeStopped,
 }
@@ -32,18 +32,18 @@ impl End {
     pub(super) fn log(&self, peer: SocketAddr) {
         match self {
             Self::Gone(kind) => debug!(%peer, reason = %kind, "a client went"),
-            Self::Refused(Refusal::SlowConsumer) => {
+            Self::Refused(ClientError::SlowConsumer) => {
                 warn!(%peer, "cut off a client that did not keep up with its messages");
             }
-            Self::Refused(refusal) => info!(%peer, %refusal, "closed a client's connection"),
+            Self::Refused(error) => info!(%peer, %error, "closed a client's connection"),
             Self::NodeStopped => debug!(%peer, "closed a client's connection, the node stops"),
         }
     }
 
     /// Says the last words and closes, as far as the client goes along.
     pub(super) async fn close(&self, mut stream: TcpStream, mut out: BytesMut) {
-        if let Self::Refused(refusal) = self {
-            reply::refusal(&mut out, refusal);
+        if let Self::Refused(error) = self {
+            reply::error(&mut out, error);
         }
         let last_words = async {
             while !out.is_empty() {
@@ -69,16 +69,16 @@ impl From<io::Error> for End {
 impl From<RecvError> for End {
     fn from(closed: RecvError) -> Self {
         match closed {
-            RecvError::Overflow { .. } => Self::Refused(Refusal::SlowConsumer),
+            RecvError::Overflow { .. } => Self::Refused(ClientError::SlowConsumer),
             // The session has ended, and only a node that stops ends one whose inbox is here.
             _ => Self::NodeStopped,
         }
     }
 }
 
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<ClientError> for End {
+    fn from(error: ClientError) -> Self {
+        Self::Refused(error)
     }
 }
 

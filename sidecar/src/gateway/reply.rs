@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
+use super::client_error::ClientError;
 use super::header_block;
-use super::refusal::Refusal;
 use tidings::{Message, Node};
 
 /// What the server says of itself. What is not here it does not offer.
@@ -64,8 +64,8 @@ pub(super) fn pong(out: &mut BytesMut) {
     out.extend_from_slice(b"PONG\r\n");
 }
 
-pub(super) fn refusal(out: &mut BytesMut, refusal: &Refusal) {
-    write!(out, "-ERR '{refusal}'\r\n").expect("a buffer in memory takes all that is written");
+pub(super) fn error(out: &mut BytesMut, error: &ClientError) {
+    write!(out, "-ERR '{error}'\r\n").expect("a buffer in memory takes all that is written");
 }
 
 /// A message for the subscription `sid`: HMSG if it has headers and the client takes them, else MSG.

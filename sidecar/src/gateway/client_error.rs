@@ -8,7 +8,7 @@ use super::parser::ParseError;
 /// Most clients close on any text they do not know; what begins with `Permissions Violation` they
 /// report and go on. So that is the form of what concerns one operation and has no text of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ClientError {
     UnknownOperation,
     Malformed,
     LineTooLong,
@@ -32,7 +32,7 @@ pub(super) enum Refusal {
     },
 }
 
-impl Refusal {
+impl ClientError {
     /// Whether the connection ends with it.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
@@ -54,7 +54,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::UnknownOperation => "Unknown Protocol Operation",
@@ -91,7 +91,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl From<ParseError> for Refusal {
+impl From<ParseError> for ClientError {
     fn from(error: ParseError) -> Self {
         match error {
             ParseError::UnknownOperation => Self::UnknownOperation,
