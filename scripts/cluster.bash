@@ -301,7 +301,7 @@ fetch() { # PATH NODE...
 # The live nodes as each of the nodes named sees them, without what differs between observers.
 live_views() { # NODE...
     fetch /v1/nodes "$@" | while read -r answer; do
-        grep -o '{[^}]*"live":true[^}]*}' <<<"$answer" |
+        sed -E 's/,?"link":(null|\{[^}]*\})//g' <<<"$answer" | grep -o '{[^}]*"live":true[^}]*}' |
             sed -E 's/,?"self":(true|false)//' | sort | tr -d '\n' || true
         echo
     done
