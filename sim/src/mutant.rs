@@ -130,7 +130,7 @@ impl Workshop {
             .args([
                 "build",
                 "--quiet",
-                "--locked",
+                "--offline",
                 "--profile",
                 "sim",
                 "-p",
