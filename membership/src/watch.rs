@@ -16,9 +16,10 @@ use crate::view::View;
 /// Every join and leave between the snapshot it began with and the newest view is told once.
 /// Nothing is queued: each call tells the difference since the one before, so a watcher that comes
 /// late loses nothing that lasted and holds nobody up, and sees only the net change: a membership
-/// that came and went in between is not told. For each node, leaves come before joins and joins
-/// in the order in which they were made there; a node goes up before its first member joins and
-/// down after its last one left.
+/// that came and went in between is not told. Of what one call tells of a node, leaves come before
+/// joins, and joins in the order in which they were made there. Joins in different topics may become
+/// known here at different times, and then in another order. A node goes up before its first member
+/// joins and down after its last one left.
 ///
 /// As a [`Stream`] it gives what [`next`](Self::next) does, and ends with this node's membership.
 ///
