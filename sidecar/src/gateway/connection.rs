@@ -154,6 +154,7 @@ struct Connection {
     /// does not take the answers waits for itself.
     out_bytes_max: usize,
     barrier: Barrier,
+    turn: Turn,
     /// Since when there is the beginning of an operation and nothing has come for it.
     paused_since: Option<Instant>,
     pause_max: Duration,
@@ -193,6 +194,7 @@ impl Connection {
                 + limits.payload_bytes_max.get()
                 + limits.headers_bytes_max.get(),
             barrier: Barrier::Open,
+            turn: Turn::default(),
             paused_since: None,
             pause_max: gateway.operation_timeout.get(),
             // Every message may come with a gap before it, and the inbox holds some of its own.
@@ -220,18 +222,20 @@ impl Connection {
     /// Does all that can be done at once, then waits until something more can be.
     async fn step(&mut self) -> Result<(), End> {
         // Under load there is always something to do, and others want to run as well.
-        consume_budget().await;
-        let mut turn = Turn::default();
+        if self.turn.is_over() {
+            yield_now().await;
+            self.turn = Turn::default();
+        } else {
+            consume_budget().await;
+        }
         loop {
-            let is_input_used_up = self.take_operations(&mut turn)?;
-            self.take_deliveries(&mut turn)?;
+            let is_input_used_up = self.take_operations()?;
+            self.take_deliveries()?;
             let is_stopped = self.client.is_pressing || !self.may_take_deliveries();
-            if is_input_used_up || turn.is_over() || is_stopped {
+            if is_input_used_up || self.turn.is_over() || is_stopped {
                 self.write()?;
             }
-            if turn.is_over() {
-                // The rest of it is done when all others had theirs.
-                yield_now().await;
+            if self.turn.is_over() {
                 return Ok(());
             }
             let is_stuck = !(self.may_take_operations() || self.may_take_deliveries());
@@ -298,17 +302,18 @@ impl Connection {
 
     /// Applies the operations that have arrived whole, as many as the turn allows, and says whether
     /// there are no more of them.
-    fn take_operations(&mut self, turn: &mut Turn) -> Result<bool, End> {
+    fn take_operations(&mut self) -> Result<bool, End> {
         let mut taken = 0;
         let mut is_input_used_up = false;
-        while !is_input_used_up && self.may_take_operations() && !turn.is_over() {
+        while !is_input_used_up && self.may_take_operations() && !self.turn.is_over() {
             match self.wire.parser.parse(&self.wire.input[taken..])? {
                 Parsed::Op(op, _) if op.follows_deliveries() && self.barrier == Barrier::Open => {
                     self.barrier = Barrier::Waiting(self.inbox_max);
                 }
                 Parsed::Op(op, op_bytes) => {
                     self.barrier = Barrier::Open;
-                    turn.operation(self.client.apply(&op)?);
+                    let recipients = self.client.apply(&op)?;
+                    self.turn.operation(&op, recipients);
                     taken += op_bytes;
                 }
                 Parsed::Incomplete(missing) => {
@@ -322,7 +327,7 @@ impl Connection {
     }
 
     /// Translates what the inbox has, as far as there is room.
-    fn take_deliveries(&mut self, turn: &mut Turn) -> Result<(), End> {
+    fn take_deliveries(&mut self) -> Result<(), End> {
         let out_bytes = self.client.out.len();
         while self.may_take_deliveries() {
             let Some(delivery) = self.inbox.try_recv()? else {
@@ -334,7 +339,7 @@ impl Connection {
             self.client.deliver(&delivery);
             self.count_delivery();
         }
-        turn.delivered(self.client.out.len() - out_bytes);
+        self.turn.delivered(self.client.out.len() - out_bytes);
         Ok(())
     }
 
