@@ -3,7 +3,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::NodeId;
-use crate::label::{self, NameError, text_like};
+use crate::label::{self, NameError};
+use crate::text_like;
 
 /// The longest cluster name, in bytes.
 pub const CLUSTER_NAME_BYTES_MAX: usize = 100;
@@ -50,7 +51,7 @@ impl Default for ClusterName {
     }
 }
 
-text_like!(ClusterName);
+text_like!(ClusterName, NameError);
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ mod label;
 mod node_id;
 mod node_run;
 mod subject;
+mod text_like;
 mod validity;
 
 pub use authority::{Authority, AuthorityError, NodeCertificate};

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::label::{self, NameError, text_like};
+use crate::label::{self, NameError};
+use crate::text_like;
 
 /// The name of a node, unique in its cluster and the same over restarts: one DNS label, because
 /// its certificate carries it as one.
@@ -24,7 +25,7 @@ impl NodeId {
     }
 }
 
-text_like!(NodeId);
+text_like!(NodeId, NameError);
 
 #[cfg(test)]
 mod tests {

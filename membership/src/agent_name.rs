@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-
-use crate::text_like::text_like;
+use tidings_identity::text_like;
 
 /// The longest agent name that is kept, in bytes.
 pub const AGENT_NAME_BYTES_MAX: usize = 64;

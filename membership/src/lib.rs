@@ -32,7 +32,6 @@ mod share;
 mod sighting;
 mod socket;
 mod stats;
-mod text_like;
 mod topic;
 mod view;
 mod views;

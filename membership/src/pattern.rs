@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tidings_identity::text_like;
 
-use crate::text_like::text_like;
 use crate::topic::{self, Topic, TopicError};
 
 /// What a session subscribes to: a topic, or a topic with wildcards.
