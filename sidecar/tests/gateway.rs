@@ -500,6 +500,35 @@ async fn a_slow_client_is_cut_off_and_delays_nobody() {
 }
 
 #[tokio::test]
+async fn who_is_made_to_wait_is_not_taken_for_gone() {
+    let mut config = Config::default();
+    config.gateway.ping_interval = Time::of_ms::<50>();
+    config.gateway.mailbox.messages_max = Count::of::<64>();
+    let gateway = Gateway::start_with(config).await;
+    let mut slow = gateway.client(QUIET).await;
+    slow.send("SUB a slow\r\n").await;
+    gateway.members_become("a", 1).await;
+    // Is there, and reads nothing, so that the publisher waits until it is cut off.
+    let is_there = async {
+        while slow.stream.write_all(b"PONG\r\n").await.is_ok() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let mut publisher = gateway.client(QUIET).await;
+    let batch = format!("PUB a 16384\r\n{}\r\n", "x".repeat(16 << 10)).repeat(16);
+    let publish = async {
+        // More than all buffers between the two hold.
+        for _ in 0..200 {
+            publisher.send(&batch).await;
+        }
+        publisher.tell("").await;
+    };
+    timeout(SOON, async { tokio::join!(is_there, publish) })
+        .await
+        .expect("the one is cut off, the other goes on");
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_is_closed_as_soon_as_it_is_cut_off() {
     let mut config = Config::default();
     config.gateway.mailbox.messages_max = Count::of::<64>();

@@ -404,7 +404,8 @@ impl Connection {
             }
         }
         self.read_bytes = READ_BYTES.0;
-        if std::mem::take(&mut self.heard) {
+        // Who is made to wait is not heard.
+        if std::mem::take(&mut self.heard) || self.client.is_pressing {
             self.pings_out = 0;
             return Ok(());
         }
