@@ -1,0 +1,336 @@
+//! Clients and callers of HTTP that mean harm: the nodes live, and others notice nothing.
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::{join_all, select_all};
+use tidings_tests::{Cluster, Inbox, Node, RawClient, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(10);
+/// What an innocent may have to wait for anything, on a busy machine.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How long an attack goes on that has no end of its own.
+const ATTACK: Duration = Duration::from_secs(4);
+const HELLO: &str = "CONNECT {\"verbose\":false}\r\n";
+
+/// While the attack on n1 goes on, messages go from n1 to n2 and back, both are healthy, and neither
+/// calls the other dead.
+async fn others_notice_nothing(
+    cluster: &Cluster,
+    attack: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let nodes = [cluster.node(1)?, cluster.node(2)?];
+    let mut inboxes = Vec::new();
+    let mut publishers = Vec::new();
+    for node in &nodes {
+        inboxes.push(Inbox::open(node, "innocent").await?);
+        publishers.push(node.connect().await?);
+    }
+    cluster.wait_members(&[1, 2], "innocent", 2, SOON).await?;
+    let mut worst = Duration::ZERO;
+    let innocents = async {
+        for round in 0_u64.. {
+            let begun = Instant::now();
+            let text = round.to_string();
+            let publisher = &publishers[round as usize % 2];
+            publisher.publish("innocent", text.clone().into()).await?;
+            for inbox in &mut inboxes {
+                let told = timeout(LONGEST, inbox.text()).await;
+                ensure!(
+                    told.context("a message does not arrive")?? == text,
+                    "out of order"
+                );
+            }
+            for node in &nodes {
+                let health = async { node.http()?.status("/livez").await };
+                ensure!(timeout(LONGEST, health).await.context("no health")?? == 200);
+            }
+            worst = worst.max(begun.elapsed());
+            ensure!(worst < LONGEST, "a round took {worst:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        done = attack => done?,
+        failed = innocents => return failed,
+    }
+    println!(
+        "figure: the longest round of an innocent took {} ms",
+        worst.as_millis()
+    );
+    for node in ["n1", "n2"] {
+        ensure!(
+            !cluster.log(node)?.contains("node is down"),
+            "{node} called the other dead"
+        );
+    }
+    Ok(())
+}
+
+/// Sends the same for a while as fast as it is taken, and reads the answers, with threads of its own.
+async fn flood(node: &Node, what: &str) -> Result<()> {
+    let mut questions = std::net::TcpStream::connect(&node.client)?;
+    let mut answers = questions.try_clone()?;
+    let stream = questions.try_clone()?;
+    questions.write_all(HELLO.as_bytes())?;
+    let bytes = what.repeat((64 << 10) / what.len() + 1);
+    let ask = thread::spawn(move || while questions.write_all(bytes.as_bytes()).is_ok() {});
+    let mut unread = vec![0; 64 << 10];
+    let read = thread::spawn(move || while answers.read(&mut unread).is_ok_and(|n| n > 0) {});
+    sleep(ATTACK).await;
+    ensure!(!ask.is_finished() && !read.is_finished(), "it was closed");
+    stream.shutdown(std::net::Shutdown::Both)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_pings_delays_nobody() -> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let node = cluster.node(1)?;
+    // More of them than there are threads that serve clients here.
+    let floods = async {
+        let floods = join_all((0..8).map(|_| flood(&node, "PING\r\n"))).await;
+        floods.into_iter().collect()
+    };
+    others_notice_nothing(&cluster, floods).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_of_subscriptions_and_publications_delay_nobody() -> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let node = cluster.node(1)?;
+    let floods = async {
+        let subscriptions = flood(&node, "SUB flood.a 1\r\nUNSUB 1\r\n");
+        let publications = flood(&node, "PUB flood.b 1\r\nx\r\n");
+        tokio::try_join!(subscriptions, publications).map(drop)
+    };
+    others_notice_nothing(&cluster, floods).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_never_read_delay_nobody_and_are_cut_off() -> Result<()> {
+    let cluster = Cluster::with_config(2, "gateway.mailbox.bytes_max = 4194304")?;
+    let node = cluster.node(1)?;
+    let message = format!("PUB deaf 1048576\r\n{}\r\n", "x".repeat(1 << 20));
+    let attack = async {
+        let mut deaf = Vec::new();
+        for _ in 0..10 {
+            let mut client = RawClient::connect(&node).await?;
+            client.send(format!("{HELLO}SUB deaf 1\r\n")).await?;
+            deaf.push(client);
+        }
+        cluster.wait_members(&[1, 2], "deaf", 10, SOON).await?;
+        let mut publisher = RawClient::connect(&node).await?;
+        publisher.send(HELLO).await?;
+        for _ in 0..40 {
+            publisher.send(&message).await?;
+        }
+        publisher.send("PING\r\n").await?;
+        publisher.line_with("PONG").await?;
+        cluster
+            .wait_members(&[1, 2], "deaf", 0, SOON)
+            .await
+            .map(drop)
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_connect_to_the_end_is_closed() -> Result<()> {
+    let cluster = Cluster::with_config(2, "gateway.connect_timeout = '1s'")?;
+    let node = cluster.node(1)?;
+    let attack = async {
+        let loris = async |_| {
+            let mut client = RawClient::connect(&node).await?;
+            for byte in b"CONNECT {\"verbose\":false," {
+                if client.send([*byte]).await.is_err() {
+                    break;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+            let told = client.rest().await?;
+            ensure!(
+                told.is_empty() || told.contains("Authentication Timeout"),
+                "{told}"
+            );
+            Ok(())
+        };
+        join_all((0..200).map(loris)).await.into_iter().collect()
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_payload_is_not_kept_for_ever() -> Result<()> {
+    let cluster = Cluster::with_config(2, "gateway.operation_timeout = '2s'")?;
+    let node = cluster.node(1)?;
+    let half = format!("{HELLO}PUB half 1048576\r\n{}", "x".repeat((1 << 20) - 1));
+    let attack = async {
+        let stuck = async |_| {
+            let mut client = RawClient::connect(&node).await?;
+            client.send(&half).await?;
+            let told = client.rest().await?;
+            ensure!(told.contains("Stale Connection"), "{told}");
+            Ok(())
+        };
+        join_all((0..50).map(stuck)).await.into_iter().collect()
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_garbage_delay_nobody_and_do_not_fill_the_log() -> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let node = cluster.node(1)?;
+    let before = cluster.log("n1")?.len();
+    let attack = async {
+        let garbage = async |_| {
+            for _ in 0..500 {
+                let mut stream = TcpStream::connect(&node.client).await?;
+                // It may be closed before it is all there.
+                let _ = stream.write_all(b"\x16\x03\x01garbage\r\n").await;
+                let mut rest = Vec::new();
+                let _ = timeout(SOON, stream.read_to_end(&mut rest)).await?;
+            }
+            Ok(())
+        };
+        join_all((0..16).map(garbage)).await.into_iter().collect()
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    let bytes = cluster.log("n1")?.len() - before;
+    ensure!(
+        bytes < 10_000,
+        "8,000 connections made {bytes} bytes of log"
+    );
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_of_http_that_say_nothing_or_half_keep_nobody_out() -> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let node = cluster.node(1)?;
+    let attack = async {
+        let begun = Instant::now();
+        let mut open = Vec::new();
+        while begun.elapsed() < ATTACK {
+            for said in [
+                "",
+                "GET /livez HTTP/1.1\r\n",
+                "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n",
+            ] {
+                let mut stream = TcpStream::connect(&node.http).await?;
+                let _ = stream.write_all(said.as_bytes()).await;
+                open.push(stream);
+            }
+            if open.len() > 300 {
+                open.drain(..100);
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_all_topics_again_and_again_delays_nobody() -> Result<()> {
+    const TOPICS: usize = 40_000;
+    let config = "limits.subscriptions_per_session_max = 40000\ngossip.buckets = 256";
+    let cluster = Cluster::with_config(2, config)?;
+    let node = cluster.node(1)?;
+    let mut client = RawClient::connect(&node).await?;
+    client.send(HELLO).await?;
+    let subscribe = |n| format!("SUB many.{n:05} {n}\r\n");
+    client
+        .send((0..TOPICS).map(subscribe).collect::<String>())
+        .await?;
+    client.send("PING\r\n").await?;
+    client.line_with("PONG").await?;
+    wait_until("n2 knows all topics", Duration::from_secs(60), async || {
+        let count = cluster.metric(&[2], "tidings_topics").await;
+        count.is_ok_and(|count| count >= TOPICS as f64)
+    })
+    .await;
+    let attack = async {
+        let ask = async |number: usize| -> Result<()> {
+            let paths = ["/v1/topics?limit=10000", "/metrics"];
+            loop {
+                match node.http()?.status(paths[number % 2]).await? {
+                    200 | 503 => {}
+                    other => bail!("answered {other}"),
+                }
+            }
+        };
+        let askers = select_all((0..16).map(|number| Box::pin(ask(number))));
+        match timeout(ATTACK, askers).await {
+            Ok((ended, ..)) => ended,
+            Err(_) => Ok(()),
+        }
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    let topics = node.http()?.topics().await?;
+    ensure!(
+        topics.len() > TOPICS,
+        "all pages together have {}",
+        topics.len()
+    );
+    drop(client);
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_clients_took_goes_back_to_the_system() -> Result<()> {
+    let cluster = Cluster::up(1)?;
+    let node = cluster.node(1)?;
+    let message = "x".repeat(1 << 20);
+    let mut deaf = Vec::new();
+    for number in 0..10 {
+        let mut client = RawClient::connect(&node).await?;
+        client
+            .send(format!("{HELLO}SUB own.{number} 1\r\n"))
+            .await?;
+        for _ in 0..40 {
+            client
+                .send(format!("PUB own.{number} 1048576\r\n{message}\r\n"))
+                .await?;
+        }
+        deaf.push(client);
+    }
+    let peak = resident_kib(node.pid)?;
+    ensure!(
+        peak > 100 << 10,
+        "there is nothing to give back: {peak} KiB"
+    );
+    drop(deaf);
+    let took = wait_until("memory goes back", Duration::from_secs(60), async || {
+        resident_kib(node.pid).is_ok_and(|now| now < peak / 8)
+    })
+    .await;
+    println!(
+        "figure: of {peak} KiB all but an eighth is back after {} s",
+        took.as_secs()
+    );
+    cluster.down()
+}
+
+fn resident_kib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(line
+        .context("VmRSS")?
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()?)
+}
