@@ -293,6 +293,30 @@ gossip.buckets = 256";
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_wildcards_that_come_and_go_delay_nobody() -> Result<()> {
+    const WILDCARDS: usize = 9_900;
+    let cluster = Cluster::up(2)?;
+    let node = cluster.node(1)?;
+    let attack = async {
+        for _ in 0..2 {
+            let mut client = RawClient::connect(&node).await?;
+            client.send(HELLO).await?;
+            let subscribe = |n| format!("SUB wild.x{n}.* {n}\r\n");
+            client
+                .send((0..WILDCARDS).map(subscribe).collect::<String>())
+                .await?;
+            client.send("PING\r\n").await?;
+            client.line_with("PONG").await?;
+            drop(client);
+            cluster.wait_members(&[1, 2], "wild.x0.*", 0, SOON).await?;
+        }
+        Ok(())
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_that_clients_took_goes_back_to_the_system() -> Result<()> {
     let cluster = Cluster::up(1)?;
     let node = cluster.node(1)?;
