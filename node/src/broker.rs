@@ -206,7 +206,7 @@ impl Broker {
         let mut send = |remote: &Remote| {
             tried += 1;
             match remote.peer.send(lane, &frame) {
-                Ok(()) => receipt.nodes += 1,
+                Ok(_) => receipt.nodes += 1,
                 Err(_) => receipt.dropped += 1,
             }
         };

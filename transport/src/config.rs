@@ -16,8 +16,8 @@ pub struct Config {
     pub lanes: Count<1, { LANES_MAX as usize }>,
 
     /// Bytes that may wait in the outbound buffer of one lane to one peer: 1 KiB to 2 GiB and at
-    /// least the largest frame + 4, default 16 MiB. When it is full a new frame is dropped and
-    /// counted. Worst-case memory is this times lanes times peers.
+    /// least the largest frame + 4, default 16 MiB. One publisher may take as much of it as is left
+    /// free. A frame that finds no room is dropped and counted. Worst-case memory is this times lanes times peers.
     pub outbound_bytes_max: Count<{ 1 << 10 }, { 1 << 31 }>,
 
     /// Largest message on the control stream in bytes: 1 KiB to 1 MiB, default 128 KiB. Longer

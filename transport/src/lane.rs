@@ -5,7 +5,7 @@
 //! number of its first frame. Frames are never sent twice, so a jump in the numbers is exactly
 //! what was lost with the link before.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use tidings_identity::Incarnation;
@@ -15,21 +15,40 @@ use crate::frame::Frame;
 
 /// Frames that wait for the writer of a lane, bounded in bytes.
 ///
-/// Small frames are packed into chunks as they come; a large payload is only referred to.
+/// Those of each publisher wait in a queue of their own, and the queues take turns by bytes: who
+/// sends little does not stand behind the backlog of who sends much. The room is shared, too: a
+/// queue may be as long as what is still free, so that a publisher alone fills half, two a third
+/// each, and the next one always finds room.
 #[derive(Debug)]
 pub(crate) struct LaneQueue {
     bytes_max: usize,
     bytes: usize,
-    sealed: VecDeque<Chunk>,
-    /// The chunk that small frames are being packed into.
-    open: BytesMut,
-    open_frames: u64,
+    frames: u64,
+    /// By publisher; those that are empty are gone.
+    backlogs: HashMap<u64, Backlog>,
+    /// The publishers that have a backlog, in the order in which it is their turn.
+    turns: VecDeque<u64>,
     /// Frames taken so far, which is the number of the next one.
     taken: u64,
     /// The link whose writer may take.
     writer: Option<LinkNumber>,
     /// Membership calls the peer gone: nothing is accepted.
     shut: bool,
+}
+
+/// What waits of one publisher.
+///
+/// Small frames are packed into chunks as they come; a large payload is only referred to.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: usize,
+    sealed: VecDeque<Chunk>,
+    /// The chunk that small frames are being packed into.
+    open: BytesMut,
+    open_frames: u64,
+    /// Bytes that it may still send in this turn. Below zero after a chunk that was longer than
+    /// that, which the next turns make up for.
+    credit: isize,
 }
 
 /// How far a lane has been received.
@@ -40,6 +59,15 @@ pub(crate) struct Cursor {
     /// The link that the lane is read from.
     link: LinkNumber,
     next: u64,
+}
+
+/// A frame was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// Nothing else waited, so a writer may be waiting.
+    pub(crate) was_empty: bool,
+    /// The publisher has taken half of the room that it may take.
+    pub(crate) is_scarce: bool,
 }
 
 /// Why a frame was not queued. The queue is as it was.
@@ -76,42 +104,38 @@ impl LaneQueue {
         Self {
             bytes_max,
             bytes: 0,
-            sealed: VecDeque::new(),
-            open: BytesMut::new(),
-            open_frames: 0,
+            frames: 0,
+            backlogs: HashMap::new(),
+            turns: VecDeque::new(),
             taken: 0,
             writer: None,
             shut: false,
         }
     }
 
-    /// Queues a frame. True when the queue was empty, so that a writer may be waiting.
-    pub(crate) fn push(&mut self, frame: &Frame) -> Result<bool, PushError> {
+    /// Queues a frame behind those of its publisher.
+    pub(crate) fn push(&mut self, publisher: u64, frame: &Frame) -> Result<Pushed, PushError> {
         if self.shut {
             return Err(PushError::Shut);
         }
         let bytes = frame.bytes_encoded();
-        if bytes > self.bytes_max - self.bytes {
+        let free = self.bytes_max - self.bytes;
+        let own = self.backlogs.get(&publisher).map_or(0, |own| own.bytes);
+        if bytes > free || own > free {
             return Err(PushError::Full);
         }
         let was_empty = self.bytes == 0;
         self.bytes += bytes;
-        if frame.payload().len() >= SHARED_BYTES_MIN {
-            self.seal();
-            self.sealed.push_back(Chunk {
-                head: frame.head().clone(),
-                payload: frame.payload().clone(),
-                frames: 1,
-            });
-        } else {
-            if self.open.len() + bytes > CHUNK_BYTES {
-                self.seal();
-            }
-            self.open.extend_from_slice(frame.head());
-            self.open.extend_from_slice(frame.payload());
-            self.open_frames += 1;
+        self.frames += 1;
+        let backlog = self.backlogs.entry(publisher).or_default();
+        if backlog.bytes == 0 {
+            self.turns.push_back(publisher);
         }
-        Ok(was_empty)
+        backlog.push(frame, bytes);
+        Ok(Pushed {
+            was_empty,
+            is_scarce: own + bytes > (free - bytes) / 2,
+        })
     }
 
     /// Makes `writer` the one who may take, and tells the number of the first frame it will get.
@@ -128,31 +152,42 @@ impl LaneQueue {
         if self.bytes == 0 {
             return Take::Empty;
         }
-        self.seal();
         let (mut bytes, mut frames) = (0, 0);
         while bytes < BATCH_BYTES {
-            let Some(chunk) = self.sealed.pop_front() else {
+            let Some(publisher) = self.turns.pop_front() else {
                 break;
             };
-            bytes += chunk.bytes();
-            frames += chunk.frames;
-            batch.push(chunk.head);
-            if !chunk.payload.is_empty() {
-                batch.push(chunk.payload);
+            let Some(backlog) = self.backlogs.get_mut(&publisher) else {
+                continue;
+            };
+            backlog.credit += TURN_BYTES;
+            while backlog.credit > 0
+                && let Some(chunk) = backlog.pop()
+            {
+                bytes += chunk.bytes();
+                frames += chunk.frames;
+                append(batch, chunk.head);
+                append(batch, chunk.payload);
+            }
+            if backlog.bytes == 0 {
+                self.backlogs.remove(&publisher);
+            } else {
+                self.turns.push_back(publisher);
             }
         }
         self.bytes -= bytes;
+        self.frames -= frames;
         self.taken += frames;
-        if self.sealed.is_empty() && self.sealed.capacity() > CHUNKS_KEPT_MAX {
-            self.sealed = VecDeque::new();
+        if self.bytes == 0 && self.turns.capacity() > TURNS_KEPT_MAX {
+            self.turns = VecDeque::new();
+            self.backlogs = HashMap::new();
         }
         Take::Frames(frames)
     }
 
     /// How many frames wait, and how many bytes they are.
     pub(crate) fn queued(&self) -> (u64, usize) {
-        let sealed: u64 = self.sealed.iter().map(|chunk| chunk.frames).sum();
-        (sealed + self.open_frames, self.bytes)
+        (self.frames, self.bytes)
     }
 
     /// Drops what waits and refuses more until [`LaneQueue::reopen`]. Returns how many frames
@@ -176,10 +211,41 @@ impl LaneQueue {
     }
 
     fn clear(&mut self) -> u64 {
-        self.seal();
         self.bytes = 0;
-        let dropped = std::mem::take(&mut self.sealed);
-        dropped.iter().map(|chunk| chunk.frames).sum()
+        self.backlogs = HashMap::new();
+        self.turns = VecDeque::new();
+        std::mem::take(&mut self.frames)
+    }
+}
+
+impl Backlog {
+    fn push(&mut self, frame: &Frame, bytes: usize) {
+        self.bytes += bytes;
+        if frame.payload().len() >= SHARED_BYTES_MIN {
+            self.seal();
+            self.sealed.push_back(Chunk {
+                head: frame.head().clone(),
+                payload: frame.payload().clone(),
+                frames: 1,
+            });
+        } else {
+            if self.open.len() + bytes > CHUNK_BYTES {
+                self.seal();
+            }
+            self.open.extend_from_slice(frame.head());
+            self.open.extend_from_slice(frame.payload());
+            self.open_frames += 1;
+        }
+    }
+
+    fn pop(&mut self) -> Option<Chunk> {
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        let chunk = self.sealed.pop_front()?;
+        self.bytes -= chunk.bytes();
+        self.credit = self.credit.saturating_sub_unsigned(chunk.bytes());
+        Some(chunk)
     }
 
     fn seal(&mut self) {
@@ -192,6 +258,28 @@ impl LaneQueue {
             });
         }
     }
+}
+
+/// Adds what is to be written next. Many short pieces, as of many publishers, become a few longer
+/// ones.
+fn append(batch: &mut Vec<Bytes>, next: Bytes) {
+    if next.is_empty() {
+        return;
+    }
+    if next.len() < SHORT_BYTES
+        && let Some(last) = batch.last_mut()
+        && last.len() < SHARED_BYTES_MIN
+    {
+        match std::mem::take(last).try_into_mut() {
+            Ok(mut bytes) => {
+                bytes.extend_from_slice(&next);
+                *last = bytes.freeze();
+                return;
+            }
+            Err(shared) => *last = shared,
+        }
+    }
+    batch.push(next);
 }
 
 impl Cursor {
@@ -247,15 +335,19 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// A batch is complete once it has this size. What a writer holds counts no longer as queued, so
 /// it must be small against the bound of the queue.
 const BATCH_BYTES: usize = 256 << 10;
-/// A queue that was once longer gives its memory back when it has been emptied.
-const CHUNKS_KEPT_MAX: usize = 16;
+/// What a publisher sends while it is its turn.
+const TURN_BYTES: isize = 64 << 10;
+/// Pieces below this are copied together.
+const SHORT_BYTES: usize = 4 << 10;
+/// A queue that was once filled by more publishers gives its memory back when it has been emptied.
+const TURNS_KEPT_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::FrameDecoder;
+    use crate::frame::{FrameDecoder, LENGTH_BYTES};
 
     fn frame(bytes: usize) -> Frame {
         Frame::new(&[], vec![bytes as u8; bytes].into())
@@ -273,41 +365,142 @@ mod tests {
         (frames, batch)
     }
 
+    /// The bodies of the frames in these chunks.
+    fn decoded(batch: Vec<Bytes>) -> Vec<Bytes> {
+        let mut decoder = FrameDecoder::new(1 << 20);
+        let mut frames = Vec::new();
+        for chunk in batch {
+            decoder.feed(chunk);
+            while let Some(frame) = decoder.next().unwrap() {
+                frames.push(frame);
+            }
+        }
+        frames
+    }
+
     proptest! {
         #[test]
-        fn frames_leave_whole_and_in_order(sizes in prop::collection::vec(0usize..70_000, 1..40)) {
+        fn frames_leave_whole_and_those_of_a_publisher_in_order(
+            sizes in prop::collection::vec((0..4_u64, 0usize..70_000), 1..40),
+            takes in prop::collection::vec(any::<bool>(), 40),
+        ) {
             let mut queue = LaneQueue::new(usize::MAX);
             queue.attach(number(1));
-            for size in &sizes {
-                queue.push(&frame(*size)).unwrap();
-            }
-            let (frames, batch) = drain(&mut queue, number(1));
-            prop_assert_eq!(frames, sizes.len() as u64);
-            prop_assert_eq!(queue.attach(number(2)), frames);
-
-            let mut decoder = FrameDecoder::new(70_000);
-            let mut received = Vec::new();
-            for chunk in batch {
-                decoder.feed(chunk);
-                while let Some(frame) = decoder.next().unwrap() {
-                    received.push(frame.len());
+            let mut batch = Vec::new();
+            for (index, ((publisher, size), take)) in sizes.iter().zip(takes).enumerate() {
+                let head = [*publisher as u8, index as u8];
+                queue.push(*publisher, &Frame::new(&head, vec![7; *size].into())).unwrap();
+                if take {
+                    queue.take(number(1), &mut batch);
                 }
             }
-            prop_assert_eq!(received, sizes);
+            let (_, rest) = drain(&mut queue, number(1));
+            batch.extend(rest);
+            prop_assert_eq!(queue.attach(number(2)), sizes.len() as u64);
+            prop_assert_eq!(queue.queued(), (0, 0));
+            let received = decoded(batch);
+            for publisher in 0..4 {
+                let sent = sizes.iter().enumerate().filter(|(_, (own, _))| *own == publisher);
+                let sent: Vec<_> = sent.map(|(index, (_, size))| (index as u8, size + 2)).collect();
+                let own = received.iter().filter(|frame| frame[0] == publisher as u8);
+                let own: Vec<_> = own.map(|frame| (frame[1], frame.len())).collect();
+                prop_assert_eq!(own, sent);
+            }
+        }
+
+        /// However long the backlogs of others are, what a quiet publisher sends leaves before any of
+        /// them has sent more than a turn and a frame.
+        #[test]
+        fn a_quiet_publisher_does_not_wait_for_the_backlogs_of_others(
+            backlogs in prop::collection::vec((1usize..60, 1usize..200_000), 1..5),
+        ) {
+            let mut queue = LaneQueue::new(usize::MAX);
+            queue.attach(number(1));
+            for (publisher, (count, size)) in backlogs.iter().enumerate() {
+                for _ in 0..*count {
+                    queue.push(publisher as u64, &frame(*size)).unwrap();
+                }
+            }
+            // They are in the middle of it.
+            queue.take(number(1), &mut Vec::new());
+            queue.push(99, &Frame::new(b"quiet", Bytes::new())).unwrap();
+            let (_, batch) = drain(&mut queue, number(1));
+            let before = decoded(batch).into_iter().take_while(|frame| frame.as_ref() != b"quiet");
+            let before: usize = before.map(|frame| frame.len() + LENGTH_BYTES).sum();
+            let turns: usize = backlogs
+                .iter()
+                .map(|(_, size)| TURN_BYTES as usize + CHUNK_BYTES.max(size + LENGTH_BYTES))
+                .sum();
+            prop_assert!(before <= turns, "{before} bytes went before, of {turns}");
+        }
+
+        #[test]
+        fn publishers_who_always_have_more_send_the_same_number_of_bytes(
+            sizes in prop::collection::vec(1usize..300_000, 2..5),
+        ) {
+            let mut queue = LaneQueue::new(usize::MAX);
+            queue.attach(number(1));
+            let mut sent = vec![0; sizes.len()];
+            for _ in 0..60 {
+                for (publisher, size) in sizes.iter().enumerate() {
+                    while queue.backlogs.get(&(publisher as u64)).map_or(0, |own| own.bytes) < 1 << 20 {
+                        let bytes = Frame::new(&[publisher as u8], vec![0; *size].into());
+                        queue.push(publisher as u64, &bytes).unwrap();
+                    }
+                }
+                let mut batch = Vec::new();
+                queue.take(number(1), &mut batch);
+                for frame in decoded(batch) {
+                    sent[usize::from(frame[0])] += frame.len() + LENGTH_BYTES;
+                }
+            }
+            let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+            prop_assert!(most - least <= 3 * 300_000, "{sent:?}");
         }
     }
 
     #[test]
     fn a_full_queue_refuses_the_new_frame_and_keeps_the_old() {
-        let mut queue = LaneQueue::new(25);
-        assert_eq!(queue.push(&frame(6)), Ok(true));
-        assert_eq!(queue.push(&frame(6)), Ok(false));
-        assert_eq!(queue.push(&frame(6)), Err(PushError::Full));
-        assert_eq!(queue.push(&frame(1)), Ok(false));
-        assert_eq!(queue.queued(), (3, 25));
+        let mut queue = LaneQueue::new(30);
+        let pushed = |was_empty, is_scarce| {
+            Ok(Pushed {
+                was_empty,
+                is_scarce,
+            })
+        };
+        assert_eq!(queue.push(1, &frame(6)), pushed(true, false));
+        assert_eq!(queue.push(1, &frame(6)), pushed(false, true));
+        assert_eq!(queue.push(1, &frame(6)), Err(PushError::Full));
+        // The other half is for others.
+        assert_eq!(queue.push(2, &frame(6)), pushed(false, true));
+        assert_eq!(queue.push(3, &frame(0)), Err(PushError::Full));
+        assert_eq!(queue.queued(), (3, 30));
         queue.attach(number(1));
         assert_eq!(drain(&mut queue, number(1)).0, 3);
-        assert_eq!(queue.push(&frame(6)), Ok(true));
+        assert_eq!(queue.push(1, &frame(6)), pushed(true, false));
+    }
+
+    #[test]
+    fn those_who_flood_a_lane_at_the_same_time_leave_room_for_the_next_publisher() {
+        let mut queue = LaneQueue::new(1 << 20);
+        let mut flooding: Vec<u64> = (0..100).collect();
+        while !flooding.is_empty() {
+            flooding.retain(|publisher| queue.push(*publisher, &frame(1_000)).is_ok());
+        }
+        assert!(queue.push(100, &frame(5_000)).is_ok());
+    }
+
+    #[test]
+    fn short_pieces_of_many_publishers_are_written_together() {
+        let mut queue = LaneQueue::new(1 << 20);
+        queue.attach(number(1));
+        for publisher in 0..1_000 {
+            queue.push(publisher, &frame(100)).unwrap();
+        }
+        let (frames, batch) = drain(&mut queue, number(1));
+        assert_eq!(frames, 1_000);
+        assert!(batch.len() <= 10, "{} pieces", batch.len());
+        assert_eq!(decoded(batch).len(), 1_000);
     }
 
     #[test]
@@ -315,7 +508,7 @@ mod tests {
         let mut queue = LaneQueue::new(1 << 20);
         queue.attach(number(1));
         let large = frame(SHARED_BYTES_MIN);
-        queue.push(&large).unwrap();
+        queue.push(1, &large).unwrap();
         let (_, batch) = drain(&mut queue, number(1));
         assert_eq!(batch[1].as_ptr(), large.payload().as_ptr());
     }
@@ -325,7 +518,7 @@ mod tests {
         let mut queue = LaneQueue::new(100);
         queue.attach(number(1));
         queue.attach(number(2));
-        queue.push(&frame(1)).unwrap();
+        queue.push(1, &frame(1)).unwrap();
         let mut batch = Vec::new();
         assert_eq!(queue.take(number(1), &mut batch), Take::Detached);
         assert_eq!(queue.take(number(2), &mut batch), Take::Frames(1));
@@ -335,21 +528,21 @@ mod tests {
     #[test]
     fn a_forgotten_peer_gets_nothing_until_it_is_kept_again() {
         let mut queue = LaneQueue::new(100);
-        queue.push(&frame(1)).unwrap();
-        queue.push(&frame(1)).unwrap();
+        queue.push(1, &frame(1)).unwrap();
+        queue.push(1, &frame(1)).unwrap();
         assert_eq!(queue.shut(), 2);
-        assert_eq!(queue.push(&frame(1)), Err(PushError::Shut));
+        assert_eq!(queue.push(1, &frame(1)), Err(PushError::Shut));
         queue.reopen();
-        assert_eq!(queue.push(&frame(1)), Ok(true));
+        assert!(queue.push(1, &frame(1)).unwrap().was_empty);
     }
 
     #[test]
     fn a_restarted_peer_is_numbered_anew() {
         let mut queue = LaneQueue::new(100);
         queue.attach(number(1));
-        queue.push(&frame(1)).unwrap();
+        queue.push(1, &frame(1)).unwrap();
         drain(&mut queue, number(1));
-        queue.push(&frame(1)).unwrap();
+        queue.push(1, &frame(1)).unwrap();
         assert_eq!(queue.restart(), 1);
         assert_eq!(queue.attach(number(2)), 0);
     }

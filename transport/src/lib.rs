@@ -51,7 +51,7 @@ pub use link_info::{LinkInfo, LinkUp};
 pub use link_number::LinkNumber;
 pub use local::Local;
 pub use net::{Net, SystemNet};
-pub use peer::{Peer, SendError};
+pub use peer::{Peer, Room, SendError};
 pub use receive::{Receive, Violation};
 pub use stats::Stats;
 pub use tls::TlsError;

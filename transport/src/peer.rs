@@ -13,7 +13,7 @@ use crate::{Config, LinkInfo, LinkUp};
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
 ///
-/// Frames with the same lane key arrive in the order in which they were sent, none twice. A frame
+/// The frames of one publisher arrive in the order in which they were sent, none twice. A frame
 /// that was accepted is delivered, or counted as dropped: here when the peer is forgotten or
 /// restarts, at the peer when it is lost with a link.
 ///
@@ -29,6 +29,15 @@ pub struct Peer {
     /// Frames from the peer that were lost with a link.
     lost: AtomicU64,
     counters: Arc<Counters>,
+}
+
+/// How much room a publisher has left for frames to a peer, after one that was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// More than half of what it may take.
+    Plenty,
+    /// Less: it is sending faster than the link, or others are, too.
+    Scarce,
 }
 
 /// Why a frame was not sent. It has been counted.
@@ -86,14 +95,14 @@ impl Peer {
         &self.name
     }
 
-    /// Queues a frame for the peer. `lane_key` stands for the publisher: equal keys share a lane
-    /// and keep their order.
+    /// Queues a frame for the peer. Those of one publisher share a lane and keep their order; those
+    /// of several that share a lane take turns.
     ///
     /// Never waits. While there is no link the frame waits for one to come up.
     ///
     /// # Errors
     /// When the frame was dropped instead.
-    pub fn send(&self, lane_key: u64, frame: &Frame) -> Result<(), SendError> {
+    pub fn send(&self, publisher: u64, frame: &Frame) -> Result<Room, SendError> {
         let bytes = frame.bytes();
         if bytes > self.frame_bytes_max {
             self.count_dropped(&self.counters.dropped_too_large, 1);
@@ -103,14 +112,18 @@ impl Peer {
             });
         }
         let lanes = self.outbound.len() as u64;
-        let lane = &self.outbound[(lane_key % lanes) as usize];
-        let pushed = lane.queue().push(frame);
+        let lane = &self.outbound[(publisher % lanes) as usize];
+        let pushed = lane.queue().push(publisher, frame);
         match pushed {
-            Ok(was_empty) => {
-                if was_empty {
+            Ok(pushed) => {
+                if pushed.was_empty {
                     lane.filled.notify_one();
                 }
-                Ok(())
+                Ok(if pushed.is_scarce {
+                    Room::Scarce
+                } else {
+                    Room::Plenty
+                })
             }
             Err(PushError::Full) => {
                 self.count_dropped(&self.counters.dropped_outbound_full, 1);
