@@ -4,16 +4,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 use tidings_membership::Scope;
-use tidings_transport::{Receive, Violation};
+use tidings_transport::{Credit, Frame, Receive, Violation};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::counters::Counters;
-use crate::mailbox::{Mailbox, Pushed};
+use crate::envelope::Origin;
+use crate::holds::Holds;
+use crate::mailbox::Pushed;
 use crate::registry::SessionId;
 use crate::route::Remote;
 use crate::routes::{Matching, Routes};
 use crate::scopes::{HeldRoutes, Scopes};
+use crate::waits::Filling;
+use crate::window::Sent;
 use crate::{Message, envelope};
 
 /// Brings messages to the mailboxes of this node and to the links of others.
@@ -26,6 +30,7 @@ pub(crate) struct Broker {
     scopes: Arc<Scopes>,
     remotes: papaya::HashMap<NodeId, Arc<Remote>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) holds: Arc<Holds>,
     /// Where sessions go whose mailbox overflowed, to be ended.
     cut_off: mpsc::UnboundedSender<SessionId>,
 }
@@ -49,10 +54,9 @@ pub struct Receipt {
 /// Who publishes, as far as delivery goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Publisher {
-    /// Decides the lane: all messages of one publisher take the same.
-    pub(crate) lane_key: u64,
-    /// The session whose own subscriptions are left out.
-    pub(crate) skip_session: Option<SessionId>,
+    pub(crate) session: SessionId,
+    /// Whether its own subscriptions are left out.
+    pub(crate) skips_itself: bool,
 }
 
 /// How far a broadcast goes.
@@ -65,12 +69,13 @@ pub(crate) enum Reach {
 impl Broker {
     /// A broker, and the sessions that it cuts off. Each is told once, so no more of them wait
     /// than there are sessions.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<SessionId>) {
+    pub(crate) fn new(holds: Holds) -> (Self, mpsc::UnboundedReceiver<SessionId>) {
         let (cut_off, cut_off_sessions) = mpsc::unbounded_channel();
         let broker = Self {
             scopes: Arc::default(),
             remotes: papaya::HashMap::new(),
             counters: Arc::new(Counters::new()),
+            holds: Arc::new(holds),
             cut_off,
         };
         (broker, cut_off_sessions)
@@ -96,29 +101,31 @@ impl Broker {
         self.remotes.pin().get(node).map(Arc::clone)
     }
 
-    /// Hands a message to all subscribers within reach. Adds the mailboxes for whose room the
-    /// publisher is to wait to `pressing`.
+    /// A session is gone, and publishes no more.
+    pub(crate) fn publisher_gone(&self, session: SessionId) {
+        for remote in self.remotes.pin().values() {
+            remote.close_window(session);
+        }
+    }
+
+    /// Hands a message to all subscribers within reach. Adds what it has filled, and for whose room
+    /// the publisher is to wait, to `pressing`.
     pub(crate) fn broadcast(
         &self,
         routes: &Routes,
         publisher: Publisher,
         reach: Reach,
         message: &Arc<Message>,
-        pressing: &mut Vec<Arc<Mailbox>>,
+        pressing: &mut Vec<Arc<dyn Filling>>,
     ) -> Receipt {
         let started = Instant::now();
         let matching = routes.matching(&message.topic);
         let mut receipt = Receipt::default();
-        self.deliver(
-            &matching,
-            publisher.skip_session,
-            message,
-            &mut receipt,
-            pressing,
-        );
+        let skip = publisher.skips_itself.then_some(publisher.session);
+        self.deliver(&matching, skip, message, &mut receipt, pressing);
         if let Reach::Everywhere = reach {
-            let lane = publisher.lane_key;
-            self.send(&matching, &routes.scope, lane, message, &mut receipt);
+            let mut outgoing = Outgoing::new(publisher.session, &routes.scope, message);
+            self.send(&matching, &mut outgoing, &mut receipt, pressing);
         }
         let Receipt { local, nodes, .. } = receipt;
         self.counters.broadcast(local + nodes, started.elapsed());
@@ -132,18 +139,15 @@ impl Broker {
         publisher: Publisher,
         remote: &Remote,
         message: &Message,
+        pressing: &mut Vec<Arc<dyn Filling>>,
     ) -> Receipt {
         let started = Instant::now();
-        let frame = envelope::encode(&routes.scope, message);
+        let mut receipt = Receipt::default();
+        let mut outgoing = Outgoing::new(publisher.session, &routes.scope, message);
+        outgoing.send(remote, &mut receipt, pressing);
         self.counters.sent_remote.fetch_add(1, Relaxed);
-        let sent = remote.peer.send(publisher.lane_key, &frame);
-        let nodes = usize::from(sent.is_ok());
-        self.counters.broadcast(nodes, started.elapsed());
-        Receipt {
-            nodes,
-            dropped: 1 - nodes,
-            ..Receipt::default()
-        }
+        self.counters.broadcast(receipt.nodes, started.elapsed());
+        receipt
     }
 
     fn deliver(
@@ -152,7 +156,7 @@ impl Broker {
         skip: Option<SessionId>,
         message: &Arc<Message>,
         receipt: &mut Receipt,
-        pressing: &mut Vec<Arc<Mailbox>>,
+        pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
         let counters = &self.counters;
         let mut pushed = 0;
@@ -166,7 +170,7 @@ impl Broker {
                 Pushed::KeptPressing => {
                     receipt.local += 1;
                     receipt.pressing = true;
-                    pressing.push(Arc::clone(&subscriber.mailbox));
+                    pressing.push(Arc::clone(&subscriber.mailbox) as _);
                 }
                 Pushed::KeptLosing(lost) => {
                     receipt.local += 1;
@@ -191,59 +195,118 @@ impl Broker {
     fn send(
         &self,
         matching: &Matching,
-        scope: &Scope,
-        lane: u64,
-        message: &Message,
+        outgoing: &mut Outgoing<'_>,
         receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
-        let mut peers = matching
-            .routes()
-            .flat_map(|route| &route.remote)
-            .map(|(peer, _)| peer);
-        let Some(first) = peers.next() else { return };
-        let frame = envelope::encode(scope, message);
+        let peers = matching.routes().flat_map(|route| &route.remote);
+        let peers = peers.map(|(peer, _)| peer);
         let mut tried = 0;
-        let mut send = |remote: &Remote| {
+        let mut send = |remote: &Arc<Remote>| {
             tried += 1;
-            match remote.peer.send(lane, &frame) {
-                Ok(_) => receipt.nodes += 1,
-                Err(_) => receipt.dropped += 1,
-            }
+            outgoing.send(remote, receipt, pressing);
         };
         if matching.is_single() {
-            send(first);
-            peers.for_each(|remote| send(remote));
+            peers.for_each(send);
         } else {
-            let mut once: Vec<&Arc<Remote>> = std::iter::once(first).chain(peers).collect();
+            let mut once: Vec<&Arc<Remote>> = peers.collect();
             once.sort_unstable_by(|a, b| a.node.cmp(&b.node));
             once.dedup_by(|a, b| a.node == b.node);
-            once.into_iter().for_each(|remote| send(remote));
+            once.into_iter().for_each(&mut send);
         }
-        self.counters.sent_remote.fetch_add(tried, Relaxed);
+        if tried > 0 {
+            self.counters.sent_remote.fetch_add(tried, Relaxed);
+        }
+    }
+}
+
+/// A message on its way to peers, and the frame that most of them get.
+struct Outgoing<'a> {
+    publisher: SessionId,
+    scope: &'a Scope,
+    message: &'a Message,
+    frame: Option<Frame>,
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(publisher: SessionId, scope: &'a Scope, message: &'a Message) -> Self {
+        Self {
+            publisher,
+            scope,
+            message,
+            frame: None,
+        }
+    }
+
+    fn send(
+        &mut self,
+        remote: &Remote,
+        receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<dyn Filling>>,
+    ) {
+        let Self {
+            publisher,
+            scope,
+            message,
+            frame,
+        } = self;
+        let window = remote.window(*publisher);
+        let publisher = publisher.number();
+        let sent = window.send(message.size_bytes(), |asks| {
+            let encode = || envelope::encode(Origin { publisher, asks }, scope, message);
+            match asks {
+                None => {
+                    let frame = frame.get_or_insert_with(encode);
+                    remote.peer.send(publisher, frame)
+                }
+                Some(_) => remote.peer.send(publisher, &encode()),
+            }
+        });
+        match sent {
+            Sent::Kept => receipt.nodes += 1,
+            Sent::KeptPressing => {
+                receipt.nodes += 1;
+                receipt.pressing = true;
+                pressing.push(window);
+            }
+            Sent::Lost => receipt.dropped += 1,
+        }
     }
 }
 
 impl Receive for Broker {
     /// The first frame that is no message ends the link: a peer that sends one is broken or of
     /// another version, and would send as many as the link carries.
-    fn frame(&self, _: &NodeId, _: Incarnation, frame: Bytes) -> Result<(), Violation> {
+    fn frame(&self, from: &NodeId, _: Incarnation, frame: Bytes) -> Result<(), Violation> {
         self.counters.received.fetch_add(1, Relaxed);
         let decoded = envelope::decode(frame).map_err(|error| {
             self.counters.dropped_malformed.fetch_add(1, Relaxed);
             Violation::new(error)
         });
-        let (scope, message) = decoded?;
+        let (origin, scope, message) = decoded?;
+        let (mut receipt, mut pressing) = Default::default();
         // Nobody here has a scope that is not known.
         if let Some(matching) = self.scopes.matching(&scope, &message.topic) {
-            let (mut receipt, mut pressing) = Default::default();
-            self.deliver(
-                &matching,
-                None,
-                &Arc::new(message),
-                &mut receipt,
-                &mut pressing,
-            );
+            let message = Arc::new(message);
+            self.deliver(&matching, None, &message, &mut receipt, &mut pressing);
+        }
+        if !pressing.is_empty() || origin.asks.is_some() {
+            // Who is not known to membership has nobody here to wait for.
+            if let Some(remote) = self.remote(from) {
+                let Origin { publisher, asks } = origin;
+                self.holds.received(&remote, publisher, pressing, asks);
+            }
         }
         Ok(())
+    }
+
+    fn credit(&self, from: &NodeId, _: Incarnation, credit: Credit) {
+        let Credit {
+            publisher,
+            position,
+        } = credit;
+        if let Some(remote) = self.remote(from) {
+            remote.credit(SessionId::new(publisher), position);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A message on its way to another node.
 //!
-//! The body of a frame on a lane is a `postcard` header (scope, topic, reply topic, header lines),
-//! followed by the payload as it is. The header tells its own length, so nothing stands between.
+//! The body of a frame on a lane is a `postcard` header (publisher, whether it asks for credit, scope,
+//! topic, reply topic, header lines), followed by the payload as it is. The header tells its own length, so nothing stands between.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,18 @@ use crate::{Headers, HeadersError, Message};
 /// chunk of many messages in memory for as long as it waits in a mailbox.
 const COPIED_BYTES_MAX: usize = 16 << 10;
 
+/// Who published a message, as its node calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) publisher: u64,
+    /// The position for which the frame asks for credit, if it does.
+    pub(crate) asks: Option<u64>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Header<'a> {
+    publisher: u64,
+    asks: Option<u64>,
     scope: &'a str,
     topic: &'a str,
     reply_to: Option<&'a str>,
@@ -23,13 +33,17 @@ struct Header<'a> {
     headers: &'a [u8],
 }
 
-/// The frame that carries a message, encoded once for all peers.
-pub(crate) fn encode(scope: &Scope, message: &Message) -> Frame {
-    Frame::new(&encode_header(scope, message), message.payload.clone())
+/// The frame that carries a message: one for all peers, but for those who are asked for credit.
+pub(crate) fn encode(origin: Origin, scope: &Scope, message: &Message) -> Frame {
+    let header = encode_header(origin, scope, message);
+    Frame::new(&header, message.payload.clone())
 }
 
-pub(crate) fn encode_header(scope: &Scope, message: &Message) -> Vec<u8> {
+pub(crate) fn encode_header(origin: Origin, scope: &Scope, message: &Message) -> Vec<u8> {
+    let Origin { publisher, asks } = origin;
     let header = Header {
+        publisher,
+        asks,
         scope: scope.as_str(),
         topic: message.topic.as_str(),
         reply_to: message.reply_to.as_ref().map(Topic::as_str),
@@ -39,7 +53,7 @@ pub(crate) fn encode_header(scope: &Scope, message: &Message) -> Vec<u8> {
 }
 
 /// Reads the body of a frame.
-pub(crate) fn decode(body: Bytes) -> Result<(Scope, Message), EnvelopeError> {
+pub(crate) fn decode(body: Bytes) -> Result<(Origin, Scope, Message), EnvelopeError> {
     let (header, payload) = postcard::take_from_bytes::<Header<'_>>(&body)?;
     let message = Message {
         topic: Topic::parse(header.topic)?,
@@ -50,7 +64,14 @@ pub(crate) fn decode(body: Bytes) -> Result<(Scope, Message), EnvelopeError> {
             _ => body.slice_ref(payload),
         },
     };
-    Ok((Scope::parse(header.scope)?, message))
+    let Header {
+        publisher, asks, ..
+    } = header;
+    Ok((
+        Origin { publisher, asks },
+        Scope::parse(header.scope)?,
+        message,
+    ))
 }
 
 /// Why the body of a frame is not a message. The frame is counted, and its link closed.
@@ -71,9 +92,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn body(scope: &Scope, message: &Message) -> Bytes {
+    fn body(origin: Origin, scope: &Scope, message: &Message) -> Bytes {
         [
-            encode_header(scope, message).as_slice(),
+            encode_header(origin, scope, message).as_slice(),
             message.payload.as_ref(),
         ]
         .concat()
@@ -90,8 +111,11 @@ mod tests {
                 ..Message::new(Topic::parse("a:b").unwrap(), vec![7; payload_bytes])
             };
             let scope = Scope::default();
-            let (same_scope, same) = decode(body(&scope, &message)).unwrap();
-            assert_eq!((same_scope, same), (scope, message));
+            for asks in [None, Some(u64::MAX)] {
+                let origin = Origin { publisher: 7, asks };
+                let decoded = decode(body(origin, &scope, &message)).unwrap();
+                assert_eq!(decoded, (origin, scope.clone(), message.clone()));
+            }
         }
     }
 

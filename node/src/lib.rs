@@ -15,6 +15,7 @@ mod envelope;
 pub mod fuzzing;
 mod headers;
 mod histogram;
+mod holds;
 mod inbox;
 mod incarnation;
 mod limits;
@@ -31,7 +32,9 @@ mod seeds;
 mod session;
 mod session_error;
 mod stats;
+mod waits;
 mod wildcards;
+mod window;
 mod wiring;
 
 pub use broker::Receipt;

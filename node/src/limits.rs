@@ -27,6 +27,11 @@ pub struct Limits {
     /// Default 5 s, up to 10 min. Longer loses less to subscribers that are slow for a while, and
     /// lets one that stays slow hold up its publishers for longer.
     pub publish_wait_max: Time<0, 600_000>,
+    /// Bytes of one publisher that may be under way to one other node, each message with 128 for
+    /// itself: from half of it on, the publisher is to wait. Default 2 MiB, 64 KiB to 1 GiB. More
+    /// makes a publisher faster where round trips are long: it sends about half of this in one. Less
+    /// makes it wait sooner for what is slow, and those who share a link with it wait less for it.
+    pub publish_window_bytes: Count<{ 64 << 10 }, { 1 << 30 }>,
 }
 
 impl Limits {
@@ -48,6 +53,7 @@ impl Default for Limits {
             membership_bytes_per_session_max: Count::of::<{ 384 << 10 }>(),
             sessions_max: Count::of::<10_000>(),
             publish_wait_max: Time::of_ms::<5_000>(),
+            publish_window_bytes: Count::of::<{ 2 << 20 }>(),
         }
     }
 }

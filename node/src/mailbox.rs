@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -8,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use tidings_bounds::Count;
 use tidings_membership::MemberId;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::pressure::{Level, Pressure};
 use crate::registry::SessionId;
+use crate::waits::Filling;
 use crate::{Delivery, Message, RecvError};
 
 /// What a mailbox does with a message it has no room for. Each lost message is counted, and the
@@ -66,7 +66,7 @@ pub(crate) struct Subscriber {
 pub(crate) enum Pushed {
     /// It waits to be received, and nothing was lost.
     Kept,
-    /// The same, and the publisher is to wait for [room](Mailbox::room).
+    /// The same, and the publisher is to wait for room.
     KeptPressing,
     /// It waits, and so many older ones were lost for it.
     KeptLosing(u64),
@@ -187,26 +187,6 @@ impl Mailbox {
         }
     }
 
-    /// Waits until there is room again for those who publish, or it is of no use to wait: nothing
-    /// is taken out, the time is over, or the mailbox is closed.
-    pub(crate) async fn room(&self, wait_max: Duration) {
-        loop {
-            let mut room = pin!(self.room.notified());
-            // Before looking, so that what happens afterwards is not missed.
-            room.as_mut().enable();
-            let until = {
-                let mut state = self.lock();
-                if state.closed.is_some() {
-                    return;
-                }
-                state.pressure.wait(Instant::now(), wait_max)
-            };
-            let Some(until) = until else { return };
-            // Either way it is looked at again.
-            let _ = timeout_at(until, room).await;
-        }
-    }
-
     /// Ready when there is something to take, or nothing will come any more. Who asked last is
     /// woken.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -253,6 +233,20 @@ impl Mailbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held, so the state behind a poisoned one is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Filling for Mailbox {
+    fn wait(&self, now: Instant, wait_max: Duration) -> Option<Instant> {
+        let mut state = self.lock();
+        match state.closed {
+            Some(_) => None,
+            None => state.pressure.wait(now, wait_max),
+        }
+    }
+
+    fn room(&self) -> &Notify {
+        &self.room
     }
 }
 

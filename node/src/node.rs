@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::holds::Holds;
 use crate::inbox::Inbox;
 use crate::incarnation::{self, IncarnationError};
 use crate::registry::OpenError;
@@ -98,7 +99,8 @@ impl Node {
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
         // Whatever was started ends if the rest does not.
         let unfinished = token.clone().drop_guard();
-        let (broker, cut_off) = Broker::new();
+        let (holds, held) = Holds::new();
+        let (broker, cut_off) = Broker::new(holds);
         let broker = Arc::new(broker);
 
         let (transport, inbound) = match identity {
@@ -136,7 +138,10 @@ impl Node {
         });
         let pipe = Pipe { outbound, inbound };
         let events: EventSink = match &transport {
-            Some(transport) => wiring::events(Arc::clone(&broker), transport.clone()),
+            Some(transport) => {
+                let window_bytes = config.limits.publish_window_bytes.get();
+                wiring::events(Arc::clone(&broker), transport.clone(), window_bytes)
+            }
             None => Box::new(|_| {}),
         };
         let membership = Membership::start(
@@ -179,6 +184,8 @@ impl Node {
             inner: Arc::new(inner),
         };
         node.spawn(sessions.end(endings));
+        let wait_max = node.config().limits.publish_wait_max.get();
+        node.spawn(Arc::clone(&broker.holds).give(held, wait_max));
         node.spawn(seeds::follow(seeds, seed_addrs));
         Ok(node)
     }

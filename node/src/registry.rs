@@ -37,13 +37,13 @@ pub enum OpenError {
 }
 
 impl SessionId {
-    #[cfg(test)]
+    /// The session that goes by this number.
     pub(crate) fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// A number that is the same for all messages of a session, by which it keeps to one lane.
-    pub(crate) fn lane_key(self) -> u64 {
+    /// What it goes by on lanes and at other nodes.
+    pub(crate) fn number(self) -> u64 {
         self.0
     }
 }

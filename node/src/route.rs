@@ -6,12 +6,16 @@ use tidings_transport::Peer;
 
 use crate::mailbox::Subscriber;
 use crate::registry::SessionId;
+use crate::window::Window;
 
 /// A peer that has members, and the handle to send to it.
 #[derive(Debug)]
 pub(crate) struct Remote {
     pub(crate) node: NodeId,
     pub(crate) peer: Arc<Peer>,
+    window_bytes: usize,
+    /// Of the sessions on this node that have sent something to it.
+    windows: papaya::HashMap<SessionId, Arc<Window>>,
 }
 
 /// Where the messages of one pattern go: an immutable version, replaced as a whole on a change.
@@ -31,6 +35,37 @@ pub(crate) enum RouteChange {
     RemoveSession(SessionId),
     AddRemote(Arc<Remote>),
     RemoveRemote(NodeId),
+}
+
+impl Remote {
+    /// A peer to which each publisher has a window of so many bytes.
+    pub(crate) fn new(peer: Arc<Peer>, window_bytes: usize) -> Self {
+        Self {
+            node: peer.name().clone(),
+            peer,
+            window_bytes,
+            windows: papaya::HashMap::new(),
+        }
+    }
+
+    /// The window of a publisher that sends to this peer.
+    pub(crate) fn window(&self, publisher: SessionId) -> Arc<Window> {
+        let windows = self.windows.pin();
+        let new = || Arc::new(Window::new(self.window_bytes));
+        Arc::clone(windows.get_or_insert_with(publisher, new))
+    }
+
+    /// The peer has room again for what a publisher sends.
+    pub(crate) fn credit(&self, publisher: SessionId, position: u64) {
+        if let Some(window) = self.windows.pin().get(&publisher) {
+            window.credit(position);
+        }
+    }
+
+    /// A session is gone, and publishes no more.
+    pub(crate) fn close_window(&self, publisher: SessionId) {
+        self.windows.pin().remove(&publisher);
+    }
 }
 
 impl Route {

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
 use tidings_membership::{AgentName, MemberId, MemberIds, Membership, Pattern, Scope, Share};
@@ -15,6 +15,7 @@ use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
 use crate::scopes::HeldRoutes;
 use crate::session_error::{BroadcastError, SubscribeError, UnsubscribeError};
+use crate::waits::Waits;
 use crate::{Limits, Message, RecvError};
 
 /// How a session is opened.
@@ -101,8 +102,8 @@ struct SessionState {
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
     ended: AtomicBool,
     subscriptions: Mutex<Subscriptions>,
-    /// The mailboxes that its messages have filled to where it is to wait.
-    pressing: Mutex<Vec<Weak<Mailbox>>>,
+    /// What its messages have filled to where it is to wait.
+    waits: Waits,
 }
 
 /// What a session has subscribed to, and what that takes of the node's room for memberships.
@@ -157,7 +158,7 @@ impl Sessions {
                 patterns: HashMap::new(),
                 share: self.membership.share(),
             }),
-            pressing: Mutex::default(),
+            waits: Waits::default(),
         })?;
         Ok((Session { state }, inbox))
     }
@@ -245,7 +246,7 @@ impl Session {
     /// # Errors
     /// See [`BroadcastError`]; nobody has got it then.
     pub fn broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, None, Reach::Everywhere)
+        self.publish(message, false, Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but this session's own subscriptions get nothing.
@@ -253,7 +254,7 @@ impl Session {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, Some(self.state.id), Reach::Everywhere)
+        self.publish(message, true, Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but the message never leaves this node.
@@ -261,7 +262,7 @@ impl Session {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn local_broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, None, Reach::ThisNode)
+        self.publish(message, false, Reach::ThisNode)
     }
 
     /// Hands a message to the subscribers on one node only.
@@ -276,31 +277,28 @@ impl Session {
         let SessionState { node, routes, .. } = &*self.state;
         let remote = node.broker.remote(to);
         let remote = remote.ok_or_else(|| BroadcastError::UnknownNode { node: to.clone() })?;
-        Ok(node
+        let publisher = self.publisher(false);
+        let mut pressing = Vec::new();
+        let receipt = node
             .broker
-            .direct(routes, self.publisher(None), &remote, &message))
+            .direct(routes, publisher, &remote, &message, &mut pressing);
+        self.state.waits.add(pressing);
+        Ok(receipt)
     }
 
     /// Waits until there is room for the next message, at once if there is.
     ///
     /// Publishing never waits by itself. Whoever awaits room after each message whose
-    /// [`Receipt::pressing`] is set is slowed to the speed of its slowest subscriber, and has nothing
-    /// dropped for want of room as long as its subscribers read. It waits only while something is
-    /// read, for each of them at most `publish_wait_max` ([`Limits`]); then it goes on, and the
-    /// overflow policy of who does not keep up decides. Nobody waits for a mailbox that drops the
-    /// oldest.
+    /// [`Receipt::pressing`] is set is slowed to the speed of its slowest subscriber, on whatever node,
+    /// or of the slowest link to one, and has nothing dropped for want of room as long as its
+    /// subscribers read. That is certain while their mailboxes hold what is under way to them, which
+    /// is up to half of `publish_window_bytes` ([`Limits`]) for each publisher on another node. It
+    /// waits only while something is read, for each of them at most `publish_wait_max`; then it goes
+    /// on, and the overflow policy of who does not keep up decides. Nobody waits for a mailbox that
+    /// drops the oldest.
     pub async fn room(&self) {
         let wait_max = self.state.node.limits.publish_wait_max.get();
-        loop {
-            // Taken one by one, so that the others are still waited for if this call is cancelled.
-            let Some(mailbox) = lock(&self.state.pressing).last().cloned() else {
-                return;
-            };
-            if let Some(mailbox) = mailbox.upgrade() {
-                mailbox.room(wait_max).await;
-            }
-            lock(&self.state.pressing).retain(|own| !own.ptr_eq(&mailbox));
-        }
+        self.state.waits.room(wait_max).await;
     }
 
     /// The scope of the session.
@@ -308,28 +306,28 @@ impl Session {
         &self.state.routes.scope
     }
 
-    fn publisher(&self, skip_session: Option<SessionId>) -> Publisher {
+    fn publisher(&self, skips_itself: bool) -> Publisher {
         Publisher {
-            lane_key: self.state.id.lane_key(),
-            skip_session,
+            session: self.state.id,
+            skips_itself,
         }
     }
 
     fn publish(
         &self,
         message: Message,
-        skip_session: Option<SessionId>,
+        skips_itself: bool,
         reach: Reach,
     ) -> Result<Receipt, BroadcastError> {
         let message = self.accept(message)?;
         let SessionState { node, routes, .. } = &*self.state;
-        let publisher = self.publisher(skip_session);
+        let publisher = self.publisher(skips_itself);
         let mut pressing = Vec::new();
         let receipt = node
             .broker
             .broadcast(routes, publisher, reach, &message, &mut pressing);
         if receipt.pressing {
-            self.state.wait_for(pressing);
+            self.state.waits.add(pressing);
         }
         Ok(receipt)
     }
@@ -409,19 +407,6 @@ impl SessionState {
         Ok(member)
     }
 
-    /// Has the next call of `room` wait for these mailboxes.
-    fn wait_for(&self, mailboxes: Vec<Arc<Mailbox>>) {
-        let mut pressing = lock(&self.pressing);
-        // Of those who never wait, it is the mailboxes there are, and no others.
-        pressing.retain(|own| own.strong_count() > 0);
-        for mailbox in mailboxes {
-            let mailbox = Arc::downgrade(&mailbox);
-            if !pressing.iter().any(|own| own.ptr_eq(&mailbox)) {
-                pressing.push(mailbox);
-            }
-        }
-    }
-
     /// Takes a subscription out, and gives back its room.
     fn take(&self, member: MemberId) -> Option<Pattern> {
         let mut subscriptions = lock(&self.subscriptions);
@@ -489,6 +474,12 @@ impl SessionState {
     fn withdraw(&self, member: MemberId, pattern: &Pattern) {
         self.routes
             .change(pattern, RouteChange::RemoveLocal(member));
+    }
+}
+
+impl Drop for SessionState {
+    fn drop(&mut self) {
+        self.node.broker.publisher_gone(self.id);
     }
 }
 

@@ -13,11 +13,11 @@ use crate::broker::Broker;
 use crate::route::{Remote, RouteChange};
 
 /// Makes links and routes follow membership.
-pub(crate) fn events(broker: Arc<Broker>, transport: Transport) -> EventSink {
+pub(crate) fn events(broker: Arc<Broker>, transport: Transport, window_bytes: usize) -> EventSink {
     Box::new(move |events| {
         let mut interests = Interests::default();
         for event in events {
-            follow(&broker, &transport, event, &mut interests);
+            follow(&broker, &transport, window_bytes, event, &mut interests);
         }
         interests.take_effect(&broker);
     })
@@ -43,7 +43,13 @@ impl Interests {
     }
 }
 
-fn follow(broker: &Broker, transport: &Transport, event: Event, interests: &mut Interests) {
+fn follow(
+    broker: &Broker,
+    transport: &Transport,
+    window_bytes: usize,
+    event: Event,
+    interests: &mut Interests,
+) {
     match event {
         Event::NodeUp { run } => {
             let NodeRun { node, .. } = &run;
@@ -52,10 +58,7 @@ fn follow(broker: &Broker, transport: &Transport, event: Event, interests: &mut 
             let peer = transport.peer(node);
             // What an earlier run of it had is taken back before.
             interests.take_effect(broker);
-            broker.add_remote(Arc::new(Remote {
-                node: node.clone(),
-                peer,
-            }));
+            broker.add_remote(Arc::new(Remote::new(peer, window_bytes)));
         }
         Event::NodeDown {
             run: NodeRun {

@@ -11,9 +11,9 @@ use quinn::{ReadExactError, RecvStream};
 use serde::{Deserialize, Serialize};
 use tidings_identity::Incarnation;
 
-use crate::LinkNumber;
 use crate::config::LANES_MAX;
 use crate::pair::Claim;
+use crate::{Credit, LinkNumber};
 
 /// A message on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) enum Control {
     Ready,
     /// A gossip message of the membership layer.
     Gossip(Bytes),
+    /// There is room again for what a publisher sends.
+    Credit(Credit),
 }
 
 /// How a node introduces itself on a new connection. Its name is in its certificate.
@@ -50,6 +52,8 @@ pub(crate) enum ControlError {
     Version(u16),
     #[error("malformed hello: {0}")]
     Hello(&'static str),
+    #[error("malformed credit")]
+    Credit,
     #[error("unexpected {0} message")]
     Unexpected(&'static str),
 }
@@ -71,6 +75,12 @@ impl Control {
                 bytes.reserve(1 + message.len());
                 bytes.put_u8(GOSSIP);
                 bytes.put_slice(message);
+            }
+            Self::Credit(credit) => {
+                bytes.put_u8(CREDIT);
+                let body =
+                    postcard::to_allocvec(credit).expect("two numbers always have a postcard form");
+                bytes.put_slice(&body);
             }
         }
         let length = u32::try_from(bytes.len() - LENGTH_BYTES)
@@ -102,6 +112,10 @@ impl Control {
             HELLO => Hello::decode(body).map(Self::Hello),
             READY if body.is_empty() => Ok(Self::Ready),
             GOSSIP => Ok(Self::Gossip(body)),
+            CREDIT => match postcard::take_from_bytes(&body) {
+                Ok((credit, [])) => Ok(Self::Credit(credit)),
+                _ => Err(ControlError::Credit),
+            },
             kind => Err(ControlError::Kind(kind)),
         }
     }
@@ -111,6 +125,7 @@ impl Control {
             Self::Hello(_) => "hello",
             Self::Ready => "ready",
             Self::Gossip(_) => "gossip",
+            Self::Credit(_) => "credit",
         }
     }
 }
@@ -146,13 +161,14 @@ impl Hello {
 }
 
 /// The version of the protocol that this node speaks.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes that a gossip message grows by on the wire, its length aside.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
 const LENGTH_BYTES: usize = 4;
 const HELLO: u8 = 1;
 const READY: u8 = 2;
 const GOSSIP: u8 = 3;
+const CREDIT: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -176,7 +192,11 @@ mod tests {
     #[test]
     fn messages_survive_the_wire() {
         let gossip = Control::Gossip(Bytes::from_static(b"digest"));
-        for message in [Control::Hello(hello()), Control::Ready, gossip] {
+        let credit = Control::Credit(Credit {
+            publisher: 7,
+            position: 1 << 40,
+        });
+        for message in [Control::Hello(hello()), Control::Ready, gossip, credit] {
             let encoded = message.encode();
             let length = u32::from_be_bytes(encoded[..LENGTH_BYTES].try_into().unwrap());
             assert_eq!(length as usize, encoded.len() - LENGTH_BYTES);
@@ -186,10 +206,10 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_nonsense() {
-        let newer = Bytes::from_static(&[HELLO, 0, 2, 0xff, 0xff]);
+        let newer = Bytes::from_static(&[HELLO, 0, 3, 0xff, 0xff]);
         assert!(matches!(
             Control::decode(newer),
-            Err(ControlError::Version(2))
+            Err(ControlError::Version(3))
         ));
     }
 
@@ -214,7 +234,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 1..64)) {
             let decoded = Control::decode(body.clone().into());
             if let Ok(message) = decoded {
-                prop_assert!([HELLO, READY, GOSSIP].contains(&body[0]), "{}", message.name());
+                prop_assert!([HELLO, READY, GOSSIP, CREDIT].contains(&body[0]), "{}", message.name());
             }
         }
     }

@@ -16,6 +16,7 @@ mod candidate;
 mod close;
 mod config;
 mod control;
+mod credit;
 mod dialler;
 mod frame;
 #[cfg(fuzzing)]
@@ -45,6 +46,7 @@ mod writer;
 
 pub use close::CloseCode;
 pub use config::{Config, ConfigError};
+pub use credit::Credit;
 pub use frame::Frame;
 pub use gossip::Gossiped;
 pub use link_info::{LinkInfo, LinkUp};

@@ -6,10 +6,11 @@ use tidings_identity::NodeId;
 use tokio::sync::Notify;
 
 use crate::config::LANES_MAX;
+use crate::credit::CreditQueue;
 use crate::frame::Frame;
 use crate::lane::{Cursor, LaneQueue, PushError};
 use crate::stats::Counters;
-use crate::{Config, LinkInfo, LinkUp};
+use crate::{Config, Credit, LinkInfo, LinkUp};
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
 ///
@@ -24,6 +25,7 @@ pub struct Peer {
     frame_bytes_max: usize,
     outbound: Box<[Outbound]>,
     inbound: Box<[Mutex<Cursor>]>,
+    credits: CreditQueue,
     /// Frames to the peer that were dropped here.
     dropped: AtomicU64,
     /// Frames from the peer that were lost with a link.
@@ -84,6 +86,7 @@ impl Peer {
             frame_bytes_max,
             outbound: (0..config.lanes.get()).map(|_| outbound()).collect(),
             inbound: (0..LANES_MAX).map(|_| Mutex::default()).collect(),
+            credits: CreditQueue::default(),
             dropped: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             counters,
@@ -136,6 +139,16 @@ impl Peer {
         }
     }
 
+    /// Tells a publisher of the peer that there is room here for what it sends. Nothing comes of it
+    /// when the link is lost meanwhile, so it has to do without.
+    pub fn give(&self, credit: Credit) {
+        self.credits.push(credit);
+    }
+
+    pub(crate) fn credits(&self) -> &CreditQueue {
+        &self.credits
+    }
+
     pub(crate) fn outbound(&self) -> &[Outbound] {
         &self.outbound
     }
@@ -174,6 +187,7 @@ impl Peer {
 
     /// Frames are dropped, and no longer accepted.
     pub(crate) fn shut(&self) {
+        self.credits.clear();
         let dropped = self.outbound.iter().map(|lane| lane.queue().shut()).sum();
         self.count_dropped(&self.counters.dropped_peer_forgotten, dropped);
     }
@@ -185,6 +199,7 @@ impl Peer {
 
     /// Another run of the peer has taken the place of the one that frames were queued for.
     pub(crate) fn restart(&self) {
+        self.credits.clear();
         let lanes = self.outbound.iter();
         let dropped = lanes.map(|lane| lane.queue().restart()).sum();
         self.count_dropped(&self.counters.dropped_peer_restarted, dropped);

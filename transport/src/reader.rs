@@ -1,4 +1,4 @@
-//! The receiving sides of a link: a task for each lane and one for gossip. They hand over what
+//! The receiving sides of a link: a task for each lane and one for the control stream. They hand over what
 //! arrives and never wait for anything else.
 
 use std::net::SocketAddr;
@@ -26,9 +26,10 @@ pub(crate) struct LaneReader {
     pub(crate) frame_bytes_max: usize,
 }
 
-/// Reads gossip from the control stream of one link.
-pub(crate) struct GossipReader {
+/// Reads gossip and credit from the control stream of one link.
+pub(crate) struct ControlReader {
     pub(crate) link: Arc<Link>,
+    pub(crate) receiver: Arc<dyn Receive>,
     pub(crate) gossip_in: mpsc::Sender<(SocketAddr, Bytes)>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) control_bytes_max: usize,
@@ -138,13 +139,20 @@ impl LaneReader {
     }
 }
 
-impl GossipReader {
-    /// Reads gossip until the link ends or the peer has nothing more to say.
+impl ControlReader {
+    /// Reads until the link ends or the peer has nothing more to say.
     pub(crate) async fn run(self, mut stream: RecvStream) {
         loop {
             let unexpected = match Control::read(&mut stream, self.control_bytes_max).await {
                 Ok(Control::Gossip(message)) => {
                     self.hand_over(message);
+                    continue;
+                }
+                Ok(Control::Credit(credit)) => {
+                    let Link {
+                        peer, incarnation, ..
+                    } = &*self.link;
+                    self.receiver.credit(peer.name(), *incarnation, credit);
                     continue;
                 }
                 Ok(other) => ControlError::Unexpected(other.name()),

@@ -3,7 +3,9 @@ use std::error::Error;
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 
-/// Takes the frames that arrive, by direct call from the task that reads a lane.
+use crate::Credit;
+
+/// Takes the frames and the credit that arrive, by direct call from the task that reads them.
 pub trait Receive: Send + Sync + 'static {
     /// A frame has arrived from a peer, in the run `incarnation` of that peer.
     ///
@@ -17,6 +19,10 @@ pub trait Receive: Send + Sync + 'static {
     /// more comes over it.
     fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes)
     -> Result<(), Violation>;
+
+    /// A peer, in this run of it, has room again for what a publisher on this node sends. It must
+    /// not block: nothing else on the control stream is read until it returns.
+    fn credit(&self, from: &NodeId, incarnation: Incarnation, credit: Credit);
 }
 
 /// What a [`Receive`] has against a frame. The peer is told.

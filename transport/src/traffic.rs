@@ -9,10 +9,10 @@ use tracing::info;
 use crate::Receive;
 use crate::candidate::Candidate;
 use crate::link::Link;
-use crate::reader::{GossipReader, LaneReader};
+use crate::reader::{ControlReader, LaneReader};
 use crate::stats::Counters;
 use crate::tasks::Tasks;
-use crate::writer::{GossipWriter, LaneWriter};
+use crate::writer::{ControlWriter, LaneWriter};
 
 /// Moves what goes over links, each with its own tasks.
 pub(crate) struct Traffic {
@@ -36,7 +36,7 @@ impl Traffic {
         control: (SendStream, RecvStream),
     ) {
         let (send, receive) = control;
-        let writer = GossipWriter {
+        let writer = ControlWriter {
             link: link.clone(),
             counters: self.counters.clone(),
             draining: self.tasks.draining().clone(),
@@ -51,8 +51,9 @@ impl Traffic {
             };
             self.spawn_writer(link, writer.run());
         }
-        let reader = GossipReader {
+        let reader = ControlReader {
             link: link.clone(),
+            receiver: self.receiver.clone(),
             gossip_in: self.gossip_in.clone(),
             counters: self.counters.clone(),
             control_bytes_max: self.control_bytes_max,

@@ -1,4 +1,4 @@
-//! The sending sides of a link: a task for each lane and one for gossip.
+//! The sending sides of a link: a task for each lane and one for the control stream.
 //!
 //! A writer ends when its link does, or, in a graceful end, once its queue is empty and the peer
 //! has acknowledged everything.
@@ -27,8 +27,8 @@ pub(crate) struct LaneWriter {
     pub(crate) draining: CancellationToken,
 }
 
-/// Sends gossip over one link, on its control stream.
-pub(crate) struct GossipWriter {
+/// Sends gossip and credit over one link, on its control stream.
+pub(crate) struct ControlWriter {
     pub(crate) link: Arc<Link>,
     pub(crate) counters: Arc<Counters>,
     /// Cancelled when the writer is to finish.
@@ -79,7 +79,7 @@ impl LaneWriter {
     }
 }
 
-impl GossipWriter {
+impl ControlWriter {
     pub(crate) async fn run(self, stream: SendStream) {
         if let Err(error) = self.send(stream).await {
             debug!(peer = %self.link.peer.name(), %error, "control stream ended");
@@ -88,20 +88,25 @@ impl GossipWriter {
     }
 
     async fn send(&self, mut stream: SendStream) -> Result<(), WriteError> {
-        let gossip = &self.link.gossip;
+        let (gossip, credits) = (&self.link.gossip, self.link.peer.credits());
         loop {
-            while let Some(message) = gossip.pop() {
+            if let Some(message) = gossip.pop() {
                 let bytes = message.len() as u64;
                 stream
                     .write_chunk(Control::Gossip(message).encode())
                     .await?;
                 self.counters.gossip_sent.fetch_add(1, Relaxed);
                 self.counters.gossip_bytes_sent.fetch_add(bytes, Relaxed);
-            }
-            if self.draining.is_cancelled() {
+            } else if let Some(credit) = credits.pop() {
+                stream.write_chunk(Control::Credit(credit).encode()).await?;
+            } else if self.draining.is_cancelled() {
                 return finish(stream).await;
+            } else {
+                tokio::select! {
+                    () = filled(&gossip.filled, &self.draining) => {}
+                    () = credits.filled.notified() => {}
+                }
             }
-            filled(&gossip.filled, &self.draining).await;
         }
     }
 }

@@ -7,7 +7,7 @@ mod cluster;
 use bytes::Bytes;
 use cluster::{Cluster, Node, eventually, linked, local, name, number, numbered};
 use tidings_bounds::Count;
-use tidings_transport::{Config, Frame, Local, Room, SendError};
+use tidings_transport::{Config, Credit, Frame, Local, Room, SendError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_of_one_key_keep_their_order_in_both_directions() {
@@ -99,6 +99,35 @@ async fn a_publisher_that_fills_an_outbound_buffer_loses_its_own_new_frames_and_
     assert_eq!(stats.dropped_too_large, 1);
     a.keep(&b);
     eventually("the others arrive", || b.frames_from(&a).len() == 4).await;
+}
+
+#[tokio::test]
+async fn credit_reaches_the_publishers_node_and_the_last_of_a_publisher_is_not_missed() {
+    let cluster = Cluster::new("c");
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    a.keep(&b);
+    linked(&a, &b).await;
+    let peer = b.transport.peer(&name("a"));
+    let credit = |publisher, position| Credit {
+        publisher,
+        position,
+    };
+    for position in 1..=1000 {
+        peer.give(credit(7, position));
+        peer.give(credit(8, 2 * position));
+    }
+    let last = |publisher| {
+        let credits = a.received.credits();
+        let own = credits
+            .into_iter()
+            .filter(move |c| c.publisher == publisher);
+        own.map(|c| c.position).collect::<Vec<_>>()
+    };
+    eventually("it arrives", || {
+        last(7).last() == Some(&1000) && last(8).last() == Some(&2000)
+    })
+    .await;
+    assert!(last(7).is_sorted());
 }
 
 #[tokio::test]

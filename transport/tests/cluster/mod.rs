@@ -13,7 +13,7 @@ use tidings_identity::{
     Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
 };
 use tidings_transport::{
-    Config, Frame, LinkInfo, LinkUp, Local, Net, Receive, SystemNet, Transport, Violation,
+    Config, Credit, Frame, LinkInfo, LinkUp, Local, Net, Receive, SystemNet, Transport, Violation,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -36,6 +36,7 @@ pub(crate) struct Node {
 #[derive(Default)]
 pub(crate) struct Received {
     frames: Mutex<BTreeMap<(String, Incarnation), Vec<Bytes>>>,
+    credits: Mutex<Vec<Credit>>,
 }
 
 impl Cluster {
@@ -140,6 +141,10 @@ impl Drop for Node {
 }
 
 impl Received {
+    pub(crate) fn credits(&self) -> Vec<Credit> {
+        self.credits.lock().unwrap().clone()
+    }
+
     pub(crate) fn from(&self, peer: &str, incarnation: Incarnation) -> Vec<Bytes> {
         let frames = self.frames.lock().unwrap();
         let key = (peer.to_owned(), incarnation);
@@ -161,6 +166,10 @@ impl Receive for Received {
         let key = (from.to_string(), incarnation);
         frames.entry(key).or_default().push(frame);
         Ok(())
+    }
+
+    fn credit(&self, _: &NodeId, _: Incarnation, credit: Credit) {
+        self.credits.lock().unwrap().push(credit);
     }
 }
 
