@@ -2,12 +2,13 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tidings::{
     BroadcastError, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId, OpenError,
-    Pattern, RecvError, Scope, Session, SessionOptions, SubscribeError, Topic,
+    Pattern, Receipt, RecvError, Scope, Session, SessionOptions, SubscribeError, Topic,
 };
 use tokio::sync::watch;
 
 use crate::draw;
 use crate::journal::Journal;
+use crate::name;
 use crate::note::{Note, Reach, SessionNumber};
 use crate::plan::Plan;
 use crate::seam::Life;
@@ -118,7 +119,7 @@ impl Agent {
         bytes: usize,
         reach: Reach,
         name: impl Fn(usize) -> NodeId,
-    ) -> Result<(), BroadcastError> {
+    ) -> Result<Receipt, BroadcastError> {
         let number = self.published;
         let mut payload = format!("{} {number} ", self.number).into_bytes();
         payload.resize(payload.len().max(bytes), b'.');
@@ -142,7 +143,33 @@ impl Agent {
             shown,
             nodes: receipt.nodes,
         });
-        Ok(())
+        Ok(receipt)
+    }
+
+    /// Publishes so many messages as fast as it is let, and ends its session.
+    pub async fn flood(mut self, topic: Topic, times: usize, bytes: usize) {
+        self.note_flooding(true);
+        for _ in 0..times {
+            match self.publish(&topic, bytes, Reach::All, name::of) {
+                Ok(receipt) if receipt.pressing => {
+                    let session = self.number;
+                    self.journal.note(Note::Waiting { session });
+                    self.session.room().await;
+                }
+                Ok(_) => {}
+                // The node leaves, which its reader tells.
+                Err(_) => return self.note_flooding(false),
+            }
+        }
+        self.note_flooding(false);
+        self.die();
+    }
+
+    fn note_flooding(&self, flooding: bool) {
+        self.journal.note(Note::Flooding {
+            session: self.number,
+            flooding,
+        });
     }
 
     /// Ends the session.

@@ -1,6 +1,6 @@
 //! What the events of a plan do.
 
-use tidings::{Node, Pattern, Scope, SubscribeError};
+use tidings::{BroadcastError, Node, Pattern, Scope, SubscribeError};
 
 use crate::agent::Agent;
 use crate::fault::Event;
@@ -112,10 +112,30 @@ impl World {
                 };
                 for _ in 0..*times {
                     let published = agent.publish(&topic, *bytes, *reach, name::of);
-                    if published.is_err() != *refused && published != ENDED {
+                    let has_ended = matches!(published, Err(BroadcastError::Ended));
+                    // A session that was cut off refuses everything, which is no fault.
+                    if published.is_err() != *refused && !has_ended {
                         let text = format!("host {host} publishing on {topic}: {published:?}");
                         return self.site.journal.violate(text);
                     }
+                }
+            }
+            Event::Flood {
+                host,
+                agent,
+                topic,
+                times,
+                bytes,
+            } => {
+                let topic = topic.parse().expect("a plan's topics were checked");
+                if self.agent(*host, *agent).is_none() {
+                    return;
+                }
+                let Some(run) = self.hosts[*host].run_mut() else {
+                    return;
+                };
+                if let Some(agent) = run.agents.remove(agent) {
+                    run.life.spawn(agent.flood(topic, *times, *bytes));
                 }
             }
             _ => {}
@@ -208,9 +228,6 @@ impl World {
         }
     }
 }
-
-/// A session that was cut off refuses everything, which is no fault.
-const ENDED: Result<(), tidings::BroadcastError> = Err(tidings::BroadcastError::Ended);
 
 fn parse(pattern: &str) -> Pattern {
     pattern.parse().expect("a plan's patterns were checked")

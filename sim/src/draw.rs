@@ -23,6 +23,9 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
 /// How long the faults go on, in seconds.
 const CHAOS_S: f64 = 16.0;
 
+/// From here on agents are numbered that flood.
+const FLOODING: usize = 100;
+
 struct Draw {
     random: ChaCha8Rng,
     nodes: usize,
@@ -98,6 +101,9 @@ impl Draw {
         if self.random.random_bool(0.1) {
             // Short enough that a dead node is forgotten in a run.
             plan.dead_node_grace_s = 4.0;
+        }
+        if self.random.random_bool(0.25) {
+            self.floods();
         }
         self.events.sort_by(|a, b| a.at.total_cmp(&b.at));
         plan.event = std::mem::take(&mut self.events);
@@ -328,6 +334,20 @@ impl Draw {
                 self.later(at, publish);
             }
             self.later(at, Event::Resume { host, agent: 1 });
+        }
+    }
+
+    /// Agents that publish as fast as they are let, in one direction or several.
+    fn floods(&mut self) {
+        for agent in 0..self.random.random_range(1..=3) {
+            let flood = Event::Flood {
+                host: self.host(),
+                agent: FLOODING + agent,
+                topic: topic(self.random.random_range(0..6)),
+                times: self.random.random_range(50..1_500),
+                bytes: self.random.random_range(0..2_000),
+            };
+            self.at(flood);
         }
     }
 

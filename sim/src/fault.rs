@@ -137,6 +137,21 @@ pub enum Event {
         #[serde(default)]
         refused: bool,
     },
+    /// An agent publishes as fast as it is let: when it is asked to wait for room, it does. Then its
+    /// session ends. It is another one than those of the workload.
+    Flood {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// On which topic.
+        topic: String,
+        /// How many messages.
+        times: usize,
+        /// How long their payloads are at least, in bytes.
+        #[serde(default)]
+        bytes: usize,
+    },
     /// Some hosts must show so many members of a topic, or of exactly a pattern with wildcards.
     ExpectMembers {
         /// Those hosts.
@@ -253,6 +268,7 @@ impl Event {
             | Self::Pause { host, .. }
             | Self::Resume { host, .. }
             | Self::Publish { host, .. }
+            | Self::Flood { host, .. }
             | Self::ExpectReceived { host, .. }
             | Self::ExpectMissed { host, .. }
             | Self::ExpectOutboundFull { host } => vec![*host],

@@ -87,6 +87,18 @@ pub enum Note {
         /// Whether it does.
         reading: bool,
     },
+    /// A session publishes as fast as it is let, or has come to the end of it.
+    Flooding {
+        /// The session.
+        session: SessionNumber,
+        /// Whether it does.
+        flooding: bool,
+    },
+    /// A session was asked to wait for room, and does.
+    Waiting {
+        /// The session.
+        session: SessionNumber,
+    },
     /// A node has accepted a message.
     Published {
         /// The publisher.

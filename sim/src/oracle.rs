@@ -28,6 +28,8 @@ pub mod mailbox;
 pub mod monitor;
 /// Order is kept, and nothing comes twice.
 pub mod order;
+/// Nobody waits for ever.
+pub mod progress;
 /// Only members receive.
 pub mod stranger;
 /// Views are the truth.

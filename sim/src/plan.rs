@@ -125,7 +125,9 @@ impl Plan {
             let text = match event {
                 Event::Subscribe { pattern, .. } | Event::Unsubscribe { pattern, .. } => pattern,
                 Event::ExpectMembers { topic, .. } => topic,
-                Event::Publish { topic, .. } if topic.parse::<Topic>().is_err() => {
+                Event::Publish { topic, .. } | Event::Flood { topic, .. }
+                    if topic.parse::<Topic>().is_err() =>
+                {
                     return wrong(format!("{topic:?} is no topic, at {at} s"));
                 }
                 _ => continue,

@@ -37,6 +37,8 @@ impl World {
         self.sometimes.add("simultaneous dial", seen.crossed_dials);
         let false_deaths = self.site.journal.truth(|truth| truth.false_deaths);
         self.sometimes.add("live node taken for dead", false_deaths);
+        let waits = self.site.journal.truth(|truth| truth.waits);
+        self.sometimes.add("publisher made to wait", waits);
         let (missed, cut_off) = self.site.journal.truth(|truth| {
             let missed = truth
                 .sessions

@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 18] = [
+pub const SITUATIONS: [&str; 19] = [
     "certificate expired",
     "crash during a split",
     "cut during a handshake",
@@ -24,6 +24,7 @@ pub const SITUATIONS: [&str; 18] = [
     "messages to an earlier run dropped",
     "queue to a peer full",
     "node stays down",
+    "publisher made to wait",
     "restart before detection",
     "session cut off",
     "simultaneous dial",

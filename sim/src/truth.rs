@@ -22,6 +22,8 @@ pub struct Truth {
     pub false_deaths_uncut: u64,
     /// Whether there has been a cut.
     pub was_cut: bool,
+    /// How often a publisher that waits when it is asked to had to.
+    pub waits: u64,
     /// How many sessions were ended by their node.
     pub cut_off: u64,
     /// Counts what happened, so that before and after can be told within one millisecond.
@@ -48,6 +50,8 @@ pub struct SessionTruth {
     pub incarnation: Incarnation,
     /// Whether it is open.
     pub open: bool,
+    /// Whether it is in the middle of publishing as fast as it is let.
+    pub flooding: bool,
     /// How many messages it was told to have missed.
     pub missed: u64,
     /// How many it received.
@@ -89,6 +93,7 @@ impl Truth {
             false_deaths: 0,
             false_deaths_uncut: 0,
             was_cut: false,
+            waits: 0,
             cut_off: 0,
             step: 0,
         }
@@ -157,6 +162,7 @@ impl Truth {
                 host: *host,
                 incarnation: self.hosts[*host].running.unwrap_or_default(),
                 open: true,
+                flooding: false,
                 missed: 0,
                 received: 0,
                 mailbox_messages_max: *mailbox_messages_max,
@@ -212,6 +218,8 @@ impl Truth {
                 self.false_deaths_uncut += if self.was_cut { 0 } else { is_false };
             }
             Note::Fault { cut, .. } => self.was_cut |= cut,
+            Note::Flooding { session, flooding } => self.sessions[*session].flooding = *flooding,
+            Note::Waiting { .. } => self.waits += 1,
             Note::Reading { .. }
             | Note::NodeUp { .. }
             | Note::View { .. }

@@ -1,5 +1,5 @@
 use crate::oracle::{
-    Oracle, accounting, delivery, false_death, links, mailbox, monitor, order, stranger,
+    Oracle, accounting, delivery, false_death, links, mailbox, monitor, order, progress, stranger,
 };
 
 /// Those that judge while a run is under way.
@@ -13,5 +13,6 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::<links::Links>::default(),
         Box::<delivery::Delivery>::default(),
         Box::<monitor::Monitor>::default(),
+        Box::<progress::Progress>::default(),
     ]
 }
