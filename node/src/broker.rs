@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 use tidings_membership::Scope;
-use tidings_transport::{Credit, Frame, Receive, Violation};
+use tidings_transport::{Credit, Frame, Peer, Receive, Violation};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -127,6 +127,7 @@ impl Broker {
             let mut outgoing = Outgoing::new(publisher.session, &routes.scope, message);
             self.send(&matching, &mut outgoing, &mut receipt, pressing);
         }
+        receipt.pressing = !pressing.is_empty();
         let Receipt { local, nodes, .. } = receipt;
         self.counters.broadcast(local + nodes, started.elapsed());
         receipt
@@ -146,6 +147,7 @@ impl Broker {
         let mut outgoing = Outgoing::new(publisher.session, &routes.scope, message);
         outgoing.send(remote, &mut receipt, pressing);
         self.counters.sent_remote.fetch_add(1, Relaxed);
+        receipt.pressing = !pressing.is_empty();
         self.counters.broadcast(receipt.nodes, started.elapsed());
         receipt
     }
@@ -169,16 +171,18 @@ impl Broker {
                 Pushed::Kept => receipt.local += 1,
                 Pushed::KeptPressing => {
                     receipt.local += 1;
-                    receipt.pressing = true;
                     pressing.push(Arc::clone(&subscriber.mailbox) as _);
                 }
                 Pushed::KeptLosing(lost) => {
                     receipt.local += 1;
                     counters.dropped_mailbox_full.fetch_add(lost, Relaxed);
                 }
-                Pushed::Lost => {
+                Pushed::Lost { pressing: waits } => {
                     receipt.dropped += 1;
                     counters.dropped_mailbox_full.fetch_add(1, Relaxed);
+                    if waits {
+                        pressing.push(Arc::clone(&subscriber.mailbox) as _);
+                    }
                 }
                 Pushed::CutOff(lost) => {
                     receipt.dropped += 1;
@@ -266,10 +270,13 @@ impl<'a> Outgoing<'a> {
             Sent::Kept => receipt.nodes += 1,
             Sent::KeptPressing => {
                 receipt.nodes += 1;
-                receipt.pressing = true;
                 pressing.push(window);
             }
             Sent::Lost => receipt.dropped += 1,
+            Sent::LostPressing => {
+                receipt.dropped += 1;
+                pressing.push(window);
+            }
         }
     }
 }
@@ -277,7 +284,7 @@ impl<'a> Outgoing<'a> {
 impl Receive for Broker {
     /// The first frame that is no message ends the link: a peer that sends one is broken or of
     /// another version, and would send as many as the link carries.
-    fn frame(&self, from: &NodeId, _: Incarnation, frame: Bytes) -> Result<(), Violation> {
+    fn frame(&self, from: &Arc<Peer>, _: Incarnation, frame: Bytes) -> Result<(), Violation> {
         self.counters.received.fetch_add(1, Relaxed);
         let decoded = envelope::decode(frame).map_err(|error| {
             self.counters.dropped_malformed.fetch_add(1, Relaxed);
@@ -291,21 +298,18 @@ impl Receive for Broker {
             self.deliver(&matching, None, &message, &mut receipt, &mut pressing);
         }
         if !pressing.is_empty() || origin.asks.is_some() {
-            // Who is not known to membership has nobody here to wait for.
-            if let Some(remote) = self.remote(from) {
-                let Origin { publisher, asks } = origin;
-                self.holds.received(&remote, publisher, pressing, asks);
-            }
+            let Origin { publisher, asks } = origin;
+            self.holds.received(from, publisher, pressing, asks);
         }
         Ok(())
     }
 
-    fn credit(&self, from: &NodeId, _: Incarnation, credit: Credit) {
+    fn credit(&self, from: &Arc<Peer>, _: Incarnation, credit: Credit) {
         let Credit {
             publisher,
             position,
         } = credit;
-        if let Some(remote) = self.remote(from) {
+        if let Some(remote) = self.remote(from.name()) {
             remote.credit(SessionId::new(publisher), position);
         }
     }

@@ -5,30 +5,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidings_identity::NodeId;
-use tidings_transport::Credit;
+use tidings_transport::{Credit, Peer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 
-use crate::route::Remote;
 use crate::waits::{Filling, Waits};
 
 /// The publishers on peers whose credit is held back.
 #[derive(Debug)]
 pub(crate) struct Holds {
-    open: Mutex<HashMap<(NodeId, u64), Arc<Hold>>>,
+    /// Those of each peer, by publisher.
+    open: Mutex<HashMap<NodeId, HashMap<u64, Arc<Hold>>>>,
     begun: mpsc::UnboundedSender<Arc<Hold>>,
 }
 
 /// One of them.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    remote: Arc<Remote>,
+    peer: Arc<Peer>,
     publisher: u64,
     /// The mailboxes that are to have room first.
     waits: Waits,
+    state: Mutex<HoldState>,
+}
+
+#[derive(Debug, Default)]
+struct HoldState {
     /// For what credit was asked meanwhile.
-    asked: Mutex<Option<u64>>,
+    asked: Option<u64>,
+    /// It is over.
+    ended: bool,
 }
 
 impl Holds {
@@ -42,38 +49,71 @@ impl Holds {
     /// A message of a peer's publisher has filled these mailboxes, and may have asked for credit.
     pub(crate) fn received(
         &self,
-        remote: &Arc<Remote>,
+        peer: &Arc<Peer>,
         publisher: u64,
         pressing: Vec<Arc<dyn Filling>>,
         asks: Option<u64>,
     ) {
-        let mut open = self.lock();
-        let key = (remote.node.clone(), publisher);
-        let is_full = open.len() >= HOLDS_MAX;
-        let hold = match open.get(&key) {
-            Some(hold) => hold,
-            None if pressing.is_empty() || is_full => {
-                drop(open);
+        loop {
+            let Some(hold) = self.hold(peer, publisher, pressing.is_empty()) else {
                 if let Some(position) = asks {
-                    remote.give(publisher, position);
+                    give(peer, publisher, position);
                 }
                 return;
+            };
+            let mut state = hold.state();
+            if state.ended {
+                drop(state);
+                self.close(&hold);
+                continue;
             }
+            hold.waits.add(pressing);
+            state.asked = state.asked.max(asks);
+            return;
+        }
+    }
+
+    /// The hold of this publisher. One begins if there is none, unless it is only to be `looked` for,
+    /// or there are too many.
+    fn hold(&self, peer: &Arc<Peer>, publisher: u64, looked: bool) -> Option<Arc<Hold>> {
+        let mut open = self.lock();
+        if looked {
+            return open.get(peer.name())?.get(&publisher).cloned();
+        }
+        let holds = open.entry(peer.name().clone()).or_default();
+        let is_full = holds.len() >= HOLDS_MAX;
+        match holds.get(&publisher) {
+            Some(hold) => Some(Arc::clone(hold)),
+            None if is_full => None,
             None => {
                 let hold = Arc::new(Hold {
-                    remote: Arc::clone(remote),
+                    peer: Arc::clone(peer),
                     publisher,
                     waits: Waits::default(),
-                    asked: Mutex::default(),
+                    state: Mutex::default(),
                 });
+                holds.insert(publisher, Arc::clone(&hold));
                 // Nobody listens only when the node has stopped.
                 let _ = self.begun.send(Arc::clone(&hold));
-                open.entry(key).or_insert(hold)
+                Some(hold)
             }
+        }
+    }
+
+    fn close(&self, hold: &Arc<Hold>) {
+        let mut open = self.lock();
+        let Some(holds) = open.get_mut(hold.peer.name()) else {
+            return;
         };
-        hold.waits.add(pressing);
-        if asks.is_some() {
-            *hold.asked() = asks;
+        // It may have made room for another already.
+        if holds
+            .get(&hold.publisher)
+            .is_some_and(|own| Arc::ptr_eq(own, hold))
+        {
+            holds.remove(&hold.publisher);
+        }
+        if holds.is_empty() {
+            open.remove(hold.peer.name());
         }
     }
 
@@ -96,55 +136,54 @@ impl Holds {
     }
 
     async fn give_one(self: Arc<Self>, hold: Arc<Hold>, wait_max: Duration) {
-        let Hold {
-            remote, publisher, ..
-        } = &*hold;
+        let (peer, publisher) = (&hold.peer, hold.publisher);
         let mut repeats = interval_at(Instant::now() + REPEAT, REPEAT);
-        loop {
+        let asked = loop {
             tokio::select! {
                 () = hold.waits.room(wait_max) => {}
                 // The publisher waits no longer than for a node that says nothing.
                 _ = repeats.tick() => {
-                    remote.give(*publisher, 0);
+                    give(peer, publisher, HELD_BACK);
                     continue;
                 }
             }
-            let mut open = self.lock();
+            let mut state = hold.state();
             // Messages go on to arrive.
             if hold.waits.is_empty() {
-                open.remove(&(remote.node.clone(), *publisher));
-                break;
+                state.ended = true;
+                break state.asked;
             }
-        }
-        if let Some(position) = hold.asked().take() {
-            remote.give(*publisher, position);
+        };
+        self.close(&hold);
+        if let Some(position) = asked {
+            give(peer, publisher, position);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(NodeId, u64), Arc<Hold>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, HashMap<u64, Arc<Hold>>>> {
         // Nothing panics while the lock is held, so the state behind a poisoned one is whole.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Hold {
-    fn asked(&self) -> MutexGuard<'_, Option<u64>> {
+    fn state(&self) -> MutexGuard<'_, HoldState> {
         // Nothing panics while the lock is held.
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Remote {
-    fn give(&self, publisher: u64, position: u64) {
-        self.peer.give(Credit {
-            publisher,
-            position,
-        });
-    }
+fn give(peer: &Peer, publisher: u64, position: u64) {
+    peer.give(Credit {
+        publisher,
+        position,
+    });
 }
 
-/// Credit for more publishers at a time is not held back.
-const HOLDS_MAX: usize = 16 << 10;
+/// The position that says: the credit is held back, and the publisher not forgotten.
+pub(crate) const HELD_BACK: u64 = 0;
+/// Credit for more publishers of one peer at a time is not held back.
+const HOLDS_MAX: usize = 4 << 10;
 /// How often a publisher is told that it is not forgotten: several times in the time after which it
 /// would wait no longer.
 const REPEAT: Duration = Duration::from_millis(100);

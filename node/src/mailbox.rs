@@ -70,8 +70,8 @@ pub(crate) enum Pushed {
     KeptPressing,
     /// It waits, and so many older ones were lost for it.
     KeptLosing(u64),
-    /// It was lost itself.
-    Lost,
+    /// It was lost itself, and the publisher may be to wait for room all the same.
+    Lost { pressing: bool },
     /// The session was cut off just now; so many were lost, this one included.
     CutOff(u64),
     /// The mailbox had been closed before: its session is going away.
@@ -128,7 +128,8 @@ impl Mailbox {
             match self.config.overflow {
                 Overflow::DropNewest => {
                     state.missed_after += 1;
-                    return Pushed::Lost;
+                    let pressing = state.pressure.is_asking();
+                    return Pushed::Lost { pressing };
                 }
                 Overflow::DropOldest => {
                     state.lose_oldest();
@@ -379,8 +380,8 @@ mod tests {
             [
                 Pushed::KeptPressing,
                 Pushed::KeptPressing,
-                Pushed::Lost,
-                Pushed::Lost
+                Pushed::Lost { pressing: true },
+                Pushed::Lost { pressing: true }
             ]
         );
         assert_eq!(take_all(&s), ["a", "b", "-2"]);
@@ -413,7 +414,7 @@ mod tests {
     fn the_bound_in_bytes_holds_but_lets_one_message_in() {
         let s = subscriber(10, 4, Overflow::DropNewest);
         assert_eq!(push(&s, "too long"), Pushed::KeptPressing);
-        assert_eq!(push(&s, "x"), Pushed::Lost);
+        assert_eq!(push(&s, "x"), Pushed::Lost { pressing: true });
         assert_eq!(take_all(&s), ["too long", "-1"]);
     }
 

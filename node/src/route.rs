@@ -51,8 +51,13 @@ impl Remote {
     /// The window of a publisher that sends to this peer.
     pub(crate) fn window(&self, publisher: SessionId) -> Arc<Window> {
         let windows = self.windows.pin();
-        let new = || Arc::new(Window::new(self.window_bytes));
-        Arc::clone(windows.get_or_insert_with(publisher, new))
+        if let Some(window) = windows.get(&publisher) {
+            return Arc::clone(window);
+        }
+        let peer = Arc::clone(&self.peer);
+        let moved = Box::new(move || peer.frames_taken(publisher.number()));
+        let window = Arc::new(Window::new(self.window_bytes, moved));
+        Arc::clone(windows.get_or_insert(publisher, window))
     }
 
     /// The peer has room again for what a publisher sends.

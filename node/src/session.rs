@@ -326,9 +326,7 @@ impl Session {
         let receipt = node
             .broker
             .broadcast(routes, publisher, reach, &message, &mut pressing);
-        if receipt.pressing {
-            self.state.waits.add(pressing);
-        }
+        self.state.waits.add(pressing);
         Ok(receipt)
     }
 

@@ -6,12 +6,14 @@
 //! much, the publisher is to wait, and nobody else: other publishers have windows of their own.
 //!
 //! How much that is begins small and grows with the credit. It is small again when a node holds credit
-//! back: what is under way still comes to a mailbox that is half full already, and that of many
-//! publishers together must fit into the other half.
+//! back: what is under way still comes to a mailbox that is half full already, and that of some dozens
+//! of publishers together is to fit into the other half.
 //!
 //! Credit that is lost, with a link or for want of room, does no harm: the next credit says the same
-//! and more, and nobody waits for longer than for a reader that takes nothing.
+//! and more, and nobody waits for longer than for a reader that takes nothing. Who has waited in vain
+//! is forgiven what is under way, and waits again when it has sent as much as before.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,13 +21,15 @@ use tidings_transport::{Room, SendError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::holds::HELD_BACK;
 use crate::pressure::{Level, Pressure};
 use crate::waits::Filling;
 
 /// The window of one publisher to one peer.
-#[derive(Debug)]
 pub(crate) struct Window {
     bytes_max: usize,
+    /// Says something else when the lane has moved.
+    lane: Box<dyn Fn() -> u64 + Send + Sync>,
     flow: Mutex<Flow>,
     /// Wakes the publisher that waits for room.
     room: Notify,
@@ -40,6 +44,8 @@ pub(crate) enum Sent {
     KeptPressing,
     /// It was lost, and is counted.
     Lost,
+    /// The same, and the publisher is to wait for room before it sends the next.
+    LostPressing,
 }
 
 /// Positions count the bytes sent so far, with some for each frame.
@@ -54,19 +60,25 @@ struct Flow {
     credited: u64,
     /// The lane had little room for the publisher when it sent last.
     is_scarce: bool,
+    /// What the lane said when it was looked at last.
+    moved: u64,
     pressure: Pressure,
 }
 
 impl Window {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// At most half of so many bytes are under way. `lane` says something else when frames have been
+    /// taken from the lane of the publisher.
+    pub(crate) fn new(bytes_max: usize, lane: Box<dyn Fn() -> u64 + Send + Sync>) -> Self {
         Self {
             bytes_max,
+            lane,
             flow: Mutex::new(Flow {
                 bytes: bytes_max / SMALL,
                 sent: 0,
                 asked: 0,
                 credited: 0,
                 is_scarce: false,
+                moved: 0,
                 pressure: Pressure::default(),
             }),
             room: Notify::new(),
@@ -82,43 +94,51 @@ impl Window {
     ) -> Sent {
         let mut flow = self.lock();
         let position = flow.sent + (bytes + FRAME_BYTES) as u64;
-        let asks = flow.is_scarce || position - flow.asked >= (flow.bytes / ASKS) as u64;
-        let Ok(room) = send(asks.then_some(position)) else {
-            return Sent::Lost;
-        };
-        // For the frame that found little room there is nothing to wait for, as it has not asked.
+        // A frame that found little room in the lane has not asked, so it is the next that waits.
         let level = if flow.is_scarce {
             Level::High
         } else {
             Level::of(flow.under_way(position), flow.bytes)
         };
-        flow.sent = position;
-        if asks {
-            flow.asked = position;
-        }
-        flow.is_scarce = room == Room::Scarce;
-        if flow.pressure.pushed(level, Instant::now) {
-            Sent::KeptPressing
-        } else {
-            Sent::Kept
+        let begins = level == Level::High && !flow.pressure.is_asking();
+        let ask_after = (flow.bytes / ASKS).min(ASK_BYTES_MAX) as u64;
+        let asks = begins || flow.is_scarce || position - flow.asked >= ask_after;
+        let (level, kept) = match send(asks.then_some(position)) {
+            Ok(room) => {
+                flow.sent = position;
+                if asks {
+                    flow.asked = position;
+                }
+                flow.is_scarce = room == Room::Scarce;
+                (level, true)
+            }
+            // There is something to wait for only if something of its own is under way.
+            Err(SendError::Full) if flow.sent > flow.credited => (Level::High, false),
+            Err(_) => return Sent::Lost,
+        };
+        let pressing = flow.pressure.pushed(level, Instant::now);
+        match (kept, pressing) {
+            (true, true) => Sent::KeptPressing,
+            (true, false) => Sent::Kept,
+            (false, true) => Sent::LostPressing,
+            (false, false) => Sent::Lost,
         }
     }
 
-    /// The peer has given credit up to here. What is not beyond the last credit says that it holds
-    /// credit back, and has not forgotten the publisher.
+    /// The peer has given credit up to here, or says that it holds credit back.
     pub(crate) fn credit(&self, position: u64) {
         let mut flow = self.lock();
-        if position > flow.sent {
-            // Meant for another run of this node.
+        // What is further was meant for another run of this node.
+        if position == HELD_BACK {
+            flow.bytes = self.bytes_max / SMALL;
+        } else if (flow.credited + 1..=flow.sent).contains(&position) {
+            let credited = position - flow.credited;
+            let grown = flow.bytes as u64 + credited;
+            flow.bytes = usize::try_from(grown).map_or(self.bytes_max, |b| b.min(self.bytes_max));
+            flow.credited = position;
+        } else {
             return;
         }
-        let credited = position.saturating_sub(flow.credited);
-        flow.bytes = match usize::try_from(credited) {
-            Ok(0) => self.bytes_max / SMALL,
-            Ok(credited) => flow.bytes.saturating_add(credited).min(self.bytes_max),
-            Err(_) => self.bytes_max,
-        };
-        flow.credited += credited;
         let level = Level::of(flow.under_way(flow.sent), flow.bytes);
         if flow.pressure.took(level, Instant::now) {
             self.room.notify_waiters();
@@ -133,11 +153,32 @@ impl Window {
 
 impl Filling for Window {
     fn wait(&self, now: Instant, wait_max: Duration) -> Option<Instant> {
-        self.lock().pressure.wait(now, wait_max)
+        let mut flow = self.lock();
+        if !flow.pressure.is_asking() {
+            return None;
+        }
+        let moved = (self.lane)();
+        if moved != flow.moved {
+            flow.moved = moved;
+            // The link gets on, if only with what others have sent.
+            flow.pressure.took(Level::Middle, || now);
+        }
+        let until = flow.pressure.wait(now, wait_max);
+        if until.is_none() {
+            flow.credited = flow.sent;
+            flow.pressure = Pressure::None;
+        }
+        until
     }
 
     fn room(&self) -> &Notify {
         &self.room
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Window").field(&self.lock()).finish()
     }
 }
 
@@ -150,20 +191,28 @@ impl Flow {
 /// What a frame counts besides its payload and headers, so that what waits for small messages is
 /// bounded, too.
 const FRAME_BYTES: usize = 128;
-/// Credit is asked for so many times in a window.
+/// Credit is asked for so many times in a window, and at least after so many bytes.
 const ASKS: usize = 8;
+const ASK_BYTES_MAX: usize = 64 << 10;
 /// A small window is such a part of a full one.
 const SMALL: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     use proptest::prelude::*;
 
     use super::*;
 
     const BYTES_MAX: usize = 64 << 10;
+
+    /// Its lane stands still.
+    fn window() -> Window {
+        Window::new(BYTES_MAX, Box::new(|| 0))
+    }
 
     fn send(window: &Window, bytes: usize, asked: &mut VecDeque<u64>) -> Sent {
         window.send(bytes, |credit_at| {
@@ -185,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_publisher_waits_when_half_a_window_is_under_way_and_goes_on_at_a_quarter() {
-        let window = Window::new(BYTES_MAX);
+        let window = window();
         let mut asked = VecDeque::new();
         let frame = 1024 - FRAME_BYTES;
         grow(&window);
@@ -205,7 +254,7 @@ mod tests {
 
     #[test]
     fn little_is_under_way_at_first_and_after_credit_was_held_back() {
-        let window = Window::new(BYTES_MAX);
+        let window = window();
         let under_way = || {
             let mut asked = VecDeque::new();
             let mut sent = FRAME_BYTES + 100;
@@ -229,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_here_is_not_under_way() {
-        let window = Window::new(BYTES_MAX);
+        let window = window();
         for _ in 0..1_000 {
             let lost = window.send(1_000, |_| Err(SendError::Full));
             assert_eq!(lost, Sent::Lost);
@@ -239,7 +288,7 @@ mod tests {
 
     #[test]
     fn who_finds_little_room_in_a_lane_waits_for_the_credit_of_the_next_frame() {
-        let window = Window::new(BYTES_MAX);
+        let window = window();
         assert_eq!(window.send(1, |_| Ok(Room::Scarce)), Sent::Kept);
         let mut asked = None;
         let next = window.send(1, |credit_at| {
@@ -253,7 +302,7 @@ mod tests {
 
     #[test]
     fn credit_for_what_was_never_sent_is_none() {
-        let window = Window::new(BYTES_MAX);
+        let window = window();
         let mut asked = VecDeque::new();
         while send(&window, 1_000, &mut asked) == Sent::Kept {}
         window.credit(u64::MAX);
@@ -261,14 +310,52 @@ mod tests {
         assert!(wait.is_some(), "it waits on");
     }
 
+    #[test]
+    fn who_loses_a_frame_for_want_of_room_waits_for_those_that_were_kept() {
+        let window = window();
+        let mut asked = VecDeque::new();
+        let lose = || window.send(1, |_| Err(SendError::Full));
+        assert_eq!(lose(), Sent::Lost);
+        while asked.is_empty() {
+            send(&window, 100, &mut asked);
+        }
+        assert_eq!(lose(), Sent::LostPressing);
+        window.credit(asked[0]);
+        assert_eq!(lose(), Sent::Lost);
+    }
+
+    #[test]
+    fn who_waits_for_a_lane_that_moves_waits_up_to_the_bound() {
+        let lane = Arc::new(AtomicU64::new(0));
+        let moved = Arc::clone(&lane);
+        let window = Window::new(BYTES_MAX, Box::new(move || moved.load(Relaxed)));
+        while send(&window, 1_000, &mut VecDeque::new()) == Sent::Kept {}
+        let bound = Duration::from_secs(5);
+        let begun = Instant::now();
+        let mut now = begun;
+        while let Some(until) = window.wait(now, bound) {
+            lane.fetch_add(1, Relaxed);
+            now = until - Duration::from_millis(1);
+            assert!(now <= begun + 2 * bound);
+            if now + Duration::from_millis(2) >= begun + bound {
+                now = begun + bound;
+            }
+        }
+        assert!(
+            now >= begun + bound - Duration::from_millis(100),
+            "{:?}",
+            now - begun
+        );
+    }
+
     proptest! {
         /// However frames and credit are lost, a publisher that waits goes on: at once when credit
         /// for all comes, and within the bound when none does.
         #[test]
-        fn what_is_lost_stops_nobody(
+        fn what_is_lost_stops_nobody_and_lets_nobody_go_unslowed(
             steps in prop::collection::vec((1..4_000_usize, 0..4_u8), 1..400),
         ) {
-            let window = Window::new(BYTES_MAX);
+            let window = window();
             let mut asked = VecDeque::new();
             for (bytes, fate) in steps {
                 send(&window, bytes, &mut asked);
@@ -290,12 +377,14 @@ mod tests {
                 now = until;
             }
             prop_assert!(other <= begun + bound);
-            // Once more is sent and there is credit for it, it counts as if nothing had been lost.
-            let mut asked = VecDeque::new();
-            while asked.is_empty() {
-                send(&window, 1_000, &mut asked);
+            // Nobody is waited for in vain, or let go, for good.
+            let mut sent = 0;
+            while send(&window, 1_000, &mut asked) == Sent::Kept {
+                sent += 1_000 + FRAME_BYTES;
+                prop_assert!(sent <= BYTES_MAX);
             }
-            window.credit(asked[0]);
+            let last = asked.pop_back().unwrap();
+            window.credit(last);
             prop_assert_eq!(send(&window, 1_000, &mut asked), Sent::Kept);
         }
     }

@@ -344,8 +344,9 @@ impl Draw {
                 host: self.host(),
                 agent: FLOODING + agent,
                 topic: topic(self.random.random_range(0..6)),
-                times: self.random.random_range(50..1_500),
-                bytes: self.random.random_range(0..2_000),
+                // Not more than a link that reorders packets carries until the end.
+                times: self.random.random_range(50..600),
+                bytes: self.random.random_range(0..1_000),
             };
             self.at(flood);
         }

@@ -17,8 +17,8 @@ pub struct Credit {
     pub position: u64,
 }
 
-/// Credit that waits for the writer of the control stream. Of one publisher only the last waits,
-/// which says all that those before it said.
+/// Credit that waits for the writer of the control stream. Of one publisher only the
+/// furthest waits, which says all that the others say.
 #[derive(Debug, Default)]
 pub(crate) struct CreditQueue {
     state: Mutex<State>,
@@ -38,7 +38,7 @@ impl CreditQueue {
         let mut state = self.state();
         let is_full = state.publishers.len() >= PUBLISHERS_MAX;
         match state.positions.get_mut(&credit.publisher) {
-            Some(position) => *position = credit.position,
+            Some(position) => *position = credit.position.max(*position),
             None if is_full => return,
             None => {
                 state.positions.insert(credit.publisher, credit.position);
@@ -88,11 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_credit_of_a_publisher_stands_for_all() {
+    fn the_furthest_credit_of_a_publisher_stands_for_all() {
         let queue = CreditQueue::default();
         queue.push(credit(1, 10));
         queue.push(credit(2, 20));
         queue.push(credit(1, 11));
+        queue.push(credit(1, 0));
         assert_eq!(queue.pop(), Some(credit(1, 11)));
         assert_eq!(queue.pop(), Some(credit(2, 20)));
         assert_eq!(queue.pop(), None);

@@ -24,7 +24,7 @@ pub(crate) struct LaneQueue {
     bytes_max: usize,
     bytes: usize,
     frames: u64,
-    /// By publisher; those that are empty are gone.
+    /// By publisher. Of those that are empty only such are kept that have sent more than their turn.
     backlogs: HashMap<u64, Backlog>,
     /// The publishers that have a backlog, in the order in which it is their turn.
     turns: VecDeque<u64>,
@@ -169,20 +169,22 @@ impl LaneQueue {
                 append(batch, chunk.head);
                 append(batch, chunk.payload);
             }
-            if backlog.bytes == 0 {
-                self.backlogs.remove(&publisher);
-            } else {
+            if backlog.bytes > 0 {
                 self.turns.push_back(publisher);
+            } else if backlog.credit >= 0 {
+                self.backlogs.remove(&publisher);
             }
         }
         self.bytes -= bytes;
         self.frames -= frames;
         self.taken += frames;
-        if self.bytes == 0 && self.turns.capacity() > TURNS_KEPT_MAX {
-            self.turns = VecDeque::new();
-            self.backlogs = HashMap::new();
-        }
+        self.forgive();
         Take::Frames(frames)
+    }
+
+    /// How many frames have been taken for this run of the peer.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// How many frames wait, and how many bytes they are.
@@ -208,6 +210,18 @@ impl LaneQueue {
         self.taken = 0;
         self.writer = None;
         self.clear()
+    }
+
+    /// Debts matter only while others wait; nor are those remembered of ever more publishers.
+    fn forgive(&mut self) {
+        if self.bytes == 0 && self.turns.capacity() > PUBLISHERS_KEPT_MAX {
+            self.turns = VecDeque::new();
+            self.backlogs = HashMap::new();
+        } else if self.bytes == 0 {
+            self.backlogs.clear();
+        } else if self.backlogs.len() > 2 * self.turns.len() + PUBLISHERS_KEPT_MAX {
+            self.backlogs.retain(|_, backlog| backlog.bytes > 0);
+        }
     }
 
     fn clear(&mut self) -> u64 {
@@ -340,7 +354,7 @@ const TURN_BYTES: isize = 64 << 10;
 /// Pieces below this are copied together.
 const SHORT_BYTES: usize = 4 << 10;
 /// A queue that was once filled by more publishers gives its memory back when it has been emptied.
-const TURNS_KEPT_MAX: usize = 16;
+const PUBLISHERS_KEPT_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {

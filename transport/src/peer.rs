@@ -46,8 +46,8 @@ pub enum Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The outbound buffer of the lane is full.
-    #[error("the outbound buffer to the peer is full")]
+    /// The outbound buffer of the lane is full, or the publisher has taken its part of it.
+    #[error("the publisher's part of the outbound buffer to the peer is full")]
     Full,
     /// The frame exceeds `frame_bytes_max`.
     #[error("frame of {bytes} bytes, the limit is {bytes_max}")]
@@ -114,8 +114,7 @@ impl Peer {
                 bytes_max: self.frame_bytes_max,
             });
         }
-        let lanes = self.outbound.len() as u64;
-        let lane = &self.outbound[(publisher % lanes) as usize];
+        let lane = self.lane(publisher);
         let pushed = lane.queue().push(publisher, frame);
         match pushed {
             Ok(pushed) => {
@@ -139,10 +138,21 @@ impl Peer {
         }
     }
 
+    /// How many frames have been taken from the lane of a publisher, its own and those of others, to be
+    /// sent to this run of the peer. When that changes, the link gets on.
+    pub fn frames_taken(&self, publisher: u64) -> u64 {
+        self.lane(publisher).queue().taken()
+    }
+
     /// Tells a publisher of the peer that there is room here for what it sends. Nothing comes of it
     /// when the link is lost meanwhile, so it has to do without.
     pub fn give(&self, credit: Credit) {
         self.credits.push(credit);
+    }
+
+    fn lane(&self, publisher: u64) -> &Outbound {
+        let lanes = self.outbound.len() as u64;
+        &self.outbound[(publisher % lanes) as usize]
     }
 
     pub(crate) fn credits(&self) -> &CreditQueue {

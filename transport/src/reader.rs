@@ -131,8 +131,7 @@ impl LaneReader {
                 self.counters
                     .frame_bytes_received
                     .fetch_add(frame.len() as u64, Relaxed);
-                self.receiver
-                    .frame(link.peer.name(), link.incarnation, frame)?;
+                self.receiver.frame(&link.peer, link.incarnation, frame)?;
             }
         }
         Ok(true)
@@ -146,13 +145,16 @@ impl ControlReader {
             let unexpected = match Control::read(&mut stream, self.control_bytes_max).await {
                 Ok(Control::Gossip(message)) => {
                     self.hand_over(message);
+                    tokio::task::coop::consume_budget().await;
                     continue;
                 }
                 Ok(Control::Credit(credit)) => {
                     let Link {
                         peer, incarnation, ..
                     } = &*self.link;
-                    self.receiver.credit(peer.name(), *incarnation, credit);
+                    self.receiver.credit(peer, *incarnation, credit);
+                    // As with lanes, a peer that sends without a pause does not keep others from running.
+                    tokio::task::coop::consume_budget().await;
                     continue;
                 }
                 Ok(other) => ControlError::Unexpected(other.name()),

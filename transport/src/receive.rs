@@ -1,9 +1,10 @@
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tidings_identity::{Incarnation, NodeId};
+use tidings_identity::Incarnation;
 
-use crate::Credit;
+use crate::{Credit, Peer};
 
 /// Takes the frames and the credit that arrive, by direct call from the task that reads them.
 pub trait Receive: Send + Sync + 'static {
@@ -17,12 +18,16 @@ pub trait Receive: Send + Sync + 'static {
     /// # Errors
     /// When no peer that keeps to the protocol sends such a frame: its link is closed, and nothing
     /// more comes over it.
-    fn frame(&self, from: &NodeId, incarnation: Incarnation, frame: Bytes)
-    -> Result<(), Violation>;
+    fn frame(
+        &self,
+        from: &Arc<Peer>,
+        incarnation: Incarnation,
+        frame: Bytes,
+    ) -> Result<(), Violation>;
 
     /// A peer, in this run of it, has room again for what a publisher on this node sends. It must
     /// not block: nothing else on the control stream is read until it returns.
-    fn credit(&self, from: &NodeId, incarnation: Incarnation, credit: Credit);
+    fn credit(&self, from: &Arc<Peer>, incarnation: Incarnation, credit: Credit);
 }
 
 /// What a [`Receive`] has against a frame. The peer is told.

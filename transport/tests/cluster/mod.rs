@@ -13,7 +13,8 @@ use tidings_identity::{
     Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
 };
 use tidings_transport::{
-    Config, Credit, Frame, LinkInfo, LinkUp, Local, Net, Receive, SystemNet, Transport, Violation,
+    Config, Credit, Frame, LinkInfo, LinkUp, Local, Net, Peer, Receive, SystemNet, Transport,
+    Violation,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -155,7 +156,7 @@ impl Received {
 impl Receive for Received {
     fn frame(
         &self,
-        from: &NodeId,
+        from: &Arc<Peer>,
         incarnation: Incarnation,
         frame: Bytes,
     ) -> Result<(), Violation> {
@@ -163,12 +164,12 @@ impl Receive for Received {
             return Err(Violation::new("this is unfit"));
         }
         let mut frames = self.frames.lock().unwrap();
-        let key = (from.to_string(), incarnation);
+        let key = (from.name().to_string(), incarnation);
         frames.entry(key).or_default().push(frame);
         Ok(())
     }
 
-    fn credit(&self, _: &NodeId, _: Incarnation, credit: Credit) {
+    fn credit(&self, _: &Arc<Peer>, _: Incarnation, credit: Credit) {
         self.credits.lock().unwrap().push(credit);
     }
 }
