@@ -7,6 +7,8 @@
 mod agent;
 mod cluster;
 mod figure;
+mod first_packets;
+mod guest;
 mod http;
 mod inbox;
 mod metrics;
@@ -17,6 +19,8 @@ mod raw_client;
 pub use agent::Agent;
 pub use cluster::{Cluster, Node};
 pub use figure::{Figures, millis};
+pub use first_packets::{FirstPackets, Flood};
+pub use guest::{Guest, create_authority, create_certificate};
 pub use http::{Http, Member, NodeInfo, TopicInfo};
 pub use inbox::Inbox;
 pub use metrics::Metrics;

@@ -1,11 +1,12 @@
 //! Nodes whose certificates are not this cluster's never get in, and the log says why.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use tidings_tests::{Cluster, Http, Program, binary, holds_for, tidings, wait_until};
+use anyhow::Result;
+use tidings_tests::{
+    Cluster, Guest, Http, create_authority, create_certificate, holds_for, wait_until,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -36,36 +37,10 @@ async fn a_node_with_an_expired_certificate_never_appears_in_a_view() -> Result<
     cluster.down()
 }
 
-/// Runs a node with these certificates beside n2, on another port, with n1 as its seed.
+/// Runs a node with these certificates beside n2, with n1 as its seed.
 async fn stranger_stays_out(cluster: &Cluster, tls: &Path, name: &str, reason: &str) -> Result<()> {
-    let (seed, host) = (cluster.node(1)?, cluster.node(2)?);
-    let at = |port: u16| host.cluster.replace(":7946", &format!(":{port}"));
-    let mut command = Command::new("nsenter");
-    command
-        .arg(format!("--net=/run/netns/{}", host.ns))
-        .arg(binary())
-        .env_remove("TIDINGS_BIN");
-    command.args([
-        "run",
-        "--name",
-        name,
-        "--cluster",
-        cluster.name(),
-        "--seed",
-        &seed.cluster,
-    ]);
-    command.args([
-        "--listen",
-        &at(7950),
-        "--client",
-        &at(4250),
-        "--http",
-        &at(8250),
-    ]);
-    command.arg("--tls-dir").arg(tls);
-    let mut stranger = Program::start(command)?;
-
-    let http = Http::new(&at(8250))?;
+    let mut stranger = Guest::start(cluster, (2, 0), name, tls, &[1])?;
+    let (seed, http) = (cluster.node(1)?.http()?, stranger.http()?);
     wait_until("the stranger is up", SOON, async || {
         http.status("/livez").await.is_ok()
     })
@@ -81,18 +56,16 @@ async fn stranger_stays_out(cluster: &Cluster, tls: &Path, name: &str, reason: &
     })
     .await;
     assert!(
-        stranger.runs(),
+        stranger.program.runs(),
         "it ended by itself:\n{}",
-        stranger.output()
+        stranger.program.output()
     );
     holds_for(
         "neither sees the other",
         Duration::from_secs(2),
         async || {
-            let (Ok(seen), Ok(sees)) = (
-                member_names(&seed.http).await,
-                member_names(&at(8250)).await,
-            ) else {
+            let (Ok(seen), Ok(sees)) = (member_names(&seed).await, member_names(&http).await)
+            else {
                 return false;
             };
             seen == ["n1", "n2"] && sees == [name]
@@ -103,35 +76,7 @@ async fn stranger_stays_out(cluster: &Cluster, tls: &Path, name: &str, reason: &
     Ok(())
 }
 
-async fn member_names(http: &str) -> Result<Vec<String>> {
-    let nodes = Http::new(http)?.nodes().await?;
+async fn member_names(http: &Http) -> Result<Vec<String>> {
+    let nodes = http.nodes().await?;
     Ok(nodes.into_iter().map(|node| node.node).collect())
-}
-
-fn create_authority(cluster: &str, directory: &Path) -> Result<()> {
-    let directory = directory.to_string_lossy();
-    run(&[
-        "tls",
-        "ca",
-        "create",
-        "--cluster",
-        cluster,
-        "--dir",
-        &directory,
-    ])
-}
-
-fn create_certificate(ca: &Path, directory: &Path, node: &str, more: &[&str]) -> Result<()> {
-    let (ca, directory) = (ca.to_string_lossy(), directory.to_string_lossy());
-    let create = [
-        "tls", "cert", "create", "--node", node, "--ca-dir", &ca, "--dir", &directory,
-    ];
-    run(&[&create, more].concat())
-}
-
-fn run(arguments: &[&str]) -> Result<()> {
-    let output = tidings(arguments).output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "tidings {arguments:?}: {errors}");
-    Ok(())
 }

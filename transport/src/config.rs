@@ -35,7 +35,8 @@ pub struct Config {
 
     /// Time for one attempt to bring up a link, from the first packet to the last Hello: 50 ms to
     /// 1 min, default 2 s. Shorter moves on sooner from a peer that does not answer, and never
-    /// reaches one that is further away than that.
+    /// reaches one that is further away than that. A stranger's handshake that fails keeps its
+    /// place among the 256 of those who dial us until this time is over.
     pub handshake_timeout: Time<50, 60_000>,
 
     /// Wait after the first failed dial: 1 ms to 1 h, default 50 ms. Doubles with each failure up

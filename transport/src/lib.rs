@@ -12,6 +12,7 @@
 //! What lies on the wire is described in `docs/protocol.md`.
 
 mod acceptor;
+mod admission;
 mod candidate;
 mod close;
 mod config;

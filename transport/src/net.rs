@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quinn::udp::UdpSocketState;
-use quinn::{AsyncUdpSocket, EndpointConfig, Runtime, TokioRuntime};
+use quinn::{AsyncUdpSocket, EndpointConfig, Runtime, TimeSource, TokioRuntime};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
@@ -23,7 +23,8 @@ pub trait Net: Debug + Send + Sync + 'static {
     /// Timers, tasks and "now" for quinn.
     fn runtime(&self) -> Arc<dyn Runtime>;
 
-    /// Wall-clock time since the Unix epoch. The validity of certificates is checked against it.
+    /// Wall-clock time since the Unix epoch. The validity of certificates is checked against it,
+    /// and the age of the proofs of address that Retry asks for.
     fn unix_time(&self) -> Duration;
 
     /// The endpoint's random seed, connection ids and reset key. The default draws them from the
@@ -65,13 +66,19 @@ impl Net for SystemNet {
     }
 }
 
-/// A network's wall clock, as rustls asks for it.
+/// A network's wall clock, as rustls and quinn ask for it.
 #[derive(Debug)]
 pub(crate) struct WallClock(pub(crate) Arc<dyn Net>);
 
 impl TimeProvider for WallClock {
     fn current_time(&self) -> Option<UnixTime> {
         Some(UnixTime::since_unix_epoch(self.0.unix_time()))
+    }
+}
+
+impl TimeSource for WallClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.0.unix_time()
     }
 }
 

@@ -5,27 +5,30 @@ use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::{ClientConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
-use rustls::time_provider::TimeProvider;
 use tidings_bounds::Count;
 use tidings_identity::Identity;
 
 use crate::Config;
 use crate::config::LANES_MAX;
+use crate::net::WallClock;
 use crate::tls::{self, TlsError};
 
 /// Both roles of an endpoint, ready for quinn.
 pub(crate) fn configs(
     config: &Config,
     identity: &Identity,
-    time: Arc<dyn TimeProvider>,
+    clock: Arc<WallClock>,
 ) -> Result<(ServerConfig, ClientConfig), TlsError> {
-    let (server, client) = tls::configs(identity, time)?;
+    let (server, client) = tls::configs(identity, clock.clone())?;
     let limits = Arc::new(limits(config));
     let mut server = ServerConfig::with_crypto(Arc::new(server));
     server.transport_config(limits.clone());
     // A peer that moves dials anew. Migration would let whoever can replay its packets move it.
     server.migration(false);
+    server.time_source(clock);
     server.max_incoming(INCOMING_MAX);
+    server.incoming_buffer_size(INCOMING_BYTES_MAX);
+    server.incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
     let mut client = ClientConfig::new(Arc::new(client));
     client.transport_config(limits);
     Ok((server, client))
@@ -59,5 +62,9 @@ fn window<const MIN: usize, const MAX: usize>(bytes: Count<MIN, MAX>) -> VarInt 
 }
 
 const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(20);
-/// Connection attempts that may wait to be accepted. Beyond it quinn refuses further ones.
+/// Connection attempts that may wait to be looked at. Beyond it quinn ignores further ones.
 const INCOMING_MAX: usize = 1024;
+/// What may come for one of them meanwhile, after its first packet: that packet sent again.
+const INCOMING_BYTES_MAX: u64 = 8 << 10;
+/// The same for all of them.
+const INCOMING_BYTES_TOTAL_MAX: u64 = 1 << 20;

@@ -38,6 +38,13 @@ stats! {
     links_opened,
     /// Links that have ended.
     links_closed,
+    /// Handshakes of peers that were begun.
+    handshakes_admitted,
+    /// First packets of peers answered with a Retry, because many handshakes were under way and the
+    /// sender had not shown yet that it receives what is sent to its address.
+    handshakes_retried,
+    /// First packets of peers that got no answer, because too many handshakes were under way.
+    handshakes_ignored,
     /// Handshakes that failed because one side refused the other.
     handshakes_refused,
     /// Dials that brought no link, because nobody answered or one side refused the other.

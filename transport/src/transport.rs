@@ -104,7 +104,8 @@ impl Transport {
     ) -> Result<(Self, mpsc::Receiver<(SocketAddr, Bytes)>), StartError> {
         Count::<1, FRAME_BYTES_MAX>::try_from(local.frame_bytes_max).map_err(StartError::Frame)?;
         config.check(local.frame_bytes_max)?;
-        let (server, client) = quic::configs(&config, &identity, Arc::new(WallClock(net.clone())))?;
+        let clock = Arc::new(WallClock(net.clone()));
+        let (server, client) = quic::configs(&config, &identity, clock)?;
         let listen = local.listen;
         let failed = |source| StartError::Listen { listen, source };
         let socket = net.open(listen).map_err(failed)?;
@@ -162,6 +163,7 @@ impl Transport {
             handshake: handshake.clone(),
             timeout: config.handshake_timeout.get(),
             tasks: tasks.clone(),
+            counters: counters.clone(),
         };
         let dialler = Dialler {
             cluster: identity.cluster().clone(),

@@ -120,6 +120,14 @@ impl Collector for Sample {
             ("closed", transport.links_closed),
         ];
         to.counters("link_changes", help, "change", &opened_closed)?;
+        let incoming = [
+            ("admitted", transport.handshakes_admitted),
+            ("retried", transport.handshakes_retried),
+            ("ignored", transport.handshakes_ignored),
+        ];
+        let help = "Handshakes that others asked for: begun, to be asked for again with a proof \
+            of address, or without a place";
+        to.counters("incoming_handshakes", help, "answer", &incoming)?;
         let failures = [
             ("refused", transport.handshakes_refused),
             ("dial_failed", transport.dials_failed),
