@@ -130,7 +130,7 @@ fn run_all(arguments: &Arguments, servers: &Servers, dir: &Path) -> Result<()> {
     if !arguments.json {
         print!("{}\n\n{}", table::LEGEND, table::head());
     }
-    let mut results = Vec::new();
+    let (mut results, mut failures) = (Vec::new(), 0);
     for (workload, number) in workloads.iter().zip(0..) {
         let mut rounds = vec![Vec::new(); contenders.len()];
         match arguments.json {
@@ -146,9 +146,14 @@ fn run_all(arguments: &Arguments, servers: &Servers, dir: &Path) -> Result<()> {
             };
             for turn in turns {
                 let (contender, name) = (&contenders[turn], &workload.name);
-                let outcome = run(workload, contender, &setting)
-                    .with_context(|| format!("{name} on {}", contender.kind.name()))?;
-                rounds[turn].push(outcome);
+                // What the others have to tell is not lost with it.
+                match run(workload, contender, &setting) {
+                    Ok(outcome) => rounds[turn].push(outcome),
+                    Err(error) => {
+                        eprintln!("{name} on {}: {error:#}", contender.kind.name());
+                        failures += 1;
+                    }
+                }
             }
         }
         results.push(report(workload, &contenders, &rounds, arguments.json));
@@ -156,6 +161,7 @@ fn run_all(arguments: &Arguments, servers: &Servers, dir: &Path) -> Result<()> {
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&results)?);
     }
+    ensure!(failures == 0, "{failures} runs have failed");
     Ok(())
 }
 

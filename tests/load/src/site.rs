@@ -1,6 +1,6 @@
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::servers::{Servers, Usage};
 
 /// How long a server may take until it answers its first client.
 const START_MAX: Duration = Duration::from_secs(15);
+/// How much of its log is shown when it fails.
+const LOG_BYTES_MAX: usize = 4 << 10;
 
 /// The nodes of one contender, as long as they run: they end with this.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub(crate) struct Site {
 #[derive(Debug)]
 struct Node {
     pid: u32,
+    log: PathBuf,
     addresses: Addresses,
 }
 
@@ -51,13 +54,12 @@ impl Site {
             let log = dir.join(format!("{}-{}.log", kind.name(), node_name(number)));
             let node = Node {
                 pid: servers.start(&mut command, &log)?,
+                log,
                 addresses: addresses[number],
             };
             site.nodes.push(node);
-            site.wait_for(number).with_context(|| {
-                let log = fs::read_to_string(&log).unwrap_or_default();
-                format!("{} did not start, and says:\n{log}", kind.name())
-            })?;
+            site.wait_for(number)
+                .with_context(|| format!("did not start, and says:\n{}", site.log(number)))?;
         }
         Ok(site)
     }
@@ -67,9 +69,15 @@ impl Site {
         self.nodes[number].addresses.client
     }
 
-    /// What all nodes have taken, together.
+    /// What each node has taken; an error if one runs no more.
     pub(crate) fn usage(&self) -> Result<Vec<Usage>> {
-        self.nodes.iter().map(|node| Usage::of(node.pid)).collect()
+        let usage = |number: usize| {
+            let (pid, name) = (self.nodes[number].pid, node_name(number));
+            let ended = self.servers.has_ended(pid);
+            ensure!(!ended, "{name} has ended, and says:\n{}", self.log(number));
+            Usage::of(pid)
+        };
+        (0..self.nodes.len()).map(usage).collect()
     }
 
     /// What all nodes count as gone wrong, together.
@@ -81,6 +89,13 @@ impl Site {
             }
         }
         Ok(sum)
+    }
+
+    /// The end of what a node has written.
+    fn log(&self, number: usize) -> String {
+        let log = fs::read(&self.nodes[number].log).unwrap_or_default();
+        let end = &log[log.len().saturating_sub(LOG_BYTES_MAX)..];
+        String::from_utf8_lossy(end).into_owned()
     }
 
     fn wait_for(&self, number: usize) -> Result<()> {

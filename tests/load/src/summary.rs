@@ -46,7 +46,7 @@ pub(crate) struct Ratios {
 }
 
 impl Summary {
-    /// Of the rounds, which are at least one.
+    /// Of the rounds; of none, nothing.
     pub(crate) fn of(rounds: &[Outcome]) -> Self {
         let sum = |count: fn(&Outcome) -> u64| rounds.iter().map(count).sum();
         let median = |value: fn(&Outcome) -> f64| median(rounds.iter().map(value)).unwrap_or(0.0);
@@ -73,7 +73,11 @@ impl Summary {
             bystander_max_ms: latencies().map(|latency| latency.max_ms).reduce(f64::max),
             bystander_lost: sum(|round| round.bystander.lost),
             kib_per_idle_client: self::median(rounds.iter().filter_map(|r| r.kib_per_idle_client)),
-            remarks: rounds.iter().flat_map(remarks).collect(),
+            remarks: rounds
+                .iter()
+                .flat_map(remarks)
+                .chain(counted(rounds))
+                .collect(),
         }
     }
 }
@@ -116,17 +120,20 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
             "slow one: {delivered} delivered, {lost} lost, {end}"
         ));
     }
-    if !outcome.server_counts.is_empty() {
-        remarks.push(format!("server counts {}", listed(&outcome.server_counts)));
-    }
     remarks
 }
 
-fn listed(counters: &Counters) -> String {
-    let items = counters
+/// What the servers count as gone wrong, in all rounds together.
+fn counted(rounds: &[Outcome]) -> Option<String> {
+    let mut sum = Counters::new();
+    for (name, count) in rounds.iter().flat_map(|round| &round.server_counts) {
+        *sum.entry(name.clone()).or_default() += count;
+    }
+    let items: Vec<_> = sum
         .iter()
-        .map(|(name, count)| format!("{name} {count}"));
-    items.collect::<Vec<_>>().join(", ")
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    (!items.is_empty()).then(|| format!("server counts {}", items.join(", ")))
 }
 
 /// The middle one; of an even number the lower of the two.
@@ -198,12 +205,16 @@ mod tests {
             lost: 1,
             cut_off: None,
         });
-        outcome.server_counts.insert("outbound_full".to_owned(), 3);
-        let expected = [
-            "2 duplicated",
-            "slow one: 5 delivered, 1 lost, not cut off",
-            "server counts outbound_full 3",
-        ];
+        let expected = ["2 duplicated", "slow one: 5 delivered, 1 lost, not cut off"];
         assert_eq!(remarks(&outcome), expected);
+    }
+
+    #[test]
+    fn what_servers_count_is_told_for_all_rounds_together() {
+        let mut outcome = round(0, 1.0, 1.0);
+        assert_eq!(counted(std::slice::from_ref(&outcome)), None);
+        outcome.server_counts.insert("outbound_full".to_owned(), 3);
+        let sum = counted(&[outcome.clone(), outcome]);
+        assert_eq!(sum.as_deref(), Some("server counts outbound_full 6"));
     }
 }
