@@ -57,8 +57,9 @@ pub struct Config {
     /// bounds the memory of reassembly after packet loss.
     pub link_window_bytes: Count<{ 64 << 10 }, { 1 << 30 }>,
 
-    /// Bytes handed to QUIC and not acknowledged, per link: 64 KiB to 1 GiB, default 8 MiB. Comes
-    /// on top of the outbound buffers, and is what a broken link can lose.
+    /// Bytes handed to QUIC and not acknowledged, per link: 64 KiB to 1 GiB, default 2 MiB. Comes
+    /// on top of the outbound buffers, is what a broken link can lose, and what a new frame waits
+    /// behind on a slow one. Bounds the speed of a link to this many bytes per round trip.
     pub send_window_bytes: Count<{ 64 << 10 }, { 1 << 30 }>,
 }
 
@@ -140,7 +141,7 @@ impl Default for Config {
             redial_max: Time::of_ms::<1_000>(),
             stream_window_bytes: Count::of::<{ 4 << 20 }>(),
             link_window_bytes: Count::of::<{ 16 << 20 }>(),
-            send_window_bytes: Count::of::<{ 8 << 20 }>(),
+            send_window_bytes: Count::of::<{ 2 << 20 }>(),
         }
     }
 }
