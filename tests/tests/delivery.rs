@@ -105,7 +105,7 @@ async fn order_is_kept_per_publisher_over_all_its_topics() -> Result<()> {
         .wait_members(&cluster.all(), "order.0", 3, SOON)
         .await?;
 
-    let publish = async |number: usize| -> Result<()> {
+    let publish = async |number: usize| -> Result<async_nats::Client> {
         let client = cluster.node(number % 3 + 1)?.connect().await?;
         for count in 0..COUNT {
             // Messages of very different sizes: a small one must not overtake a large one.
@@ -115,7 +115,10 @@ async fn order_is_kept_per_publisher_over_all_its_topics() -> Result<()> {
                 .publish(format!("order.{}", count % 7), text.into())
                 .await?;
         }
-        Ok(client.flush().await?)
+        // It stays: flushing does not wait for what a node does not read yet, and without its client
+        // that would be gone.
+        client.flush().await?;
+        Ok(client)
     };
     let receive = async |inbox: &mut Inbox| -> Result<()> {
         let mut next = [0; 6];
