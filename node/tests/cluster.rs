@@ -114,6 +114,21 @@ fn subscriber(node: &Node, pattern: &str) -> (Session, Inbox) {
     (session, inbox)
 }
 
+/// A subscriber to `t` in whose mailbox so many messages find room.
+fn bounded(node: &Node, messages_max: usize, overflow: Overflow) -> (Session, Inbox) {
+    let options = SessionOptions {
+        mailbox: MailboxConfig {
+            messages_max: Count::try_from(messages_max).unwrap(),
+            overflow,
+            ..MailboxConfig::default()
+        },
+        ..SessionOptions::default()
+    };
+    let (session, inbox) = node.session(options).unwrap();
+    session.subscribe(&"t".parse().unwrap()).unwrap();
+    (session, inbox)
+}
+
 fn message(topic: &str, payload: &str) -> Message {
     Message::new(topic.parse().unwrap(), payload.to_owned())
 }
@@ -242,16 +257,7 @@ async fn reach_is_as_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_subscriber_loses_only_its_own_messages_and_is_told() {
     let cluster = Cluster::start(2).await;
-    let mailbox = MailboxConfig {
-        messages_max: Count::of::<10>(),
-        ..MailboxConfig::default()
-    };
-    let options = SessionOptions {
-        mailbox,
-        ..SessionOptions::default()
-    };
-    let (slow, mut slow_inbox) = cluster.nodes[1].session(options).unwrap();
-    slow.subscribe(&"t".parse().unwrap()).unwrap();
+    let (_slow, mut slow_inbox) = bounded(&cluster.nodes[1], 10, Overflow::DropNewest);
     // After the slow one, so that what has reached it has reached the slow one before.
     let (_quick, mut quick_inbox) = subscriber(&cluster.nodes[1], "t");
     cluster.members_agree().await;
@@ -273,17 +279,7 @@ async fn a_slow_subscriber_loses_only_its_own_messages_and_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_cut_off_leaves_its_topics_everywhere() {
     let cluster = Cluster::start(2).await;
-    let mailbox = MailboxConfig {
-        messages_max: Count::MIN,
-        overflow: Overflow::Disconnect,
-        ..Default::default()
-    };
-    let options = SessionOptions {
-        mailbox,
-        ..SessionOptions::default()
-    };
-    let (session, mut inbox) = cluster.nodes[0].session(options).unwrap();
-    session.subscribe(&"t".parse().unwrap()).unwrap();
+    let (session, mut inbox) = bounded(&cluster.nodes[0], 1, Overflow::Disconnect);
     cluster.members_agree().await;
     let (publisher, _) = open(&cluster.nodes[1]);
     for _ in 0..3 {
@@ -411,17 +407,7 @@ async fn seeds_without_certificates_are_an_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_that_awaits_room_loses_nothing_to_a_subscriber_that_reads() {
     let node = Node::start(Config::default(), None).await.unwrap();
-    let mailbox = MailboxConfig {
-        messages_max: Count::of::<64>(),
-        overflow: Overflow::Disconnect,
-        ..MailboxConfig::default()
-    };
-    let options = SessionOptions {
-        mailbox,
-        ..SessionOptions::default()
-    };
-    let (slow, mut inbox) = node.session(options).unwrap();
-    slow.subscribe(&"t".parse().unwrap()).unwrap();
+    let (_slow, mut inbox) = bounded(&node, 64, Overflow::Disconnect);
     let (publisher, _) = open(&node);
     const COUNT: usize = 20_000;
     let publishing = async {
@@ -442,16 +428,7 @@ async fn a_publisher_that_awaits_room_loses_nothing_to_a_subscriber_that_reads()
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_long_for_a_subscriber_that_reads_nothing() {
     let node = Node::start(Config::default(), None).await.unwrap();
-    let mailbox = MailboxConfig {
-        messages_max: Count::of::<10>(),
-        ..MailboxConfig::default()
-    };
-    let options = SessionOptions {
-        mailbox,
-        ..SessionOptions::default()
-    };
-    let (deaf, _inbox) = node.session(options).unwrap();
-    deaf.subscribe(&"t".parse().unwrap()).unwrap();
+    let (_deaf, _inbox) = bounded(&node, 10, Overflow::DropNewest);
     let (publisher, _) = open(&node);
     let began = tokio::time::Instant::now();
     let mut dropped = 0;

@@ -254,10 +254,8 @@ fn newcomer(addr: &str) -> (BufReader<TcpStream>, String) {
     (client, line.trim_end().to_owned())
 }
 
-#[test]
-fn when_clients_take_all_descriptors_the_node_answers_and_newcomers_are_told() {
-    let node = Node::start_as(|command| with_open_files(256, &command), &[]);
-    let mut first = Client::connect(&node.client);
+/// Connects until one client is told that it is one too many; fewer than `max` are not.
+fn crowd(node: &Node, max: usize) -> Vec<BufReader<TcpStream>> {
     let mut idle = Vec::new();
     let told = loop {
         let (client, answer) = newcomer(&node.client);
@@ -265,9 +263,17 @@ fn when_clients_take_all_descriptors_the_node_answers_and_newcomers_are_told() {
         if answer != "PONG" {
             break answer;
         }
-        assert!(idle.len() < 250, "nobody is one too many");
+        assert!(idle.len() < max, "nobody is one too many");
     };
     assert_eq!(told, "-ERR 'maximum connections exceeded'");
+    idle
+}
+
+#[test]
+fn when_clients_take_all_descriptors_the_node_answers_and_newcomers_are_told() {
+    let node = Node::start_as(|command| with_open_files(256, &command), &[]);
+    let mut first = Client::connect(&node.client);
+    let idle = crowd(&node, 250);
     // As many as there may be callers that say nothing, and some more.
     let silent: Vec<_> = (0..60)
         .map(|_| TcpStream::connect(&node.http).unwrap())
@@ -290,17 +296,8 @@ fn when_clients_take_all_descriptors_the_node_answers_and_newcomers_are_told() {
 fn when_no_descriptor_is_left_at_all_newcomers_are_told_so() {
     // Fewer than the doors' shares and what the node needs for itself.
     let node = Node::start_as(|command| with_open_files(32, &command), &[]);
-    let mut idle = Vec::new();
-    let told = loop {
-        let (client, answer) = newcomer(&node.client);
-        idle.push(client);
-        if answer != "PONG" {
-            break answer;
-        }
-        assert!(idle.len() < 24, "the share is not what is tested here");
-    };
-    assert_eq!(told, "-ERR 'maximum connections exceeded'");
-    drop(idle);
+    // The share is not what is tested here.
+    drop(crowd(&node, 24));
     let begun = Instant::now();
     while newcomer(&node.client).1 != "PONG" {
         assert!(begun.elapsed() < SOON, "there is room again");
