@@ -8,7 +8,7 @@ use tidings_identity::NodeId;
 use tidings_transport::{Credit, Peer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::waits::{Filling, Waits};
 
@@ -138,6 +138,7 @@ impl Holds {
     async fn give_one(self: Arc<Self>, hold: Arc<Hold>, wait_max: Duration) {
         let (peer, publisher) = (&hold.peer, hold.publisher);
         let mut repeats = interval_at(Instant::now() + REPEAT, REPEAT);
+        repeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let asked = loop {
             tokio::select! {
                 () = hold.waits.room(wait_max) => {}
@@ -187,3 +188,97 @@ const HOLDS_MAX: usize = 4 << 10;
 /// How often a publisher is told that it is not forgotten: several times in the time after which it
 /// would wait no longer.
 const REPEAT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use bytes::Bytes;
+    use tidings_identity::{Authority, Identity, Incarnation, Validity};
+    use tidings_membership::MemberId;
+    use tidings_transport::{Config, Local, Net, Receive, SystemNet, Transport, Violation};
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::mailbox::{Mailbox, MailboxConfig, Pushed, Subscriber};
+    use crate::registry::SessionId;
+    use crate::{Count, Message};
+
+    struct Nobody;
+
+    impl Receive for Nobody {
+        fn frame(&self, _: &Arc<Peer>, _: Incarnation, _: Bytes) -> Result<(), Violation> {
+            Ok(())
+        }
+
+        fn credit(&self, _: &Arc<Peer>, _: Incarnation, _: Credit) {}
+    }
+
+    fn peer(token: &CancellationToken) -> Arc<Peer> {
+        let validity = Validity::starting(SystemNet.unix_time(), REPEAT * 1_000).unwrap();
+        let authority = Authority::create(&"test".parse().unwrap(), validity).unwrap();
+        let issued = authority.issue(&"a".parse().unwrap(), validity).unwrap();
+        let ca = authority.certificate_pem();
+        let identity = Identity::from_pem(ca, &issued.certificate_pem, &issued.key_pem).unwrap();
+        let local = Local {
+            listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            incarnation: 1.into(),
+            frame_bytes_max: 1_000,
+        };
+        let (net, receive) = (Arc::new(SystemNet), Arc::new(Nobody));
+        let (config, tasks, token) = (Config::default(), TaskTracker::new(), token.clone());
+        let started = Transport::start(config, local, identity, net, receive, tasks, token);
+        started.unwrap().0.peer(&"b".parse().unwrap())
+    }
+
+    /// A mailbox of a session that is full and asks publishers to wait.
+    fn full() -> Arc<Mailbox> {
+        let mailbox = Arc::new(Mailbox::new(MailboxConfig {
+            messages_max: Count::of::<1>(),
+            ..MailboxConfig::default()
+        }));
+        let subscriber = Arc::new(Subscriber {
+            member: MemberId::from_bytes([0; 16]),
+            tag: 0,
+            session: SessionId::new(1),
+            mailbox: Arc::clone(&mailbox),
+        });
+        let message = Arc::new(Message::new("t".parse().unwrap(), "x"));
+        assert_eq!(mailbox.push(&subscriber, &message), Pushed::KeptPressing);
+        mailbox
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_makes_up_is_bounded_and_over_once_there_is_room() {
+        let token = CancellationToken::new();
+        let (peer, mailbox) = (peer(&token), full());
+        let (holds, begun) = Holds::new();
+        let holds = Arc::new(holds);
+        let pressing = || vec![Arc::clone(&mailbox) as Arc<dyn Filling>];
+        for publisher in 0..3 * HOLDS_MAX as u64 {
+            holds.received(&peer, publisher, pressing(), Some(1));
+            holds.received(&peer, publisher, Vec::new(), Some(2));
+        }
+        let count = || holds.lock().values().map(HashMap::len).sum::<usize>();
+        assert_eq!(count(), HOLDS_MAX);
+
+        let giving = Arc::clone(&holds).give(begun, REPEAT * 100);
+        let emptied = async {
+            mailbox.take(&mut VecDeque::new(), 1).unwrap();
+            while count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = giving => panic!("it goes on as long as the node"),
+            () = emptied => {}
+        }
+        // Nothing is left of them, and the next one is held as the first was.
+        let again = full();
+        holds.received(&peer, 1, vec![again as Arc<dyn Filling>], Some(3));
+        assert_eq!(count(), 1);
+        token.cancel();
+    }
+}

@@ -11,7 +11,9 @@
 //!
 //! Credit that is lost, with a link or for want of room, does no harm: the next credit says the same
 //! and more, and nobody waits for longer than for a reader that takes nothing. Who has waited in vain
-//! is forgiven what is under way, and waits again when it has sent as much as before.
+//! is forgiven what is under way, and waits again when it has sent twice as much as before, but not for
+//! a lane that has not moved since. So a peer that is stuck is waited for once, and one that takes all
+//! and never gives credit ever more rarely.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -62,6 +64,10 @@ struct Flow {
     is_scarce: bool,
     /// What the lane said when it was looked at last.
     moved: u64,
+    /// How often in a row the publisher has waited in vain.
+    vain: u32,
+    /// What the lane said when it last did, until it says something else.
+    stuck_at: Option<u64>,
     pressure: Pressure,
 }
 
@@ -79,6 +85,8 @@ impl Window {
                 credited: 0,
                 is_scarce: false,
                 moved: 0,
+                vain: 0,
+                stuck_at: None,
                 pressure: Pressure::default(),
             }),
             room: Notify::new(),
@@ -94,11 +102,15 @@ impl Window {
     ) -> Sent {
         let mut flow = self.lock();
         let position = flow.sent + (bytes + FRAME_BYTES) as u64;
+        if flow.stuck_at.is_some_and(|at| at != (self.lane)()) {
+            flow.stuck_at = None;
+        }
+        let is_stuck = flow.stuck_at.is_some();
         // A frame that found little room in the lane has not asked, so it is the next that waits.
-        let level = if flow.is_scarce {
-            Level::High
-        } else {
-            Level::of(flow.under_way(position), flow.bytes)
+        let level = match flow.is_scarce {
+            _ if is_stuck => Level::Low,
+            true => Level::High,
+            false => Level::of(flow.under_way(position), flow.allowed()),
         };
         let begins = level == Level::High && !flow.pressure.is_asking();
         let ask_after = (flow.bytes / ASKS).min(ASK_BYTES_MAX) as u64;
@@ -113,7 +125,7 @@ impl Window {
                 (level, true)
             }
             // There is something to wait for only if something of its own is under way.
-            Err(SendError::Full) if flow.sent > flow.credited => (Level::High, false),
+            Err(SendError::Full) if flow.sent > flow.credited && !is_stuck => (Level::High, false),
             Err(_) => return Sent::Lost,
         };
         let pressing = flow.pressure.pushed(level, Instant::now);
@@ -136,10 +148,11 @@ impl Window {
             let grown = flow.bytes as u64 + credited;
             flow.bytes = usize::try_from(grown).map_or(self.bytes_max, |b| b.min(self.bytes_max));
             flow.credited = position;
+            (flow.vain, flow.stuck_at) = (0, None);
         } else {
             return;
         }
-        let level = Level::of(flow.under_way(flow.sent), flow.bytes);
+        let level = Level::of(flow.under_way(flow.sent), flow.allowed());
         if flow.pressure.took(level, Instant::now) {
             self.room.notify_waiters();
         }
@@ -166,6 +179,8 @@ impl Filling for Window {
         let until = flow.pressure.wait(now, wait_max);
         if until.is_none() {
             flow.credited = flow.sent;
+            flow.vain = flow.vain.saturating_add(1);
+            flow.stuck_at = Some(moved);
             flow.pressure = Pressure::None;
         }
         until
@@ -183,6 +198,10 @@ impl fmt::Debug for Window {
 }
 
 impl Flow {
+    fn allowed(&self) -> usize {
+        self.bytes.saturating_mul(1 << self.vain.min(DOUBLINGS_MAX))
+    }
+
     fn under_way(&self, sent: u64) -> usize {
         usize::try_from(sent - self.credited).unwrap_or(usize::MAX)
     }
@@ -194,6 +213,8 @@ const FRAME_BYTES: usize = 128;
 /// Credit is asked for so many times in a window, and at least after so many bytes.
 const ASKS: usize = 8;
 const ASK_BYTES_MAX: usize = 64 << 10;
+/// After so many, no window is ever filled.
+const DOUBLINGS_MAX: u32 = 24;
 /// A small window is such a part of a full one.
 const SMALL: usize = 8;
 
@@ -212,6 +233,20 @@ mod tests {
     /// Its lane stands still.
     fn window() -> Window {
         Window::new(BYTES_MAX, Box::new(|| 0))
+    }
+
+    /// Its lane moves all the time.
+    fn moving() -> Window {
+        let lane = AtomicU64::new(0);
+        Window::new(BYTES_MAX, Box::new(move || lane.fetch_add(1, Relaxed)))
+    }
+
+    /// Waits in vain, and says until when.
+    fn wait(window: &Window, mut now: Instant) -> Instant {
+        while let Some(until) = window.wait(now, Duration::from_secs(5)) {
+            now = until;
+        }
+        now
     }
 
     fn send(window: &Window, bytes: usize, asked: &mut VecDeque<u64>) -> Sent {
@@ -325,6 +360,41 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_stands_still_is_waited_for_once() {
+        let lane = Arc::new(AtomicU64::new(0));
+        let moved = Arc::clone(&lane);
+        let window = Window::new(BYTES_MAX, Box::new(move || moved.load(Relaxed)));
+        let mut asked = VecDeque::new();
+        while send(&window, 1_000, &mut asked) == Sent::Kept {}
+        let begun = Instant::now();
+        assert!(wait(&window, begun) <= begun + Duration::from_millis(600));
+        for _ in 0..1_000 {
+            assert_eq!(send(&window, 1_000, &mut asked), Sent::Kept);
+        }
+        assert_eq!(window.send(1, |_| Err(SendError::Full)), Sent::Lost);
+        // What has piled up meanwhile counts again as soon as the link gets on.
+        lane.fetch_add(1, Relaxed);
+        assert_eq!(send(&window, 1_000, &mut asked), Sent::KeptPressing);
+    }
+
+    #[test]
+    fn a_peer_that_takes_all_and_gives_no_credit_is_waited_for_ever_more_rarely() {
+        let window = moving();
+        let (mut sent, mut waits) = (0_u64, 0);
+        let mut now = Instant::now();
+        while sent < 1 << 30 {
+            sent += 60_000;
+            if send(&window, 60_000, &mut VecDeque::new()) == Sent::KeptPressing {
+                // It holds back what it will never give.
+                window.credit(HELD_BACK);
+                now = wait(&window, now);
+                waits += 1;
+            }
+        }
+        assert!(waits <= 24, "{waits} waits");
+    }
+
+    #[test]
     fn who_waits_for_a_lane_that_moves_waits_up_to_the_bound() {
         let lane = Arc::new(AtomicU64::new(0));
         let moved = Arc::clone(&lane);
@@ -355,7 +425,7 @@ mod tests {
         fn what_is_lost_stops_nobody_and_lets_nobody_go_unslowed(
             steps in prop::collection::vec((1..4_000_usize, 0..4_u8), 1..400),
         ) {
-            let window = window();
+            let window = moving();
             let mut asked = VecDeque::new();
             for (bytes, fate) in steps {
                 send(&window, bytes, &mut asked);
