@@ -327,7 +327,8 @@ impl Cursor {
     pub(crate) fn admit(&mut self, number: u64) -> bool {
         let new = number >= self.next;
         if new {
-            self.next = number + 1;
+            // A peer may say that it has sent any number of frames.
+            self.next = number.saturating_add(1);
         }
         new
     }
@@ -572,5 +573,12 @@ mod tests {
         assert!(!cursor.admit(4));
         assert!(cursor.admit(5));
         assert_eq!(cursor.open(8.into(), number(3), 0), Some(0));
+    }
+
+    #[test]
+    fn a_peer_that_counts_to_the_end_of_the_numbers_ends_nothing() {
+        let mut cursor = Cursor::default();
+        cursor.open(7.into(), number(1), u64::MAX);
+        assert!(cursor.admit(u64::MAX));
     }
 }

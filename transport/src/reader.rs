@@ -120,7 +120,7 @@ impl LaneReader {
             decoder.feed(chunk);
             while let Some(frame) = decoder.next()? {
                 let admitted = cursor.admit(*number);
-                *number += 1;
+                *number = number.saturating_add(1);
                 if !admitted {
                     // Numbered below what came before, which only a node that runs twice under
                     // one name does.
