@@ -18,13 +18,20 @@ use crate::{AgentName, MemberId, Pattern, Scope};
 ///
 /// For each node: what left, in the order of the member ids, then what joined, in that order. A
 /// node that went away or was restarted has all its members leave, then goes down; one that came
-/// goes up, then its members join.
+/// goes up, then its members join. Last comes what is missing between nodes.
 pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     let mut events = Vec::new();
     node_difference(Some(&old.local), Some(&new.local), false, &mut events);
-    if Arc::ptr_eq(&old.remote, &new.remote) {
-        return events;
+    if !Arc::ptr_eq(&old.remote, &new.remote) {
+        peer_differences(old, new, &mut events);
     }
+    if !Arc::ptr_eq(&old.gaps, &new.gaps) {
+        events.extend(new.gaps.since(&old.gaps));
+    }
+    events
+}
+
+fn peer_differences(old: &View, new: &View, events: &mut Vec<Event>) {
     let nodes: BTreeSet<_> = old.remote.keys().chain(new.remote.keys()).collect();
     for node in nodes {
         let (before, after) = (old.remote.get(node), new.remote.get(node));
@@ -33,9 +40,8 @@ pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
                 .gone
                 .iter()
                 .any(|gone| gone.left && gone.run.node == *node);
-        node_difference(before, after, left, &mut events);
+        node_difference(before, after, left, events);
     }
-    events
 }
 
 fn node_difference(
@@ -256,6 +262,7 @@ mod tests {
                 } => contents
                     .get_mut(&node)
                     .is_some_and(|(_, m)| m.remove(&(pattern.to_string(), member))),
+                Event::Gap { .. } => false,
             };
             if !done {
                 return Err(format!("{event:?}"));

@@ -42,6 +42,21 @@ pub enum Event {
         /// The membership.
         member: MemberId,
     },
+    /// Messages that were published on one node did not get to another, where somebody may have
+    /// subscribed to them. One of the two is this node; the other is told likewise, as soon as it is
+    /// reached. What to repair is for those to know who publish and subscribe.
+    ///
+    /// Told soon after the loss is known, in no order with the messages that do arrive. A watcher is
+    /// told once of all that was found missing since it was told before.
+    Gap {
+        /// Where they were published.
+        from: NodeId,
+        /// Where they are missing.
+        to: NodeId,
+        /// How many messages are missing, of whatever topics. `None` when nobody can know, and perhaps
+        /// none is: when one of the two was taken for dead by the other, or died.
+        frames: Option<u64>,
+    },
 }
 
 /// Takes what happens to peers and their members, before the view shows it: who sees a member in

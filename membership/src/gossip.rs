@@ -136,6 +136,7 @@ impl Gossip {
             local: before.local.clone(),
             remote: Arc::clone(&remote),
             gone: Arc::clone(&gone),
+            gaps: before.gaps.clone(),
         };
         let mut events = difference(&before, &after).into_iter().peekable();
         while events.peek().is_some() {

@@ -14,6 +14,7 @@ mod event;
 mod farewell;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gaps;
 mod gossip;
 mod liveness;
 mod member_id;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
-use tidings_identity::{ClusterName, NodeRun};
+use tidings_identity::{ClusterName, NodeId, NodeRun};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -192,6 +192,12 @@ impl Membership {
             views.leave_all(index, &memberships);
             yield_now().await;
         }
+    }
+
+    /// Tells those who watch that messages are missing on the way from one node to another, each: how
+    /// many, if that is known. See [`Event::Gap`](crate::Event::Gap).
+    pub fn tell_gaps(&self, gaps: impl IntoIterator<Item = ((NodeId, NodeId), Option<u64>)>) {
+        self.shared.views.add_gaps(gaps);
     }
 
     /// Who is where, now.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidings_identity::{NodeId, NodeRun};
 
 use crate::bucket::{MemberEntry, TopicMembers};
+use crate::gaps::Gaps;
 use crate::node_view::NodeView;
 use crate::{AgentName, MemberId, Pattern, Scope, Topic};
 
@@ -23,6 +24,8 @@ pub struct View {
     pub(crate) remote: Arc<BTreeMap<NodeId, Arc<NodeView>>>,
     /// Known nodes that are not live, sorted.
     pub(crate) gone: Arc<Vec<NodeSummary>>,
+    /// What is missing between this node and others.
+    pub(crate) gaps: Arc<Gaps>,
 }
 
 /// A membership and where it is.
@@ -73,6 +76,7 @@ impl View {
             local: Arc::new(local),
             remote: Arc::default(),
             gone: Arc::default(),
+            gaps: Arc::default(),
         }
     }
 

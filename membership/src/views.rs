@@ -126,6 +126,16 @@ impl Views {
             (view.remote, view.gone) = (remote, gone);
         });
     }
+
+    /// Adds what has been found missing between two nodes, each.
+    pub(crate) fn add_gaps(&self, gaps: impl IntoIterator<Item = ((NodeId, NodeId), Option<u64>)>) {
+        self.newest.send_modify(|view| {
+            let all = Arc::make_mut(&mut Arc::make_mut(view).gaps);
+            for (between, messages) in gaps {
+                all.add(between, messages);
+            }
+        });
+    }
 }
 
 #[cfg(test)]

@@ -64,7 +64,9 @@ pub use tidings_membership::{
     MemberId, NodeSummary, Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View,
     Watch,
 };
-pub use tidings_transport::{Config as LinksConfig, LinkInfo, LinkNumber, LinkUp, Net, SystemNet};
+pub use tidings_transport::{
+    Carried, Config as LinksConfig, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,
+};
 
 /// Runs the program in the README as a test.
 #[cfg(doctest)]

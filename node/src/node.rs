@@ -187,6 +187,11 @@ impl Node {
         let wait_max = node.config().limits.publish_wait_max.get();
         node.spawn(Arc::clone(&broker.holds).give(held, wait_max));
         node.spawn(seeds::follow(seeds, seed_addrs));
+        if let Some(transport) = node.inner.transport.clone() {
+            let membership = node.inner.sessions.membership.clone();
+            node.spawn(wiring::know_peers(transport.clone(), membership.clone()));
+            node.spawn(wiring::tell_gaps(transport, membership));
+        }
         Ok(node)
     }
 

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidings_identity::NodeRun;
-use tidings_membership::{Event, EventSink, Pattern, Scope};
-use tidings_transport::Transport;
+use tidings_membership::{Event, EventSink, Membership, Pattern, Scope};
+use tidings_transport::{Direction, Transport};
+use tokio::time::sleep;
 use tracing::info;
 
 use crate::broker::Broker;
@@ -21,6 +23,40 @@ pub(crate) fn events(broker: Arc<Broker>, transport: Transport, window_bytes: us
         }
         interests.take_effect(&broker);
     })
+}
+
+/// Tells those who watch the node what is missing between it and its peers.
+pub(crate) async fn tell_gaps(transport: Transport, membership: Membership) {
+    let own = transport.name().clone();
+    loop {
+        let gaps = transport.gaps().await;
+        membership.tell_gaps(gaps.into_iter().map(|gap| {
+            let (peer, own) = (gap.peer, own.clone());
+            let between = match gap.direction {
+                Direction::Inbound => (peer, own),
+                Direction::Outbound => (own, peer),
+            };
+            (between, gap.frames)
+        }));
+        // However many there are, watchers are not woken for each.
+        sleep(GAPS_PACE).await;
+    }
+}
+
+/// Tells the transport of each peer that the view shows again. Whatever is published from then on is
+/// sent to it, since routes are there before they are shown.
+pub(crate) async fn know_peers(transport: Transport, membership: Membership) {
+    let (view, mut watch) = membership.watch();
+    for peer in view.nodes().into_iter().filter(|node| node.live) {
+        transport.peer(&peer.run.node).know();
+    }
+    while let Some(events) = watch.next().await {
+        for event in events {
+            if let Event::NodeUp { run } = event {
+                transport.peer(&run.node).know();
+            }
+        }
+    }
 }
 
 /// Who has come to have members of what, or has them no more, not yet told to the routes: all of a
@@ -96,3 +132,6 @@ fn follow(
         _ => {}
     }
 }
+
+/// What is found missing within so long is told together.
+const GAPS_PACE: Duration = Duration::from_millis(20);

@@ -47,6 +47,12 @@ pub struct LinkAnswer {
     pub dropped_frames: u64,
     /// Frames from the peer that were lost on the way, since the node that answers started.
     pub lost_frames: u64,
+    /// Frames from the peer that it dropped, as it says.
+    pub dropped_frames_there: u64,
+    /// Frames to the peer that were lost on the way, as it says.
+    pub lost_frames_there: u64,
+    /// How often frames from the peer may have been missing without anybody knowing how many.
+    pub unknown_gaps: u64,
 }
 
 /// A topic or pattern.
@@ -119,6 +125,9 @@ impl From<LinkInfo> for LinkAnswer {
             queued_bytes: link.queued_bytes,
             dropped_frames: link.dropped_frames,
             lost_frames: link.lost_frames,
+            dropped_frames_there: link.dropped_frames_there,
+            lost_frames_there: link.lost_frames_there,
+            unknown_gaps: link.unknown_gaps,
         }
     }
 }

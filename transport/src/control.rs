@@ -26,6 +26,8 @@ pub(crate) enum Control {
     Gossip(Bytes),
     /// There is room again for what a publisher sends.
     Credit(Credit),
+    /// How many frames of this run of the receiver were lost with links in all.
+    Lost(u64),
 }
 
 /// How a node introduces itself on a new connection. Its name is in its certificate.
@@ -54,6 +56,8 @@ pub(crate) enum ControlError {
     Hello(&'static str),
     #[error("malformed credit")]
     Credit,
+    #[error("malformed number of lost frames")]
+    Lost,
     #[error("unexpected {0} message")]
     Unexpected(&'static str),
 }
@@ -75,6 +79,10 @@ impl Control {
                 bytes.reserve(1 + message.len());
                 bytes.put_u8(GOSSIP);
                 bytes.put_slice(message);
+            }
+            Self::Lost(frames) => {
+                bytes.put_u8(LOST);
+                bytes.put_u64(*frames);
             }
             Self::Credit(credit) => {
                 bytes.put_u8(CREDIT);
@@ -116,6 +124,10 @@ impl Control {
                 Ok((credit, [])) => Ok(Self::Credit(credit)),
                 _ => Err(ControlError::Credit),
             },
+            LOST => match body.try_get_u64() {
+                Ok(frames) if body.is_empty() => Ok(Self::Lost(frames)),
+                _ => Err(ControlError::Lost),
+            },
             kind => Err(ControlError::Kind(kind)),
         }
     }
@@ -126,6 +138,7 @@ impl Control {
             Self::Ready => "ready",
             Self::Gossip(_) => "gossip",
             Self::Credit(_) => "credit",
+            Self::Lost(_) => "lost",
         }
     }
 }
@@ -161,7 +174,7 @@ impl Hello {
 }
 
 /// The version of the protocol that this node speaks.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Bytes that a gossip message grows by on the wire, its length aside.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
 const LENGTH_BYTES: usize = 4;
@@ -169,6 +182,7 @@ const HELLO: u8 = 1;
 const READY: u8 = 2;
 const GOSSIP: u8 = 3;
 const CREDIT: u8 = 4;
+const LOST: u8 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -196,7 +210,14 @@ mod tests {
             publisher: 7,
             position: 1 << 40,
         });
-        for message in [Control::Hello(hello()), Control::Ready, gossip, credit] {
+        let lost = Control::Lost(1 << 40);
+        for message in [
+            Control::Hello(hello()),
+            Control::Ready,
+            gossip,
+            credit,
+            lost,
+        ] {
             let encoded = message.encode();
             let length = u32::from_be_bytes(encoded[..LENGTH_BYTES].try_into().unwrap());
             assert_eq!(length as usize, encoded.len() - LENGTH_BYTES);
@@ -206,10 +227,10 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_nonsense() {
-        let newer = Bytes::from_static(&[HELLO, 0, 3, 0xff, 0xff]);
+        let newer = Bytes::from_static(&[HELLO, 0, 4, 0xff, 0xff]);
         assert!(matches!(
             Control::decode(newer),
-            Err(ControlError::Version(3))
+            Err(ControlError::Version(4))
         ));
     }
 
@@ -234,7 +255,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 1..64)) {
             let decoded = Control::decode(body.clone().into());
             if let Ok(message) = decoded {
-                prop_assert!([HELLO, READY, GOSSIP, CREDIT].contains(&body[0]), "{}", message.name());
+                prop_assert!([HELLO, READY, GOSSIP, CREDIT, LOST].contains(&body[0]), "{}", message.name());
             }
         }
     }

@@ -22,6 +22,15 @@ pub(crate) struct FrameDecoder {
     partial: Partial,
 }
 
+/// What a lane is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// The header and the payload of a frame.
+    Frame(Bytes),
+    /// The sender has withheld so many frames; 0 stands for an unknown number.
+    Withheld(u32),
+}
+
 /// A length prefix above the limit. The decoder is of no use afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("frame of {bytes} bytes, the limit is {bytes_max}")]
@@ -93,8 +102,8 @@ impl FrameDecoder {
         self.chunk = chunk;
     }
 
-    /// The next whole frame, or `None` when more bytes are needed.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, FrameTooLargeError> {
+    /// What comes next, or `None` when more bytes are needed.
+    pub(crate) fn next(&mut self) -> Result<Option<Piece>, FrameTooLargeError> {
         loop {
             match &mut self.partial {
                 Partial::Length { bytes, filled } => {
@@ -105,10 +114,15 @@ impl FrameDecoder {
                     if *filled < LENGTH_BYTES {
                         return Ok(None);
                     }
-                    let length = checked(u32::from_be_bytes(*bytes), self.frame_bytes_max)?;
+                    let length = u32::from_be_bytes(*bytes);
+                    if length & WITHHELD != 0 {
+                        self.partial = Partial::START;
+                        return Ok(Some(Piece::Withheld(length & !WITHHELD)));
+                    }
+                    let length = checked(length, self.frame_bytes_max)?;
                     if length <= self.chunk.len() {
                         self.partial = Partial::START;
-                        return Ok(Some(self.chunk.split_to(length)));
+                        return Ok(Some(Piece::Frame(self.chunk.split_to(length))));
                     }
                     self.partial = Partial::Body {
                         bytes: BytesMut::with_capacity(length),
@@ -124,10 +138,19 @@ impl FrameDecoder {
                     }
                     let frame = std::mem::take(bytes).freeze();
                     self.partial = Partial::START;
-                    return Ok(Some(frame));
+                    return Ok(Some(Piece::Frame(frame)));
                 }
             }
         }
+    }
+}
+
+impl Piece {
+    /// What says that so many frames were withheld, at most [`WITHHELD_MAX`]; or, with 0, an unknown
+    /// number.
+    pub(crate) fn withheld(frames: u32) -> Bytes {
+        debug_assert!(frames <= WITHHELD_MAX);
+        Bytes::copy_from_slice(&(WITHHELD | frames).to_be_bytes())
     }
 }
 
@@ -147,6 +170,11 @@ fn checked(length: u32, bytes_max: usize) -> Result<usize, FrameTooLargeError> {
     Ok(bytes)
 }
 
+/// As many frames as one piece can say were withheld.
+pub(crate) const WITHHELD_MAX: u32 = WITHHELD - 1;
+/// In the place of a length: no frame follows, and the rest says how many were withheld. No frame is
+/// so long.
+const WITHHELD: u32 = 1 << 31;
 /// Bytes of the length in front of a frame.
 pub(crate) const LENGTH_BYTES: usize = 4;
 
@@ -183,10 +211,11 @@ mod tests {
                     break;
                 }
                 decoder.feed(rest.split_to((*cut).min(rest.len())));
-                while let Some(frame) = decoder.next().unwrap() {
-                    decoded.push(frame.to_vec());
+                while let Some(piece) = decoder.next().unwrap() {
+                    decoded.push(piece);
                 }
             }
+            let frames: Vec<_> = frames.into_iter().map(|frame| Piece::Frame(frame.into())).collect();
             prop_assert_eq!(decoded, frames);
         }
 
@@ -197,7 +226,8 @@ mod tests {
                 decoder.feed(chunk.into());
                 loop {
                     match decoder.next() {
-                        Ok(Some(frame)) => prop_assert!(frame.len() <= 64),
+                        Ok(Some(Piece::Frame(frame))) => prop_assert!(frame.len() <= 64),
+                        Ok(Some(Piece::Withheld(frames))) => prop_assert!(frames <= WITHHELD_MAX),
                         Ok(None) => break,
                         Err(_) => break 'chunks,
                     }
@@ -211,7 +241,9 @@ mod tests {
         let bytes = Bytes::from(wire(&[vec![7; 32]]));
         let mut decoder = FrameDecoder::new(32);
         decoder.feed(bytes.clone());
-        let frame = decoder.next().unwrap().unwrap();
+        let Some(Piece::Frame(frame)) = decoder.next().unwrap() else {
+            panic!("it is all there");
+        };
         assert_eq!(frame.as_ptr(), bytes[LENGTH_BYTES..].as_ptr());
     }
 
@@ -225,6 +257,23 @@ mod tests {
                 bytes: 17,
                 bytes_max: 16
             })
+        );
+    }
+    #[test]
+    fn what_was_withheld_stands_between_frames() {
+        let mut bytes = wire(&[vec![7; 3]]);
+        bytes.extend_from_slice(&Piece::withheld(WITHHELD_MAX));
+        bytes.extend_from_slice(&Piece::withheld(0));
+        let mut decoder = FrameDecoder::new(32);
+        let mut pieces = Vec::new();
+        for byte in bytes {
+            decoder.feed(vec![byte].into());
+            pieces.extend(decoder.next().unwrap());
+        }
+        let frame = Piece::Frame(vec![7; 3].into());
+        assert_eq!(
+            pieces,
+            [frame, Piece::Withheld(WITHHELD_MAX), Piece::Withheld(0)]
         );
     }
 }

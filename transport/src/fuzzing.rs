@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::control::Control;
-use crate::frame::{Frame, FrameDecoder, FrameTooLargeError};
+use crate::frame::{Frame, FrameDecoder, FrameTooLargeError, Piece};
 
 /// Reads a lane, whole and cut into chunks: the frames are the same, and they are the bytes that
 /// were read. The first byte of the input says how long the chunks are.
@@ -16,7 +16,14 @@ pub fn frames(input: &[u8]) {
     assert_eq!(whole, cut, "the frames depend on how the lane was cut");
 
     let mut wire = Vec::new();
-    for body in &whole.0 {
+    for piece in &whole.0 {
+        let body = match piece {
+            Piece::Frame(body) => body,
+            Piece::Withheld(frames) => {
+                wire.extend_from_slice(&Piece::withheld(*frames));
+                continue;
+            }
+        };
         assert!(body.len() <= FRAME_BYTES_MAX);
         let (header, payload) = body.split_at(body.len() / 2);
         let frame = Frame::new(header, Bytes::copy_from_slice(payload));
@@ -48,14 +55,14 @@ const FRAME_BYTES_MAX: usize = 300;
 
 fn read_lane<'a>(
     chunks: impl Iterator<Item = &'a [u8]>,
-) -> (Vec<Bytes>, Result<(), FrameTooLargeError>) {
+) -> (Vec<Piece>, Result<(), FrameTooLargeError>) {
     let mut decoder = FrameDecoder::new(FRAME_BYTES_MAX);
     let mut frames = Vec::new();
     for chunk in chunks {
         decoder.feed(Bytes::copy_from_slice(chunk));
         loop {
             match decoder.next() {
-                Ok(Some(frame)) => frames.push(frame),
+                Ok(Some(piece)) => frames.push(piece),
                 Ok(None) => break,
                 Err(error) => return (frames, Err(error)),
             }

@@ -1,17 +1,18 @@
-//! The two ends of a lane: what waits to be sent to a peer, and how far we have received from it.
+//! The sending end of a lane: what waits to be sent to a peer.
 //!
 //! A lane outlives the links that carry it. Its frames are numbered from 0 for each pair of runs
 //! of the two nodes, as they are taken out of the queue; on each link a lane begins by saying the
 //! number of its first frame. Frames are never sent twice, so a jump in the numbers is exactly
-//! what was lost with the link before.
+//! what was lost with the link before. What was dropped instead of being sent takes no number: it is
+//! *withheld*, and the lane says how much that is, too.
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use tidings_identity::Incarnation;
 
 use crate::LinkNumber;
-use crate::frame::Frame;
+use crate::frame::{Frame, Piece, WITHHELD_MAX};
+use crate::opening::{Opening, Withheld};
 
 /// Frames that wait for the writer of a lane, bounded in bytes.
 ///
@@ -30,10 +31,16 @@ pub(crate) struct LaneQueue {
     turns: VecDeque<u64>,
     /// Frames taken so far, which is the number of the next one.
     taken: u64,
+    /// Not sent and never to be.
+    withheld: Withheld,
+    /// How much of that the writer has said.
+    said: Withheld,
     /// The link whose writer may take.
     writer: Option<LinkNumber>,
     /// Membership calls the peer gone: nothing is accepted.
     shut: bool,
+    /// It did, and has not said that the peer is known again.
+    absent: bool,
 }
 
 /// What waits of one publisher.
@@ -49,16 +56,6 @@ struct Backlog {
     /// Bytes that it may still send in this turn. Below zero after a chunk that was longer than
     /// that, which the next turns make up for.
     credit: isize,
-}
-
-/// How far a lane has been received.
-#[derive(Debug, Default)]
-pub(crate) struct Cursor {
-    /// The peer's run that the numbers belong to.
-    incarnation: Incarnation,
-    /// The link that the lane is read from.
-    link: LinkNumber,
-    next: u64,
 }
 
 /// A frame was queued.
@@ -108,20 +105,25 @@ impl LaneQueue {
             backlogs: HashMap::new(),
             turns: VecDeque::new(),
             taken: 0,
+            withheld: Withheld::default(),
+            said: Withheld::default(),
             writer: None,
             shut: false,
+            absent: false,
         }
     }
 
-    /// Queues a frame behind those of its publisher.
+    /// Queues a frame behind those of its publisher, or withholds it.
     pub(crate) fn push(&mut self, publisher: u64, frame: &Frame) -> Result<Pushed, PushError> {
         if self.shut {
+            self.withhold();
             return Err(PushError::Shut);
         }
         let bytes = frame.bytes_encoded();
         let free = self.bytes_max - self.bytes;
         let own = self.backlogs.get(&publisher).map_or(0, |own| own.bytes);
         if bytes > free || own > free {
+            self.withhold();
             return Err(PushError::Full);
         }
         let was_empty = self.bytes == 0;
@@ -138,20 +140,32 @@ impl LaneQueue {
         })
     }
 
-    /// Makes `writer` the one who may take, and tells the number of the first frame it will get.
-    pub(crate) fn attach(&mut self, writer: LinkNumber) -> u64 {
-        self.writer = Some(writer);
-        self.taken
+    /// A frame is not to be sent.
+    pub(crate) fn withhold(&mut self) {
+        self.withheld.frames += 1;
     }
 
-    /// Moves frames to `batch`: all of them, or as many as make a batch.
+    /// Makes `writer` the one who may take, and tells how it is to begin.
+    pub(crate) fn attach(&mut self, writer: LinkNumber, lane: u8) -> Opening {
+        self.writer = Some(writer);
+        self.said = self.withheld;
+        Opening {
+            lane,
+            first: self.taken,
+            withheld: self.withheld,
+        }
+    }
+
+    /// Moves frames to `batch`: all of them, or as many as make a batch. Before them goes what was
+    /// withheld since the last time.
     pub(crate) fn take(&mut self, writer: LinkNumber, batch: &mut Vec<Bytes>) -> Take {
         if self.writer != Some(writer) {
             return Take::Detached;
         }
-        if self.bytes == 0 {
+        if self.bytes == 0 && self.said == self.withheld {
             return Take::Empty;
         }
+        self.say_withheld(batch);
         let (mut bytes, mut frames) = (0, 0);
         while bytes < BATCH_BYTES {
             let Some(publisher) = self.turns.pop_front() else {
@@ -195,8 +209,10 @@ impl LaneQueue {
     /// Drops what waits and refuses more until [`LaneQueue::reopen`]. Returns how many frames
     /// were dropped.
     pub(crate) fn shut(&mut self) -> u64 {
-        self.shut = true;
-        self.clear()
+        (self.shut, self.absent) = (true, true);
+        let dropped = self.clear();
+        self.withheld.frames += dropped;
+        dropped
     }
 
     /// Accepts frames again.
@@ -204,12 +220,35 @@ impl LaneQueue {
         self.shut = false;
     }
 
+    /// Who is to get frames on the peer is known. If it was not, because the peer was taken for gone,
+    /// that is an absence.
+    pub(crate) fn know(&mut self) -> bool {
+        let was_absent = std::mem::take(&mut self.absent);
+        self.withheld.absences += u64::from(was_absent);
+        was_absent
+    }
+
     /// The peer has restarted: drops what was meant for its earlier run and numbers anew. Returns
     /// how many frames were dropped.
     pub(crate) fn restart(&mut self) -> u64 {
         self.taken = 0;
+        self.absent = false;
+        (self.withheld, self.said) = Default::default();
         self.writer = None;
         self.clear()
+    }
+
+    fn say_withheld(&mut self, batch: &mut Vec<Bytes>) {
+        let said = std::mem::replace(&mut self.said, self.withheld);
+        if self.withheld.absences > said.absences {
+            batch.push(Piece::withheld(0));
+        }
+        let mut frames = self.withheld.frames - said.frames;
+        while frames > 0 {
+            let part = u32::try_from(frames).map_or(WITHHELD_MAX, |part| part.min(WITHHELD_MAX));
+            batch.push(Piece::withheld(part));
+            frames -= u64::from(part);
+        }
     }
 
     /// Debts matter only while others wait; nor are those remembered of ever more publishers.
@@ -296,53 +335,12 @@ fn append(batch: &mut Vec<Bytes>, next: Bytes) {
     batch.push(next);
 }
 
-impl Cursor {
-    /// The lane goes on over `link`, beginning with frame `first`. Returns how many frames were
-    /// lost before it, or `None` when a later link already carries the lane.
-    pub(crate) fn open(
-        &mut self,
-        incarnation: Incarnation,
-        link: LinkNumber,
-        first: u64,
-    ) -> Option<u64> {
-        if link < self.link {
-            return None;
-        }
-        if incarnation != self.incarnation {
-            self.incarnation = incarnation;
-            self.next = 0;
-        }
-        self.link = link;
-        let lost = first.saturating_sub(self.next);
-        self.next = self.next.max(first);
-        Some(lost)
-    }
-
-    /// Whether `link` still carries the lane.
-    pub(crate) fn is_read_from(&self, link: LinkNumber) -> bool {
-        self.link == link
-    }
-
-    /// Whether frame `number` is to be delivered; if it is, it counts as received.
-    pub(crate) fn admit(&mut self, number: u64) -> bool {
-        let new = number >= self.next;
-        if new {
-            // A peer may say that it has sent any number of frames.
-            self.next = number.saturating_add(1);
-        }
-        new
-    }
-}
-
 impl Chunk {
     fn bytes(&self) -> usize {
         self.head.len() + self.payload.len()
     }
 }
 
-/// Bytes with which a lane begins on each link: its number (`u8`) and that of its first frame
-/// (`u64`, big endian).
-pub(crate) const LANE_OPENING_BYTES: usize = 9;
 /// Payloads from here on are sent from where they are instead of being copied.
 const SHARED_BYTES_MIN: usize = 16 << 10;
 /// Small frames are packed up to this size.
@@ -386,8 +384,11 @@ mod tests {
         let mut frames = Vec::new();
         for chunk in batch {
             decoder.feed(chunk);
-            while let Some(frame) = decoder.next().unwrap() {
-                frames.push(frame);
+            while let Some(piece) = decoder.next().unwrap() {
+                match piece {
+                    Piece::Frame(frame) => frames.push(frame),
+                    Piece::Withheld(_) => panic!("nothing was dropped"),
+                }
             }
         }
         frames
@@ -400,7 +401,7 @@ mod tests {
             takes in prop::collection::vec(any::<bool>(), 40),
         ) {
             let mut queue = LaneQueue::new(usize::MAX);
-            queue.attach(number(1));
+            queue.attach(number(1), 0);
             let mut batch = Vec::new();
             for (index, ((publisher, size), take)) in sizes.iter().zip(takes).enumerate() {
                 let head = [*publisher as u8, index as u8];
@@ -411,7 +412,7 @@ mod tests {
             }
             let (_, rest) = drain(&mut queue, number(1));
             batch.extend(rest);
-            prop_assert_eq!(queue.attach(number(2)), sizes.len() as u64);
+            prop_assert_eq!(queue.attach(number(2), 0).first, sizes.len() as u64);
             prop_assert_eq!(queue.queued(), (0, 0));
             let received = decoded(batch);
             for publisher in 0..4 {
@@ -430,7 +431,7 @@ mod tests {
             backlogs in prop::collection::vec((1usize..60, 1usize..200_000), 1..5),
         ) {
             let mut queue = LaneQueue::new(usize::MAX);
-            queue.attach(number(1));
+            queue.attach(number(1), 0);
             for (publisher, (count, size)) in backlogs.iter().enumerate() {
                 for _ in 0..*count {
                     queue.push(publisher as u64, &frame(*size)).unwrap();
@@ -454,7 +455,7 @@ mod tests {
             sizes in prop::collection::vec(1usize..300_000, 2..5),
         ) {
             let mut queue = LaneQueue::new(usize::MAX);
-            queue.attach(number(1));
+            queue.attach(number(1), 0);
             let mut sent = vec![0; sizes.len()];
             for _ in 0..60 {
                 for (publisher, size) in sizes.iter().enumerate() {
@@ -490,7 +491,7 @@ mod tests {
         assert_eq!(queue.push(2, &frame(6)), pushed(false, true));
         assert_eq!(queue.push(3, &frame(0)), Err(PushError::Full));
         assert_eq!(queue.queued(), (3, 30));
-        queue.attach(number(1));
+        queue.attach(number(1), 0);
         assert_eq!(drain(&mut queue, number(1)).0, 3);
         assert_eq!(queue.push(1, &frame(6)), pushed(true, false));
     }
@@ -508,7 +509,7 @@ mod tests {
     #[test]
     fn short_pieces_of_many_publishers_are_written_together() {
         let mut queue = LaneQueue::new(1 << 20);
-        queue.attach(number(1));
+        queue.attach(number(1), 0);
         for publisher in 0..1_000 {
             queue.push(publisher, &frame(100)).unwrap();
         }
@@ -521,7 +522,7 @@ mod tests {
     #[test]
     fn a_large_payload_is_not_copied() {
         let mut queue = LaneQueue::new(1 << 20);
-        queue.attach(number(1));
+        queue.attach(number(1), 0);
         let large = frame(SHARED_BYTES_MIN);
         queue.push(1, &large).unwrap();
         let (_, batch) = drain(&mut queue, number(1));
@@ -531,8 +532,8 @@ mod tests {
     #[test]
     fn only_the_latest_link_takes_frames() {
         let mut queue = LaneQueue::new(100);
-        queue.attach(number(1));
-        queue.attach(number(2));
+        queue.attach(number(1), 0);
+        queue.attach(number(2), 0);
         queue.push(1, &frame(1)).unwrap();
         let mut batch = Vec::new();
         assert_eq!(queue.take(number(1), &mut batch), Take::Detached);
@@ -552,33 +553,64 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_is_said_before_the_next_frame_and_on_the_next_link() {
+        let mut queue = LaneQueue::new(30);
+        queue.attach(number(1), 0);
+        let said = |queue: &mut LaneQueue| {
+            let (mut batch, mut pieces) = (Vec::new(), Vec::new());
+            let mut decoder = FrameDecoder::new(1 << 20);
+            while let Take::Frames(_) = queue.take(number(1), &mut batch) {}
+            for bytes in batch {
+                decoder.feed(bytes);
+                while let Some(piece) = decoder.next().unwrap() {
+                    pieces.push(piece);
+                }
+            }
+            pieces
+        };
+        assert_eq!(queue.push(1, &frame(40)), Err(PushError::Full));
+        assert_eq!(said(&mut queue), [Piece::Withheld(1)], "nothing else waits");
+        queue.push(1, &frame(6)).unwrap();
+        queue.push(1, &frame(6)).unwrap();
+        queue.push(1, &frame(6)).unwrap_err();
+        queue.withhold();
+        assert_eq!(said(&mut queue)[0], Piece::Withheld(2));
+        assert_eq!(said(&mut queue), []);
+
+        queue.push(1, &frame(6)).unwrap();
+        queue.shut();
+        queue.push(1, &frame(6)).unwrap_err();
+        assert_eq!(said(&mut queue), [Piece::Withheld(2)]);
+        assert!(queue.know() && !queue.know());
+        assert_eq!(said(&mut queue), [Piece::Withheld(0)]);
+        queue.withhold();
+        let opening = queue.attach(number(1), 3);
+        let withheld = Withheld {
+            frames: 6,
+            absences: 1,
+        };
+        assert_eq!(
+            (opening.lane, opening.first, opening.withheld),
+            (3, 2, withheld)
+        );
+        assert_eq!(said(&mut queue), [], "the opening has said it");
+    }
+
+    #[test]
     fn a_restarted_peer_is_numbered_anew() {
         let mut queue = LaneQueue::new(100);
-        queue.attach(number(1));
+        queue.attach(number(1), 0);
         queue.push(1, &frame(1)).unwrap();
         drain(&mut queue, number(1));
         queue.push(1, &frame(1)).unwrap();
         assert_eq!(queue.restart(), 1);
-        assert_eq!(queue.attach(number(2)), 0);
-    }
-
-    #[test]
-    fn a_gap_between_links_is_what_was_lost() {
-        let mut cursor = Cursor::default();
-        assert_eq!(cursor.open(7.into(), number(1), 0), Some(0));
-        assert!(cursor.admit(0) && cursor.admit(1));
-        assert_eq!(cursor.open(7.into(), number(2), 5), Some(3));
-        assert!(!cursor.is_read_from(number(1)));
-        assert_eq!(cursor.open(7.into(), number(1), 2), None);
-        assert!(!cursor.admit(4));
-        assert!(cursor.admit(5));
-        assert_eq!(cursor.open(8.into(), number(3), 0), Some(0));
-    }
-
-    #[test]
-    fn a_peer_that_counts_to_the_end_of_the_numbers_ends_nothing() {
-        let mut cursor = Cursor::default();
-        cursor.open(7.into(), number(1), u64::MAX);
-        assert!(cursor.admit(u64::MAX));
+        assert_eq!(
+            queue.attach(number(2), 0),
+            Opening {
+                lane: 0,
+                first: 0,
+                withheld: Withheld::default()
+            }
+        );
     }
 }

@@ -23,6 +23,28 @@ pub struct LinkInfo {
     pub dropped_frames: u64,
     /// Frames from the peer that were lost on the way, since the transport started.
     pub lost_frames: u64,
+    /// Frames from the peer that it dropped, as it says: they are part of its `dropped_frames`.
+    pub dropped_frames_there: u64,
+    /// Frames to the peer that were lost on the way, as it says: its `lost_frames`.
+    pub lost_frames_there: u64,
+    /// How often frames from the peer may have been missing without anybody knowing how many, since the
+    /// transport started: it died or seemed to, or took this node for dead.
+    pub unknown_gaps: u64,
+    /// What went between the present runs of the two nodes.
+    pub carried: Carried,
+}
+
+/// Frames between the present runs of two nodes. What one has `sent` the other has `received` or
+/// `lost`, when nothing is on the way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Carried {
+    /// Frames handed to QUIC.
+    pub sent: u64,
+    /// Frames received.
+    pub received: u64,
+    /// Frames from the peer that were lost with links.
+    pub lost: u64,
 }
 
 /// A link that is up.

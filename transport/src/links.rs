@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::control::GOSSIP_OVERHEAD_BYTES;
+use crate::gap::Gaps;
 use crate::link::Link;
 use crate::mesh::{DIALS_MAX, DialOutcome, DialStep, Effect, Mesh, Route};
 use crate::pair::Claim;
 use crate::stats::Counters;
-use crate::{CloseCode, Config, Gossiped, LinkInfo, LinkNumber, Peer};
+use crate::{CloseCode, Config, Gap, Gossiped, LinkInfo, LinkNumber, Peer};
 
 /// The peers and links of a node: performs what the [`Mesh`] decides.
 ///
@@ -24,6 +25,7 @@ use crate::{CloseCode, Config, Gossiped, LinkInfo, LinkNumber, Peer};
 pub(crate) struct Links {
     config: Config,
     frame_bytes_max: usize,
+    gaps: Arc<Gaps>,
     counters: Arc<Counters>,
     /// Cancelled when no new links are wanted.
     draining: CancellationToken,
@@ -76,6 +78,7 @@ impl Links {
         let links = Self {
             config,
             frame_bytes_max,
+            gaps: Arc::default(),
             counters,
             draining,
             dials,
@@ -123,6 +126,11 @@ impl Links {
 
     pub(crate) fn peer(&self, name: &NodeId) -> Arc<Peer> {
         self.peer_in(&mut self.state(), name).clone()
+    }
+
+    /// See [`Transport::gaps`](crate::Transport::gaps).
+    pub(crate) async fn gaps(&self) -> Vec<Gap> {
+        self.gaps.take().await
     }
 
     pub(crate) fn list(&self) -> Vec<LinkInfo> {
@@ -269,9 +277,9 @@ impl Links {
             Effect::GossipLost(messages) => self.lose_gossip(messages),
             Effect::ReviveLanes(peer) => self.peer_in(state, &peer).revive(),
             Effect::RestartLanes(peer) => self.peer_in(state, &peer).restart(),
-            Effect::ShutLanes(peer) => {
+            Effect::ShutLanes { peer, left } => {
                 if let Some(peer) = state.peers.get(&peer) {
-                    peer.shut();
+                    peer.shut(left);
                 }
             }
         }
@@ -283,6 +291,7 @@ impl Links {
                 name.clone(),
                 &self.config,
                 self.frame_bytes_max,
+                self.gaps.clone(),
                 self.counters.clone(),
             ))
         })

@@ -112,7 +112,7 @@ impl<C: Copy + Eq> Mesh<C> {
 
     /// The peer is to have no link, nor frames.
     pub(crate) fn forget(&mut self, peer: &NodeId) {
-        self.departed(peer);
+        self.release(peer, false);
         if let Some(entry) = self.peers.get_mut(peer) {
             self.effects.extend(entry.evict(CloseCode::Forgotten));
         }
@@ -120,11 +120,16 @@ impl<C: Copy + Eq> Mesh<C> {
 
     /// The peer is to have no frames, and closes its link when it has sent all.
     pub(crate) fn departed(&mut self, peer: &NodeId) {
+        self.release(peer, true);
+    }
+
+    fn release(&mut self, peer: &NodeId, left: bool) {
         let entry = self.peers.get_mut(peer);
         if let Some(kept) = entry.and_then(|entry| entry.kept.take()) {
             self.wake_dial(kept.addr);
         }
-        self.effects.push(Effect::ShutLanes(peer.clone()));
+        let peer = peer.clone();
+        self.effects.push(Effect::ShutLanes { peer, left });
     }
 
     /// No new links are wanted. Nothing is dialled any more.

@@ -1,16 +1,21 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
 use tokio::sync::Notify;
 
 use crate::config::LANES_MAX;
-use crate::credit::CreditQueue;
+use crate::cursor::{Cursor, Lack};
 use crate::frame::Frame;
-use crate::lane::{Cursor, LaneQueue, PushError};
+use crate::gap::{Direction, Gaps};
+use crate::lane::{LaneQueue, PushError};
+use crate::reports::ReportQueue;
 use crate::stats::Counters;
-use crate::{Config, Credit, LinkInfo, LinkUp};
+use crate::{Carried, Config, Credit, LinkInfo, LinkUp};
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
 ///
@@ -25,11 +30,22 @@ pub struct Peer {
     frame_bytes_max: usize,
     outbound: Box<[Outbound]>,
     inbound: Box<[Mutex<Cursor>]>,
-    credits: CreditQueue,
+    reports: ReportQueue,
     /// Frames to the peer that were dropped here.
     dropped: AtomicU64,
     /// Frames from the peer that were lost with a link.
     lost: AtomicU64,
+    /// Frames from the peer that it dropped, as it says.
+    dropped_there: AtomicU64,
+    /// Frames to the peer that were lost with a link, as it says.
+    lost_there: AtomicU64,
+    /// How many of them in this run of the peer.
+    lost_there_in_run: AtomicU64,
+    /// How often frames from the peer may have been missing, and nobody knows how many.
+    unknown_gaps: AtomicU64,
+    /// Whether it has said goodbye.
+    has_left: AtomicBool,
+    gaps: Arc<Gaps>,
     counters: Arc<Counters>,
 }
 
@@ -75,6 +91,7 @@ impl Peer {
         name: NodeId,
         config: &Config,
         frame_bytes_max: usize,
+        gaps: Arc<Gaps>,
         counters: Arc<Counters>,
     ) -> Self {
         let outbound = || Outbound {
@@ -86,9 +103,15 @@ impl Peer {
             frame_bytes_max,
             outbound: (0..config.lanes.get()).map(|_| outbound()).collect(),
             inbound: (0..LANES_MAX).map(|_| Mutex::default()).collect(),
-            credits: CreditQueue::default(),
+            reports: ReportQueue::default(),
             dropped: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            dropped_there: AtomicU64::new(0),
+            lost_there: AtomicU64::new(0),
+            lost_there_in_run: AtomicU64::new(0),
+            unknown_gaps: AtomicU64::new(0),
+            has_left: AtomicBool::new(false),
+            gaps,
             counters,
         }
     }
@@ -107,14 +130,16 @@ impl Peer {
     /// When the frame was dropped instead.
     pub fn send(&self, publisher: u64, frame: &Frame) -> Result<Room, SendError> {
         let bytes = frame.bytes();
+        let lane = self.lane(publisher);
         if bytes > self.frame_bytes_max {
+            lane.queue().withhold();
+            lane.filled.notify_one();
             self.count_dropped(&self.counters.dropped_too_large, 1);
             return Err(SendError::TooLarge {
                 bytes,
                 bytes_max: self.frame_bytes_max,
             });
         }
-        let lane = self.lane(publisher);
         let pushed = lane.queue().push(publisher, frame);
         match pushed {
             Ok(pushed) => {
@@ -128,6 +153,7 @@ impl Peer {
                 })
             }
             Err(PushError::Full) => {
+                lane.filled.notify_one();
                 self.count_dropped(&self.counters.dropped_outbound_full, 1);
                 Err(SendError::Full)
             }
@@ -135,6 +161,22 @@ impl Peer {
                 self.count_dropped(&self.counters.dropped_peer_forgotten, 1);
                 Err(SendError::Forgotten)
             }
+        }
+    }
+
+    /// All who are to get frames on the peer are known, so that whatever is sent from now on is meant
+    /// for all of them. When the peer was [forgotten](crate::Transport::forget) before, that was not
+    /// so in between, and both ends are told of a gap.
+    pub fn know(&self) {
+        let mut was_absent = false;
+        for lane in &self.outbound {
+            if lane.queue().know() {
+                was_absent = true;
+                lane.filled.notify_one();
+            }
+        }
+        if was_absent {
+            self.gaps.add(&self.name, Direction::Outbound, None);
         }
     }
 
@@ -147,7 +189,7 @@ impl Peer {
     /// Tells a publisher of the peer that there is room here for what it sends. Nothing comes of it
     /// when the link is lost meanwhile, so it has to do without.
     pub fn give(&self, credit: Credit) {
-        self.credits.push(credit);
+        self.reports.push_credit(credit);
     }
 
     fn lane(&self, publisher: u64) -> &Outbound {
@@ -155,8 +197,8 @@ impl Peer {
         &self.outbound[(publisher % lanes) as usize]
     }
 
-    pub(crate) fn credits(&self) -> &CreditQueue {
-        &self.credits
+    pub(crate) fn reports(&self) -> &ReportQueue {
+        &self.reports
     }
 
     pub(crate) fn outbound(&self) -> &[Outbound] {
@@ -186,38 +228,109 @@ impl Peer {
             queued_bytes,
             dropped_frames: self.dropped.load(Relaxed),
             lost_frames: self.lost.load(Relaxed),
+            dropped_frames_there: self.dropped_there.load(Relaxed),
+            lost_frames_there: self.lost_there.load(Relaxed),
+            unknown_gaps: self.unknown_gaps.load(Relaxed),
+            carried: self.carried(),
         }
     }
 
-    /// Frames from the peer were lost with a link.
-    pub(crate) fn count_lost(&self, frames: u64) {
-        self.counters.dropped_link_lost.fetch_add(frames, Relaxed);
-        self.lost.fetch_add(frames, Relaxed);
+    fn carried(&self) -> Carried {
+        let taken = self.outbound.iter().map(|lane| lane.queue().taken());
+        let lanes = (0..LANES_MAX).map(|lane| self.inbound(lane));
+        // A peer may say that any number of frames was lost.
+        let (received, lost) = lanes.fold((0_u64, 0_u64), |(received, lost), lane| {
+            let more = (lane.received(), lane.lost());
+            (received + more.0, lost.saturating_add(more.1))
+        });
+        Carried {
+            sent: taken.sum(),
+            received,
+            lost,
+        }
     }
 
-    /// Frames are dropped, and no longer accepted.
-    pub(crate) fn shut(&self) {
-        self.credits.clear();
+    /// Frames from the peer are missing in a lane. It is told how many were lost, once the control
+    /// stream gets to it.
+    pub(crate) fn count_lack(&self, lack: Lack) {
+        let Lack {
+            lost,
+            withheld,
+            unknown,
+        } = lack;
+        self.counters.dropped_link_lost.fetch_add(lost, Relaxed);
+        self.lost.fetch_add(lost, Relaxed);
+        self.dropped_there.fetch_add(withheld, Relaxed);
+        let known = lost.saturating_add(withheld);
+        let frames = if unknown { None } else { Some(known) };
+        self.miss(frames);
+    }
+
+    /// Tells the peer how many of its frames were lost with links. `lane` has been read from this
+    /// one.
+    pub(crate) fn report_lost(&self) {
+        let lost = self.carried().lost;
+        if lost > 0 {
+            self.reports.push_lost(lost);
+        }
+    }
+
+    /// The peer says how many frames to this run of it were lost with links.
+    pub(crate) fn lost_there(&self, frames: u64) {
+        let known = self.lost_there_in_run.fetch_max(frames, Relaxed);
+        let more = frames.saturating_sub(known);
+        self.lost_there.fetch_add(more, Relaxed);
+        self.gaps.add(&self.name, Direction::Outbound, Some(more));
+    }
+
+    /// A lane is not read to its end. What is missing is known once it goes on, which it does not
+    /// after the peer has left.
+    pub(crate) fn count_cut(&self) {
+        if self.has_left.load(SeqCst) {
+            self.miss(None);
+        }
+    }
+
+    /// Frames are dropped, and no longer accepted. `left` tells whether the peer has said goodbye.
+    pub(crate) fn shut(&self, left: bool) {
+        self.reports.clear();
         let dropped = self.outbound.iter().map(|lane| lane.queue().shut()).sum();
         self.count_dropped(&self.counters.dropped_peer_forgotten, dropped);
+        // Before the lanes are looked at, so that one that ends now is seen by one of the two.
+        self.has_left.store(left, SeqCst);
+        let is_cut = |lane: u8| self.inbound(lane).is_cut();
+        // One that has not said goodbye may be dead, with what it was about to send.
+        if !left || (0..LANES_MAX).any(is_cut) {
+            self.miss(None);
+        }
     }
 
     /// Frames are accepted again.
     pub(crate) fn revive(&self) {
+        self.has_left.store(false, SeqCst);
         self.outbound.iter().for_each(|lane| lane.queue().reopen());
     }
 
     /// Another run of the peer has taken the place of the one that frames were queued for.
     pub(crate) fn restart(&self) {
-        self.credits.clear();
+        self.reports.clear();
+        self.lost_there_in_run.store(0, Relaxed);
         let lanes = self.outbound.iter();
         let dropped = lanes.map(|lane| lane.queue().restart()).sum();
         self.count_dropped(&self.counters.dropped_peer_restarted, dropped);
     }
 
+    /// So many frames from the peer are missing, if that is known.
+    fn miss(&self, frames: Option<u64>) {
+        let unknown = u64::from(frames.is_none());
+        self.unknown_gaps.fetch_add(unknown, Relaxed);
+        self.gaps.add(&self.name, Direction::Inbound, frames);
+    }
+
     fn count_dropped(&self, reason: &AtomicU64, frames: u64) {
         reason.fetch_add(frames, Relaxed);
         self.dropped.fetch_add(frames, Relaxed);
+        self.gaps.add(&self.name, Direction::Outbound, Some(frames));
     }
 }
 

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use quinn::{ReadError, ReadExactError, RecvStream};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::control::{Control, ControlError};
-use crate::frame::{FrameDecoder, FrameTooLargeError};
-use crate::lane::LANE_OPENING_BYTES;
+use crate::cursor::Lack;
+use crate::frame::{FrameDecoder, FrameTooLargeError, Piece};
 use crate::link::Link;
+use crate::opening::Opening;
 use crate::stats::Counters;
 use crate::{Receive, Violation};
 
@@ -26,7 +27,7 @@ pub(crate) struct LaneReader {
     pub(crate) frame_bytes_max: usize,
 }
 
-/// Reads gossip and credit from the control stream of one link.
+/// Reads gossip and reports from the control stream of one link.
 pub(crate) struct ControlReader {
     pub(crate) link: Arc<Link>,
     pub(crate) receiver: Arc<dyn Receive>,
@@ -65,29 +66,46 @@ impl LaneReader {
 
     async fn read(&self, mut stream: RecvStream) -> Result<(), LaneError> {
         let link = &*self.link;
-        let mut opening = [0; LANE_OPENING_BYTES];
+        let mut opening = [0; Opening::BYTES];
         stream.read_exact(&mut opening).await?;
-        let mut opening = opening.as_slice();
-        let lane = opening.get_u8();
-        let mut number = opening.get_u64();
+        let opening = Opening::decode(opening);
+        let lane = opening.lane;
         if !link.open_lane(lane) {
             return Err(LaneError::Lane(lane));
         }
         let opened = link
             .peer
             .inbound(lane)
-            .open(link.incarnation, link.number, number);
-        let Some(lost) = opened else {
+            .open(link.incarnation, link.number, &opening);
+        let Some(lack) = opened else {
             return Ok(());
         };
-        if lost > LOST_MAX {
+        if lack.lost > LOST_MAX {
+            let lost = lack.lost;
             return Err(LaneError::Jump { lane, lost });
         }
-        if lost > 0 {
-            link.peer.count_lost(lost);
-            warn!(peer = %link.peer.name(), lane, frames = lost, "frames were lost with the last link");
+        link.peer.count_lack(lack);
+        link.peer.report_lost();
+        if lack.lost > 0 {
+            let frames = lack.lost;
+            warn!(peer = %link.peer.name(), lane, frames, "frames were lost with the last link");
         }
+        let read = self.read_frames(stream, &opening).await;
+        if read.is_ok() {
+            link.peer.inbound(lane).finish(link.number);
+        } else if link.peer.inbound(lane).cut(link.number) {
+            link.peer.count_cut();
+        }
+        read
+    }
 
+    async fn read_frames(
+        &self,
+        mut stream: RecvStream,
+        opening: &Opening,
+    ) -> Result<(), LaneError> {
+        let link = &*self.link;
+        let (lane, mut number) = (opening.lane, opening.first);
         let mut decoder = FrameDecoder::new(self.frame_bytes_max);
         let mut chunks = [const { Bytes::new() }; CHUNKS_MAX];
         while let Some(count) = stream.read_chunks(&mut chunks).await? {
@@ -118,13 +136,28 @@ impl LaneReader {
         }
         for chunk in chunks {
             decoder.feed(chunk);
-            while let Some(frame) = decoder.next()? {
+            while let Some(piece) = decoder.next()? {
+                let frame = match piece {
+                    Piece::Frame(frame) => frame,
+                    Piece::Withheld(frames) => {
+                        cursor.withheld(frames);
+                        link.peer.count_lack(Lack {
+                            withheld: frames.into(),
+                            unknown: frames == 0,
+                            ..Lack::default()
+                        });
+                        continue;
+                    }
+                };
                 let admitted = cursor.admit(*number);
                 *number = number.saturating_add(1);
                 if !admitted {
                     // Numbered below what came before, which only a node that runs twice under
                     // one name does.
-                    link.peer.count_lost(1);
+                    link.peer.count_lack(Lack {
+                        lost: 1,
+                        ..Lack::default()
+                    });
                     continue;
                 }
                 self.counters.frames_received.fetch_add(1, Relaxed);
@@ -154,6 +187,11 @@ impl ControlReader {
                     } = &*self.link;
                     self.receiver.credit(peer, *incarnation, credit);
                     // As with lanes, a peer that sends without a pause does not keep others from running.
+                    tokio::task::coop::consume_budget().await;
+                    continue;
+                }
+                Ok(Control::Lost(frames)) => {
+                    self.link.peer.lost_there(frames);
                     tokio::task::coop::consume_budget().await;
                     continue;
                 }

@@ -25,7 +25,7 @@ use crate::tasks::Tasks;
 use crate::tls::TlsError;
 use crate::traffic::Traffic;
 use crate::{
-    CloseCode, Config, ConfigError, Gossiped, LinkInfo, LinkNumber, Local, Net, Peer, Receive,
+    CloseCode, Config, ConfigError, Gap, Gossiped, LinkInfo, LinkNumber, Local, Net, Peer, Receive,
     Stats, quic,
 };
 
@@ -247,6 +247,18 @@ impl Transport {
     /// How things stand with each peer that is kept or has a link, by name.
     pub fn links(&self) -> Vec<LinkInfo> {
         self.inner.links.list()
+    }
+
+    /// Waits until frames are known to be missing, on the way from a peer or to one, and tells how
+    /// many. Every frame that is counted as dropped is told: by the node that counts it, and to the
+    /// peer, if it lives and is reached again. What is missing of a peer and direction is put
+    /// together until it is taken, and taken once. Cancelling the call loses nothing.
+    ///
+    /// `frames` is `None`, and perhaps nothing is missing, when a peer is [forgotten](Self::forget),
+    /// which may be dead; when one that was is [known](Peer::know) again, at both ends; and when a run
+    /// of a peer has ended, or another has taken its place, before it had sent all.
+    pub async fn gaps(&self) -> Vec<Gap> {
+        self.inner.links.gaps().await
     }
 
     /// What has happened so far.

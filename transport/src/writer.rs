@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use quinn::{SendStream, WriteError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::CloseCode;
 use crate::control::Control;
-use crate::lane::{LANE_OPENING_BYTES, Take};
+use crate::lane::Take;
 use crate::link::Link;
 use crate::stats::Counters;
 
@@ -27,7 +27,7 @@ pub(crate) struct LaneWriter {
     pub(crate) draining: CancellationToken,
 }
 
-/// Sends gossip and credit over one link, on its control stream.
+/// Sends gossip and reports over one link, on its control stream.
 pub(crate) struct ControlWriter {
     pub(crate) link: Arc<Link>,
     pub(crate) counters: Arc<Counters>,
@@ -47,11 +47,8 @@ impl LaneWriter {
         let link = &*self.link;
         let outbound = &link.peer.outbound()[usize::from(self.lane)];
         let mut stream = link.connection.open_uni().await?;
-        let first = outbound.queue().attach(link.number);
-        let mut opening = BytesMut::with_capacity(LANE_OPENING_BYTES);
-        opening.put_u8(self.lane);
-        opening.put_u64(first);
-        stream.write_chunk(opening.freeze()).await?;
+        let opening = outbound.queue().attach(link.number, self.lane);
+        stream.write_chunk(opening.encode()).await?;
 
         let mut batch: Vec<Bytes> = Vec::new();
         loop {
@@ -88,7 +85,7 @@ impl ControlWriter {
     }
 
     async fn send(&self, mut stream: SendStream) -> Result<(), WriteError> {
-        let (gossip, credits) = (&self.link.gossip, self.link.peer.credits());
+        let (gossip, reports) = (&self.link.gossip, self.link.peer.reports());
         loop {
             if let Some(message) = gossip.pop() {
                 let bytes = message.len() as u64;
@@ -97,14 +94,14 @@ impl ControlWriter {
                     .await?;
                 self.counters.gossip_sent.fetch_add(1, Relaxed);
                 self.counters.gossip_bytes_sent.fetch_add(bytes, Relaxed);
-            } else if let Some(credit) = credits.pop() {
-                stream.write_chunk(Control::Credit(credit).encode()).await?;
+            } else if let Some(report) = reports.pop() {
+                stream.write_chunk(report.encode()).await?;
             } else if self.draining.is_cancelled() {
                 return finish(stream).await;
             } else {
                 tokio::select! {
                     () = filled(&gossip.filled, &self.draining) => {}
-                    () = credits.filled.notified() => {}
+                    () = reports.filled.notified() => {}
                 }
             }
         }

@@ -8,20 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::{
-    Cluster, INCARNATION, LONG, Node, UNFIT, eventually, free_port, linked, local, name, number,
-    numbered,
+    Cluster, INCARNATION, LONG, Node, UNFIT, eventually, free_port, later, linked, local, name,
+    number, numbered,
 };
 use tidings_identity::NodeRun;
 use tidings_transport::{Config, Frame, Gossiped, Local, SendError, StartError, Transport};
 use tokio::time::timeout;
-
-/// The second run of a node.
-fn later() -> Local {
-    Local {
-        incarnation: INCARNATION.next(),
-        ..local()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dials_from_both_sides_end_in_exactly_one_link() {

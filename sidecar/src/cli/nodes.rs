@@ -45,12 +45,13 @@ fn with_links(nodes: &[NodeAnswer]) -> String {
         "WAITING",
         "DROPPED",
         "LOST",
+        "GAPS",
     ];
     let rows: Vec<_> = nodes
         .iter()
         .map(|node| {
             let [name, addr, incarnation, state] = row(node);
-            let [link, round_trip, waiting, dropped, lost] = link(node.link.as_ref());
+            let [link, round_trip, waiting, dropped, lost, gaps] = link(node.link.as_ref());
             [
                 name,
                 addr,
@@ -61,6 +62,7 @@ fn with_links(nodes: &[NodeAnswer]) -> String {
                 waiting,
                 dropped,
                 lost,
+                gaps,
             ]
         })
         .collect();
@@ -78,9 +80,9 @@ fn row(node: &NodeAnswer) -> [String; 4] {
     [name, addr, incarnation, state.into()]
 }
 
-fn link(link: Option<&LinkAnswer>) -> [String; 5] {
+fn link(link: Option<&LinkAnswer>) -> [String; 6] {
     let Some(link) = link else {
-        return ["-"; 5].map(String::from);
+        return ["-"; 6].map(String::from);
     };
     let round_trip = |us: u64| format!("{}.{:03} ms", us / 1000, us % 1000);
     [
@@ -89,6 +91,7 @@ fn link(link: Option<&LinkAnswer>) -> [String; 5] {
         format!("{} ({} B)", link.queued_frames, link.queued_bytes),
         link.dropped_frames.to_string(),
         link.lost_frames.to_string(),
+        link.unknown_gaps.to_string(),
     ]
 }
 

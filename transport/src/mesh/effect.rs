@@ -28,7 +28,11 @@ pub(crate) enum Effect<C> {
     /// Frames for the peer are accepted from now on.
     ReviveLanes(NodeId),
     /// Frames for the peer are dropped and no longer accepted.
-    ShutLanes(NodeId),
+    ShutLanes {
+        peer: NodeId,
+        /// Whether it has said goodbye.
+        left: bool,
+    },
     /// Frames for the peer are dropped, and those to come are for another run of it.
     RestartLanes(NodeId),
 }

@@ -198,6 +198,14 @@ pub(crate) fn local() -> Local {
     }
 }
 
+/// The second run of a node.
+pub(crate) fn later() -> Local {
+    Local {
+        incarnation: INCARNATION.next(),
+        ..local()
+    }
+}
+
 /// A node on all addresses of the machine, of which all of 127.0.0.0/8 lead to it.
 pub(crate) fn everywhere(port: u16) -> Local {
     Local {

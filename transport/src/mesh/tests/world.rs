@@ -364,7 +364,7 @@ impl World {
                 }
                 Effect::GossipLost(messages) => this.waiting -= messages,
                 Effect::ReviveLanes(peer) => this.lanes.entry(peer).or_default().open = true,
-                Effect::ShutLanes(peer) => this.lanes.entry(peer).or_default().open = false,
+                Effect::ShutLanes { peer, .. } => this.lanes.entry(peer).or_default().open = false,
                 Effect::RestartLanes(peer) => this.lanes.entry(peer).or_default().run = None,
             }
         }
