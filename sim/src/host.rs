@@ -282,6 +282,17 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                 }
                 Event::Joined { .. } => members += 1,
                 Event::Left { .. } => members -= 1,
+                Event::Gap { from, to, frames } => {
+                    let (Some(from), Some(to)) = (name::host(&from), name::host(&to)) else {
+                        continue;
+                    };
+                    journal.note(Note::Gap {
+                        on,
+                        from,
+                        to,
+                        frames,
+                    });
+                }
                 _ => {}
             }
         }

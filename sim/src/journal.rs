@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{LinkInfo, Stats};
 use tokio::time::Instant;
 
-use crate::links::LinkEnd;
+use crate::links::{Carriage, LinkEnd};
 use crate::note::Note;
 use crate::oracle::{self, Oracle};
 use crate::seed;
@@ -80,9 +80,11 @@ impl Journal {
         let mut state = self.lock();
         let State { oracles, truth, .. } = &mut *state;
         let ends = LinkEnd::all_of(host, links);
-        let found = oracles
-            .iter_mut()
-            .find_map(|o| o.linked(host, &ends, truth).err());
+        let carriages = Carriage::all_of(host, links);
+        let found = oracles.iter_mut().find_map(|o| {
+            let linked = o.linked(host, &ends, truth);
+            linked.and(o.carried(host, &carriages, truth)).err()
+        });
         state.violate(at, found);
     }
 

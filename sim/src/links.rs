@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tidings::{Incarnation, LinkInfo, LinkNumber};
+use tidings::{Carried, Incarnation, LinkInfo, LinkNumber};
 
 use crate::name;
 
@@ -27,6 +27,31 @@ pub struct LinkEnd {
     pub incarnation: Incarnation,
     /// Which of their links it is.
     pub number: LinkNumber,
+}
+
+/// What went over the links of a pair, as the node at one end counts it.
+#[derive(Debug, Clone, Copy)]
+pub struct Carriage {
+    /// The link that is up.
+    pub end: LinkEnd,
+    /// Between the present runs of the two.
+    pub in_run: Carried,
+    /// Messages from the other that are missing here, ever since this node started.
+    pub missing: u64,
+}
+
+impl Carriage {
+    /// Of the links that are up, of those that the node on this host shows.
+    pub fn all_of(on: usize, links: &[LinkInfo]) -> Vec<Self> {
+        let up = links.iter().filter(|link| link.up.is_some());
+        let ends = LinkEnd::all_of(on, links);
+        let carriage = |(end, link): (LinkEnd, &LinkInfo)| Self {
+            end,
+            in_run: link.carried,
+            missing: link.lost_frames + link.dropped_frames_there,
+        };
+        ends.into_iter().zip(up).map(carriage).collect()
+    }
 }
 
 impl LinkEnd {

@@ -152,6 +152,17 @@ pub enum Note {
         /// Of the other.
         incarnation: Incarnation,
     },
+    /// A node tells that messages are missing on the way from one to another.
+    Gap {
+        /// Where it is told.
+        on: usize,
+        /// Where they were published.
+        from: usize,
+        /// Where they are missing.
+        to: usize,
+        /// How many; none if that cannot be known.
+        frames: Option<u64>,
+    },
     /// How much a node's view shows.
     View {
         /// Where.

@@ -2,12 +2,12 @@
 //!
 //! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
 //! [`accounting`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
-//! [`false_death`]. *Finally*: [`delivery`], [`monitor`], and [`accounting`] once more.
+//! [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`] once more.
 
 use tidings::Stats;
 
 pub(crate) use self::all::all;
-use crate::links::LinkEnd;
+use crate::links::{Carriage, LinkEnd};
 use crate::note::Note;
 use crate::truth::Truth;
 
@@ -20,6 +20,8 @@ pub mod delivery;
 pub mod detection;
 /// The living are not taken for dead.
 pub mod false_death;
+/// What is lost is told.
+pub mod gaps;
 /// Links hold.
 pub mod links;
 /// Mailboxes are bounded.
@@ -50,6 +52,11 @@ pub trait Oracle: Send {
 
     /// Judges the links that a node shows at this moment.
     fn linked(&mut self, _host: usize, _links: &[LinkEnd], _truth: &Truth) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Judges what went over the links that a node shows at this moment.
+    fn carried(&mut self, _host: usize, _links: &[Carriage], _truth: &Truth) -> Result<(), String> {
         Ok(())
     }
 

@@ -222,6 +222,7 @@ impl Truth {
             Note::Waiting { .. } => self.waits += 1,
             Note::Reading { .. }
             | Note::NodeUp { .. }
+            | Note::Gap { .. }
             | Note::View { .. }
             | Note::Violation { .. } => {}
         }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use crate::links::{Carriage, LinkEnd};
 use crate::note::Note;
 use crate::oracle::Oracle;
 use crate::truth::Truth;
@@ -9,12 +10,14 @@ use tidings::{Incarnation, Stats};
 ///
 /// At any time nothing is counted twice: what is delivered or dropped was sent before. In the end
 /// nothing is missing either: of each node that lived to the end, what was put into its mailboxes;
-/// and, if none died, of the frames between all nodes. (What is lost with a node that dies, nobody
-/// is left to count.)
+/// of the frames between each two of them, whatever became of others; and, if none died, of the frames
+/// between all nodes. (What is lost with a node that dies, nobody is left to count.)
 #[derive(Debug, Default)]
 pub struct Accounting {
     /// The newest counts of each run of a node.
     counted: BTreeMap<(usize, Incarnation), Stats>,
+    /// What each host has exchanged with each other one, as it said last.
+    carried: BTreeMap<(usize, usize), Carriage>,
     /// Whether a node has crashed or left.
     any_gone: bool,
 }
@@ -47,7 +50,14 @@ impl Oracle for Accounting {
         Ok(())
     }
 
+    fn carried(&mut self, host: usize, links: &[Carriage], _: &Truth) -> Result<(), String> {
+        let links = links.iter().map(|link| ((host, link.end.to), *link));
+        self.carried.extend(links);
+        Ok(())
+    }
+
     fn finish(&mut self, truth: &Truth) -> Result<(), String> {
+        self.pairs_agree(truth)?;
         for ((host, incarnation), stats) in &self.counted {
             let runs = truth.hosts[*host].running == Some(*incarnation);
             let done = stats.delivered + dropped_local(stats);
@@ -84,6 +94,31 @@ impl Oracle for Accounting {
                 "accounting: {sent} frames were sent among all nodes, of which {received} arrived \
                  and {dropped} were counted as dropped"
             ));
+        }
+        Ok(())
+    }
+}
+
+impl Accounting {
+    /// What one node sent to another, that one received or counts as lost, as long as both live.
+    fn pairs_agree(&self, truth: &Truth) -> Result<(), String> {
+        for ((host, to), sender) in &self.carried {
+            let Some(receiver) = self.carried.get(&(*to, *host)) else {
+                continue;
+            };
+            let runs = |end: &LinkEnd| truth.hosts[end.to].running == Some(end.incarnation);
+            let same_link = sender.end.number == receiver.end.number;
+            if !same_link || !runs(&sender.end) || !runs(&receiver.end) {
+                continue;
+            }
+            let (sent, there) = (sender.in_run.sent, receiver.in_run);
+            if sent != there.received + there.lost {
+                return Err(format!(
+                    "accounting: host {host} sent {sent} frames to host {to}, which received {} \
+                     and counts {} as lost",
+                    there.received, there.lost
+                ));
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 use crate::oracle::{
-    Oracle, accounting, delivery, false_death, links, mailbox, monitor, order, progress, stranger,
+    Oracle, accounting, delivery, false_death, gaps, links, mailbox, monitor, order, progress,
+    stranger,
 };
 
 /// Those that judge while a run is under way.
@@ -12,6 +13,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::<accounting::Accounting>::default(),
         Box::<links::Links>::default(),
         Box::<delivery::Delivery>::default(),
+        Box::<gaps::Gaps>::default(),
         Box::<monitor::Monitor>::default(),
         Box::<progress::Progress>::default(),
     ]
