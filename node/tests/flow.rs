@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tidings::{
-    Count, Delivery, Inbox, LocalCluster, MailboxConfig, Message, Node, Overflow, Session,
-    SessionOptions,
+    Count, Delivery, Event, Inbox, LocalCluster, MailboxConfig, Message, Node, Overflow, Session,
+    SessionOptions, Watch,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -183,4 +183,49 @@ async fn nodes_that_flood_each_other_come_to_an_end() {
     }
     let dropped = timeout(6 * SOON, join_all(floods)).await.unwrap();
     assert_eq!(dropped, [0, 0]);
+}
+
+/// The sum of what a watch tells of messages missing from one node to the other, once it is so many.
+async fn missing(watch: &mut Watch, between: (&Node, &Node), expected: u64) -> u64 {
+    let mut sum = 0;
+    let told = async {
+        while sum < expected {
+            for event in watch.next().await.unwrap() {
+                if let Event::Gap { from, to, frames } = event {
+                    assert_eq!((&from, &to), (between.0.name(), between.1.name()));
+                    sum += frames.unwrap();
+                }
+            }
+        }
+    };
+    // The sum says how far it came.
+    let _ = timeout(SOON, told).await;
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_lane_refuses_is_told_on_both_nodes() {
+    const MESSAGES: usize = 600;
+    let cluster = two_nodes().await;
+    let [here, there] = cluster.nodes() else {
+        panic!("two")
+    };
+    let (_session, mut inbox) = subscriber(there, "a", MESSAGES);
+    let heedless = publisher(here, "a").await;
+    let (mut watch_here, mut watch_there) = (here.watch().1, there.watch().1);
+    let mut dropped = 0;
+    for n in 0..MESSAGES {
+        // A receipt that is pressing is of no concern to it.
+        dropped += heedless
+            .broadcast(message("a", n, 100_000))
+            .unwrap()
+            .dropped;
+    }
+    assert!(dropped > 0, "the lane has room for all of it");
+    let (between, expected) = ((here, there), dropped as u64);
+    assert_eq!(missing(&mut watch_here, between, expected).await, expected);
+    assert_eq!(missing(&mut watch_there, between, expected).await, expected);
+    for _ in 0..MESSAGES - dropped {
+        number(&mut inbox).await;
+    }
 }

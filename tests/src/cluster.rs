@@ -43,8 +43,22 @@ impl Node {
 
     /// Asks its process to leave, and does not wait for it as [`Cluster::stop`] does.
     pub fn terminate(&self) -> Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Makes its process stand still.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets its process go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
         let status = Command::new("kill")
-            .args(["-s", "TERM", &self.pid.to_string()])
+            .args(["-s", name, &self.pid.to_string()])
             .status()?;
         ensure!(status.success(), "{} does not run", self.node);
         Ok(())

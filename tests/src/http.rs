@@ -20,6 +20,23 @@ pub struct NodeInfo {
     /// Whether it is the observer itself.
     #[serde(rename = "self")]
     pub is_self: bool,
+    /// How things stand between the observer and it, unless it is the observer, or gone.
+    pub link: Option<LinkCounts>,
+}
+
+/// What is missing between an observer and one of its peers, since the observer started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct LinkCounts {
+    /// Frames to the peer that the observer dropped.
+    pub dropped_frames: u64,
+    /// Frames from the peer that were lost with links.
+    pub lost_frames: u64,
+    /// Frames from the peer that it says it dropped.
+    pub dropped_frames_there: u64,
+    /// Frames to the peer that it says were lost.
+    pub lost_frames_there: u64,
+    /// How often an unknown number of frames from the peer may be missing.
+    pub unknown_gaps: u64,
 }
 
 /// A topic as one node sees it.
@@ -75,6 +92,14 @@ impl Http {
     /// The nodes it knows, in order of their names.
     pub async fn nodes(&self) -> Result<Vec<NodeInfo>> {
         self.sorted("/v1/nodes").await
+    }
+
+    /// What is missing between it and a peer that it has a link to, or dials.
+    pub async fn link_to(&self, peer: &str) -> Result<LinkCounts> {
+        let nodes = self.nodes().await?;
+        let node = nodes.into_iter().find(|node| node.node == peer);
+        let link = node.and_then(|node| node.link);
+        link.with_context(|| format!("{} shows no link to {peer}", self.base))
     }
 
     /// The live nodes as name and incarnation, in order.

@@ -99,9 +99,9 @@ impl Cursor {
         cut
     }
 
-    /// Whether more was to come when the link ended, and there has been no other.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.state == CursorState::Cut
+    /// Whether more may have been to come of this run of the peer, and is not being read.
+    pub(crate) fn is_cut(&self, incarnation: Incarnation) -> bool {
+        self.incarnation != incarnation || self.state == CursorState::Cut
     }
 
     /// How many frames of this run of the peer have been received.
@@ -204,7 +204,8 @@ mod tests {
             cursor.open(7.into(), number(1), &opening(0, 0, 0)),
             lack(0, 0, false)
         );
-        assert!(cursor.cut(number(1)) && cursor.is_cut());
+        assert!(!cursor.is_cut(7.into()) && cursor.is_cut(8.into()));
+        assert!(cursor.cut(number(1)) && cursor.is_cut(7.into()));
         assert_eq!(
             cursor.open(8.into(), number(2), &opening(0, 0, 0)),
             lack(0, 0, true)

@@ -35,17 +35,20 @@ pub(crate) struct Gaps {
 }
 
 impl Gaps {
-    /// So many frames are missing, if that is known.
-    pub(crate) fn add(&self, peer: &NodeId, direction: Direction, frames: Option<u64>) {
+    /// So many frames are missing, if that is known. True if it is not, and that is new to whoever is
+    /// told.
+    pub(crate) fn add(&self, peer: &NodeId, direction: Direction, frames: Option<u64>) -> bool {
         if frames == Some(0) {
-            return;
+            return false;
         }
         let mut untold = self.lock();
         let sum = untold.entry((peer.clone(), direction)).or_insert(Some(0));
         // What cannot be known stays so, whatever else is missing.
+        let is_new = frames.is_none() && sum.is_some();
         *sum = sum.zip(frames).map(|(sum, more)| sum.saturating_add(more));
         drop(untold);
         self.found.notify_one();
+        is_new
     }
 
     /// Waits until there are some, and takes them.

@@ -39,8 +39,6 @@ pub(crate) struct LaneQueue {
     writer: Option<LinkNumber>,
     /// Membership calls the peer gone: nothing is accepted.
     shut: bool,
-    /// It did, and has not said that the peer is known again.
-    absent: bool,
 }
 
 /// What waits of one publisher.
@@ -109,7 +107,6 @@ impl LaneQueue {
             said: Withheld::default(),
             writer: None,
             shut: false,
-            absent: false,
         }
     }
 
@@ -209,7 +206,7 @@ impl LaneQueue {
     /// Drops what waits and refuses more until [`LaneQueue::reopen`]. Returns how many frames
     /// were dropped.
     pub(crate) fn shut(&mut self) -> u64 {
-        (self.shut, self.absent) = (true, true);
+        self.shut = true;
         let dropped = self.clear();
         self.withheld.frames += dropped;
         dropped
@@ -220,19 +217,15 @@ impl LaneQueue {
         self.shut = false;
     }
 
-    /// Who is to get frames on the peer is known. If it was not, because the peer was taken for gone,
-    /// that is an absence.
-    pub(crate) fn know(&mut self) -> bool {
-        let was_absent = std::mem::take(&mut self.absent);
-        self.withheld.absences += u64::from(was_absent);
-        was_absent
+    /// The peer was taken for gone for a while, so that nobody knows what it was not sent.
+    pub(crate) fn note_absence(&mut self) {
+        self.withheld.absences += 1;
     }
 
     /// The peer has restarted: drops what was meant for its earlier run and numbers anew. Returns
     /// how many frames were dropped.
     pub(crate) fn restart(&mut self) -> u64 {
         self.taken = 0;
-        self.absent = false;
         (self.withheld, self.said) = Default::default();
         self.writer = None;
         self.clear()
@@ -581,7 +574,7 @@ mod tests {
         queue.shut();
         queue.push(1, &frame(6)).unwrap_err();
         assert_eq!(said(&mut queue), [Piece::Withheld(2)]);
-        assert!(queue.know() && !queue.know());
+        queue.note_absence();
         assert_eq!(said(&mut queue), [Piece::Withheld(0)]);
         queue.withhold();
         let opening = queue.attach(number(1), 3);

@@ -59,6 +59,11 @@ impl Link {
         }
     }
 
+    /// How many lanes the peer opens.
+    pub(crate) fn lanes(&self) -> u8 {
+        self.lanes
+    }
+
     /// Marks a lane as opened by the peer. False if there is no such lane or it is open already.
     pub(crate) fn open_lane(&self, lane: u8) -> bool {
         let bit = 1u16.checked_shl(lane.into()).unwrap_or(0);

@@ -193,6 +193,7 @@ impl Links {
             let up = state.mesh.up(peer, id, advertised, dialled);
             if up && let Some(held) = state.connections.get_mut(&id) {
                 held.link = Some(link.clone());
+                link.peer.linked(link.lanes());
                 self.counters.links_opened.fetch_add(1, Relaxed);
             }
             up

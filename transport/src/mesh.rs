@@ -112,7 +112,7 @@ impl<C: Copy + Eq> Mesh<C> {
 
     /// The peer is to have no link, nor frames.
     pub(crate) fn forget(&mut self, peer: &NodeId) {
-        self.release(peer, false);
+        self.release(peer, None);
         if let Some(entry) = self.peers.get_mut(peer) {
             self.effects.extend(entry.evict(CloseCode::Forgotten));
         }
@@ -120,10 +120,12 @@ impl<C: Copy + Eq> Mesh<C> {
 
     /// The peer is to have no frames, and closes its link when it has sent all.
     pub(crate) fn departed(&mut self, peer: &NodeId) {
-        self.release(peer, true);
+        let entry = self.peers.get(peer);
+        let run = entry.and_then(|entry| entry.incarnation);
+        self.release(peer, Some(run.unwrap_or_default()));
     }
 
-    fn release(&mut self, peer: &NodeId, left: bool) {
+    fn release(&mut self, peer: &NodeId, left: Option<Incarnation>) {
         let entry = self.peers.get_mut(peer);
         if let Some(kept) = entry.and_then(|entry| entry.kept.take()) {
             self.wake_dial(kept.addr);

@@ -1,11 +1,11 @@
 use std::fmt;
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidings_identity::NodeId;
+use tidings_identity::{Incarnation, NodeId};
 use tokio::sync::Notify;
 
 use crate::config::LANES_MAX;
@@ -43,6 +43,10 @@ pub struct Peer {
     lost_there_in_run: AtomicU64,
     /// How often frames from the peer may have been missing, and nobody knows how many.
     unknown_gaps: AtomicU64,
+    /// How many lanes it opens, as it said last; 0 before it has.
+    lanes: AtomicU8,
+    /// Whether it was taken for gone, and it is not [known](Self::know) again.
+    is_absent: AtomicBool,
     /// Whether it has said goodbye.
     has_left: AtomicBool,
     gaps: Arc<Gaps>,
@@ -110,6 +114,8 @@ impl Peer {
             lost_there: AtomicU64::new(0),
             lost_there_in_run: AtomicU64::new(0),
             unknown_gaps: AtomicU64::new(0),
+            lanes: AtomicU8::new(0),
+            is_absent: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             gaps,
             counters,
@@ -168,14 +174,10 @@ impl Peer {
     /// for all of them. When the peer was [forgotten](crate::Transport::forget) before, that was not
     /// so in between, and both ends are told of a gap.
     pub fn know(&self) {
-        let mut was_absent = false;
-        for lane in &self.outbound {
-            if lane.queue().know() {
-                was_absent = true;
-                lane.filled.notify_one();
-            }
-        }
-        if was_absent {
+        if self.is_absent.swap(false, SeqCst) {
+            let lane = &self.outbound[0];
+            lane.queue().note_absence();
+            lane.filled.notify_one();
             self.gaps.add(&self.name, Direction::Outbound, None);
         }
     }
@@ -291,16 +293,26 @@ impl Peer {
         }
     }
 
-    /// Frames are dropped, and no longer accepted. `left` tells whether the peer has said goodbye.
-    pub(crate) fn shut(&self, left: bool) {
+    /// A link to the peer has come up, on which it opens so many lanes.
+    pub(crate) fn linked(&self, lanes: u8) {
+        self.lanes.store(lanes, SeqCst);
+    }
+
+    /// Frames are dropped, and no longer accepted. `left` is the run of the peer that has said
+    /// goodbye, if it has.
+    pub(crate) fn shut(&self, left: Option<Incarnation>) {
         self.reports.clear();
+        self.is_absent.store(true, SeqCst);
         let dropped = self.outbound.iter().map(|lane| lane.queue().shut()).sum();
         self.count_dropped(&self.counters.dropped_peer_forgotten, dropped);
         // Before the lanes are looked at, so that one that ends now is seen by one of the two.
-        self.has_left.store(left, SeqCst);
-        let is_cut = |lane: u8| self.inbound(lane).is_cut();
+        self.has_left.store(left.is_some(), SeqCst);
         // One that has not said goodbye may be dead, with what it was about to send.
-        if !left || (0..LANES_MAX).any(is_cut) {
+        let is_all_read = left.is_some_and(|run| {
+            let lanes = self.lanes.load(SeqCst);
+            lanes > 0 && (0..lanes).all(|lane| !self.inbound(lane).is_cut(run))
+        });
+        if !is_all_read {
             self.miss(None);
         }
     }
@@ -315,6 +327,7 @@ impl Peer {
     pub(crate) fn restart(&self) {
         self.reports.clear();
         self.lost_there_in_run.store(0, Relaxed);
+        self.is_absent.store(false, SeqCst);
         let lanes = self.outbound.iter();
         let dropped = lanes.map(|lane| lane.queue().restart()).sum();
         self.count_dropped(&self.counters.dropped_peer_restarted, dropped);
@@ -322,9 +335,9 @@ impl Peer {
 
     /// So many frames from the peer are missing, if that is known.
     fn miss(&self, frames: Option<u64>) {
-        let unknown = u64::from(frames.is_none());
-        self.unknown_gaps.fetch_add(unknown, Relaxed);
-        self.gaps.add(&self.name, Direction::Inbound, frames);
+        if self.gaps.add(&self.name, Direction::Inbound, frames) {
+            self.unknown_gaps.fetch_add(1, Relaxed);
+        }
     }
 
     fn count_dropped(&self, reason: &AtomicU64, frames: u64) {

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use tidings_identity::NodeId;
+use tidings_identity::{Incarnation, NodeId};
 
 use crate::CloseCode;
 
@@ -30,8 +30,8 @@ pub(crate) enum Effect<C> {
     /// Frames for the peer are dropped and no longer accepted.
     ShutLanes {
         peer: NodeId,
-        /// Whether it has said goodbye.
-        left: bool,
+        /// The run of it that has said goodbye, if it has.
+        left: Option<Incarnation>,
     },
     /// Frames for the peer are dropped, and those to come are for another run of it.
     RestartLanes(NodeId),
