@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
@@ -18,7 +19,7 @@ use crate::routes::{Matching, Routes};
 use crate::scopes::{HeldRoutes, Scopes};
 use crate::waits::Filling;
 use crate::window::Sent;
-use crate::{Message, envelope};
+use crate::{Congestion, Message, envelope};
 
 /// Brings messages to the mailboxes of this node and to the links of others.
 ///
@@ -57,6 +58,23 @@ pub(crate) struct Publisher {
     pub(crate) session: SessionId,
     /// Whether its own subscriptions are left out.
     pub(crate) skips_itself: bool,
+    pub(crate) congestion: Congestion,
+    /// How long one that waits waits.
+    pub(crate) wait_max: Duration,
+}
+
+impl Publisher {
+    /// Whether a message is to be dropped rather than put where publishers are asked to wait.
+    fn would_rather_drop(&self, filling: &dyn Filling) -> bool {
+        let waits = || filling.wait(Instant::now(), self.wait_max).is_some();
+        self.congestion == Congestion::Drop && waits()
+    }
+
+    fn never_asked(&self, pressing: &mut Vec<Arc<dyn Filling>>) {
+        if self.congestion == Congestion::Drop {
+            pressing.clear();
+        }
+    }
 }
 
 /// How far a broadcast goes.
@@ -121,12 +139,12 @@ impl Broker {
         let started = Instant::now();
         let matching = routes.matching(&message.topic);
         let mut receipt = Receipt::default();
-        let skip = publisher.skips_itself.then_some(publisher.session);
-        self.deliver(&matching, skip, message, &mut receipt, pressing);
+        self.deliver(&matching, Some(publisher), message, &mut receipt, pressing);
         if let Reach::Everywhere = reach {
-            let mut outgoing = Outgoing::new(publisher.session, &routes.scope, message);
+            let mut outgoing = Outgoing::new(publisher, &routes.scope, message);
             self.send(&matching, &mut outgoing, &mut receipt, pressing);
         }
+        publisher.never_asked(pressing);
         receipt.pressing = !pressing.is_empty();
         let Receipt { local, nodes, .. } = receipt;
         self.counters.broadcast(local + nodes, started.elapsed());
@@ -144,8 +162,9 @@ impl Broker {
     ) -> Receipt {
         let started = Instant::now();
         let mut receipt = Receipt::default();
-        let mut outgoing = Outgoing::new(publisher.session, &routes.scope, message);
+        let mut outgoing = Outgoing::new(publisher, &routes.scope, message);
         outgoing.send(remote, &mut receipt, pressing);
+        publisher.never_asked(pressing);
         self.counters.sent_remote.fetch_add(1, Relaxed);
         receipt.pressing = !pressing.is_empty();
         self.counters.broadcast(receipt.nodes, started.elapsed());
@@ -155,19 +174,27 @@ impl Broker {
     fn deliver(
         &self,
         matching: &Matching,
-        skip: Option<SessionId>,
+        publisher: Option<Publisher>,
         message: &Arc<Message>,
         receipt: &mut Receipt,
         pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
         let counters = &self.counters;
+        let skip = publisher.filter(|own| own.skips_itself);
+        let skip = skip.map(|own| own.session);
         let mut pushed = 0;
         for subscriber in matching.routes().flat_map(|route| &route.local) {
             if skip == Some(subscriber.session) {
                 continue;
             }
             pushed += 1;
-            match subscriber.mailbox.push(subscriber, message) {
+            let mailbox = &subscriber.mailbox;
+            let outcome = if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
+                mailbox.refuse()
+            } else {
+                mailbox.push(subscriber, message)
+            };
+            match outcome {
                 Pushed::Kept => receipt.local += 1,
                 Pushed::KeptPressing => {
                     receipt.local += 1;
@@ -226,14 +253,14 @@ impl Broker {
 
 /// A message on its way to peers, and the frame that most of them get.
 struct Outgoing<'a> {
-    publisher: SessionId,
+    publisher: Publisher,
     scope: &'a Scope,
     message: &'a Message,
     frame: Option<Frame>,
 }
 
 impl<'a> Outgoing<'a> {
-    fn new(publisher: SessionId, scope: &'a Scope, message: &'a Message) -> Self {
+    fn new(publisher: Publisher, scope: &'a Scope, message: &'a Message) -> Self {
         Self {
             publisher,
             scope,
@@ -254,8 +281,14 @@ impl<'a> Outgoing<'a> {
             message,
             frame,
         } = self;
-        let window = remote.window(*publisher);
-        let publisher = publisher.number();
+        let window = remote.window(publisher.session);
+        let rather_drops = publisher.would_rather_drop(&*window);
+        let publisher = publisher.session.number();
+        if rather_drops {
+            remote.peer.withhold(publisher);
+            receipt.dropped += 1;
+            return;
+        }
         let sent = window.send(message.size_bytes(), |asks| {
             let encode = || envelope::encode(Origin { publisher, asks }, scope, message);
             match asks {

@@ -8,6 +8,7 @@
 mod broker;
 mod clock;
 mod config;
+mod congestion;
 mod counters;
 mod delivery;
 mod envelope;
@@ -39,6 +40,7 @@ mod wiring;
 
 pub use broker::Receipt;
 pub use config::{Config, ConfigError, PORT};
+pub use congestion::Congestion;
 pub use delivery::{Delivery, RecvError};
 pub use headers::{Headers, HeadersError};
 pub use histogram::Distribution;

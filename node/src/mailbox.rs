@@ -162,6 +162,16 @@ impl Mailbox {
         }
     }
 
+    /// Loses a message that its publisher would rather have dropped than wait for.
+    pub(crate) fn refuse(&self) -> Pushed {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return Pushed::Closed;
+        }
+        state.missed_after += 1;
+        Pushed::Lost { pressing: false }
+    }
+
     /// Takes what is there, at most `max` deliveries, in order. An empty queue gives nothing.
     pub(crate) fn take(&self, into: &mut VecDeque<Delivery>, max: usize) -> Result<(), RecvError> {
         let mut state = self.lock();

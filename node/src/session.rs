@@ -16,7 +16,7 @@ use crate::route::RouteChange;
 use crate::scopes::HeldRoutes;
 use crate::session_error::{BroadcastError, SubscribeError, UnsubscribeError};
 use crate::waits::Waits;
-use crate::{Limits, Message, RecvError};
+use crate::{Congestion, Limits, Message, RecvError};
 
 /// How a session is opened.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,8 @@ pub struct SessionOptions {
     pub agent: Option<AgentName>,
     /// The bounds of its mailbox.
     pub mailbox: MailboxConfig,
+    /// What becomes of its messages where there is no room to spare.
+    pub congestion: Congestion,
 }
 
 /// What an agent does through its node: the only door to topics, for gateways and embedders alike.
@@ -99,6 +101,7 @@ struct SessionState {
     routes: HeldRoutes,
     agent: Option<AgentName>,
     mailbox: Arc<Mailbox>,
+    congestion: Congestion,
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
     ended: AtomicBool,
     subscriptions: Mutex<Subscriptions>,
@@ -144,6 +147,7 @@ impl Sessions {
             scope,
             agent,
             mailbox,
+            congestion,
         } = options;
         let mailbox = Arc::new(Mailbox::new(mailbox));
         let inbox = Inbox::new(Arc::clone(&mailbox), Arc::clone(&self.broker.counters));
@@ -153,6 +157,7 @@ impl Sessions {
             routes: self.broker.routes(&scope),
             agent,
             mailbox,
+            congestion,
             ended: AtomicBool::new(false),
             subscriptions: Mutex::new(Subscriptions {
                 patterns: HashMap::new(),
@@ -277,7 +282,7 @@ impl Session {
         let SessionState { node, routes, .. } = &*self.state;
         let remote = node.broker.remote(to);
         let remote = remote.ok_or_else(|| BroadcastError::UnknownNode { node: to.clone() })?;
-        let publisher = self.publisher(false);
+        let publisher = self.publisher(&message, false);
         let mut pressing = Vec::new();
         let receipt = node
             .broker
@@ -295,7 +300,8 @@ impl Session {
     /// is up to half of `publish_window_bytes` ([`Limits`]) for each publisher on another node. It
     /// waits only while something is read, for each of them at most `publish_wait_max`; then it goes
     /// on, and the overflow policy of who does not keep up decides. Nobody waits for a mailbox that
-    /// drops the oldest.
+    /// drops the oldest, and nobody is asked to whose messages are to be [dropped](Congestion::Drop)
+    /// rather than waited for.
     pub async fn room(&self) {
         let wait_max = self.state.node.limits.publish_wait_max.get();
         self.state.waits.room(wait_max).await;
@@ -306,10 +312,13 @@ impl Session {
         &self.state.routes.scope
     }
 
-    fn publisher(&self, skips_itself: bool) -> Publisher {
+    fn publisher(&self, message: &Message, skips_itself: bool) -> Publisher {
+        let state = &self.state;
         Publisher {
-            session: self.state.id,
+            session: state.id,
             skips_itself,
+            congestion: state.congestion.of(message),
+            wait_max: state.node.limits.publish_wait_max.get(),
         }
     }
 
@@ -321,7 +330,7 @@ impl Session {
     ) -> Result<Receipt, BroadcastError> {
         let message = self.accept(message)?;
         let SessionState { node, routes, .. } = &*self.state;
-        let publisher = self.publisher(skips_itself);
+        let publisher = self.publisher(&message, skips_itself);
         let mut pressing = Vec::new();
         let receipt = node
             .broker

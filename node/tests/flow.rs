@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tidings::{
-    Count, Delivery, Event, Inbox, LocalCluster, MailboxConfig, Message, Node, Overflow, Session,
-    SessionOptions, Watch,
+    Congestion, Count, Delivery, Event, Headers, Inbox, LocalCluster, MailboxConfig, Message, Node,
+    Overflow, Session, SessionOptions, Watch,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,9 +18,18 @@ async fn two_nodes() -> LocalCluster {
 }
 
 fn subscriber(node: &Node, pattern: &str, messages_max: usize) -> (Session, Inbox) {
+    bounded(node, pattern, messages_max, Overflow::Disconnect)
+}
+
+fn bounded(
+    node: &Node,
+    pattern: &str,
+    messages_max: usize,
+    overflow: Overflow,
+) -> (Session, Inbox) {
     let mailbox = MailboxConfig {
         messages_max: Count::try_from(messages_max).unwrap(),
-        overflow: Overflow::Disconnect,
+        overflow,
         ..MailboxConfig::default()
     };
     let options = SessionOptions {
@@ -228,4 +237,63 @@ async fn what_a_full_lane_refuses_is_told_on_both_nodes() {
     for _ in 0..MESSAGES - dropped {
         number(&mut inbox).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_would_rather_drop_than_wait_is_never_asked_and_its_losses_are_told() {
+    const MESSAGES: usize = 1_000;
+    let cluster = two_nodes().await;
+    let [here, there] = cluster.nodes() else {
+        panic!("two")
+    };
+    let (_fast, mut fast) = subscriber(here, "tokens", MESSAGES);
+    let (_near, mut near) = bounded(here, "tokens", 100, Overflow::DropNewest);
+    let (_far, mut far) = subscriber(there, "tokens", MESSAGES);
+    publisher(here, "tokens").await;
+    while here
+        .members(&Default::default(), &"tokens".parse().unwrap())
+        .len()
+        < 3
+    {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut watch = there.watch().1;
+    let options = SessionOptions {
+        congestion: Congestion::Drop,
+        ..SessionOptions::default()
+    };
+    let (streaming, _) = here.session(options).unwrap();
+    let asking = here.session(SessionOptions::default()).unwrap().0;
+    let mut dropped = 0;
+    for n in 0..MESSAGES {
+        let token = message("tokens", n, 1_000);
+        // One that asks says it of a message as the other does of all.
+        let receipt = if n % 2 == 0 {
+            streaming.broadcast(token)
+        } else {
+            let headers = Headers::default().with("tidings-congestion", "drop");
+            asking.broadcast(token.with_headers(headers.unwrap()))
+        };
+        let receipt = receipt.unwrap();
+        assert!(!receipt.pressing);
+        dropped += receipt.dropped;
+        assert_eq!(number(&mut fast).await, n, "others get all");
+    }
+    // What it was not handed it is told in its place, here after all the rest.
+    let mut received = 0;
+    let missed = loop {
+        match timeout(SOON, near.recv()).await.unwrap().unwrap() {
+            Delivery::Message { .. } => received += 1,
+            Delivery::Missed(count) => break count,
+        }
+    };
+    assert_eq!(received + missed, MESSAGES as u64);
+    let mut arrived = 0;
+    while let Ok(Ok(Delivery::Message { .. })) = timeout(SOON / 20, far.recv()).await {
+        arrived += 1;
+    }
+    let withheld = dropped as u64 - missed;
+    assert!(withheld > 0);
+    assert_eq!(arrived + withheld, MESSAGES as u64);
+    assert_eq!(missing(&mut watch, (here, there), withheld).await, withheld);
 }

@@ -1,8 +1,8 @@
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tidings::{
-    BroadcastError, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId, OpenError,
-    Pattern, Receipt, RecvError, Scope, Session, SessionOptions, SubscribeError, Topic,
+    BroadcastError, Congestion, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId,
+    OpenError, Pattern, Receipt, RecvError, Scope, Session, SessionOptions, SubscribeError, Topic,
 };
 use tokio::sync::watch;
 
@@ -37,8 +37,14 @@ impl Agent {
         journal: &Journal,
     ) -> Result<Self, OpenError> {
         let mailbox_messages_max = mailbox.messages_max.get();
+        // Each third one would rather lose what it publishes than wait.
+        let congestion = match agent % 3 {
+            2 => Congestion::Drop,
+            _ => Congestion::Ask,
+        };
         let options = SessionOptions {
             mailbox,
+            congestion,
             ..SessionOptions::default()
         };
         let (session, inbox) = node.session(options)?;

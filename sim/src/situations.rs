@@ -49,7 +49,7 @@ impl World {
         });
         self.sometimes.add("mailbox overflow", missed);
         self.sometimes.add("session cut off", cut_off);
-        let mut counted = [0; 5];
+        let mut counted = [0; 6];
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
             let stats = run.node.stats();
@@ -61,6 +61,7 @@ impl World {
             counted[2] += transport.dropped_peer_restarted;
             counted[3] += transport.handshakes_refused;
             counted[4] += transport.dropped_outbound_full;
+            counted[5] += transport.dropped_congested;
         }
         self.sometimes.add("frames lost with a link", counted[0]);
         self.sometimes
@@ -68,6 +69,8 @@ impl World {
         self.sometimes
             .add("messages to an earlier run dropped", counted[2]);
         self.sometimes.add("queue to a peer full", counted[4]);
+        self.sometimes
+            .add("message dropped rather than waited for", counted[5]);
         if !self.site.plan.expiring.is_empty() {
             self.sometimes.add("certificate expired", counted[3]);
         }

@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 19] = [
+pub const SITUATIONS: [&str; 20] = [
     "certificate expired",
     "crash during a split",
     "cut during a handshake",
@@ -21,6 +21,7 @@ pub const SITUATIONS: [&str; 19] = [
     "leave during a split",
     "live node taken for dead",
     "mailbox overflow",
+    "message dropped rather than waited for",
     "messages to an earlier run dropped",
     "queue to a peer full",
     "node stays down",

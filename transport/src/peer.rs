@@ -170,6 +170,15 @@ impl Peer {
         }
     }
 
+    /// Drops a frame of this publisher instead of sending it, because the publisher would have to wait
+    /// for room. It is counted, and the peer is told.
+    pub fn withhold(&self, publisher: u64) {
+        let lane = self.lane(publisher);
+        lane.queue().withhold();
+        lane.filled.notify_one();
+        self.count_dropped(&self.counters.dropped_congested, 1);
+    }
+
     /// All who are to get frames on the peer are known, so that whatever is sent from now on is meant
     /// for all of them. When the peer was [forgotten](crate::Transport::forget) before, that was not
     /// so in between, and both ends are told of a gap.

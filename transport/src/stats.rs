@@ -65,6 +65,8 @@ stats! {
     dropped_outbound_full,
     /// Frames not sent because they are larger than `frame_bytes_max`.
     dropped_too_large,
+    /// Frames not sent because their publisher would rather drop than wait.
+    dropped_congested,
     /// Frames not sent because membership called the peer gone.
     dropped_peer_forgotten,
     /// Frames not sent because they were meant for an earlier run of the peer.

@@ -122,6 +122,7 @@ async fn accept(
         scope,
         agent,
         mailbox,
+        ..SessionOptions::default()
     }) {
         Ok((session, inbox)) => {
             let ConnectOptions {

@@ -106,6 +106,7 @@ impl Collector for Sample {
             ("session_ended", stats.dropped_session_ended),
             ("malformed", stats.dropped_malformed),
             ("outbound_full", transport.dropped_outbound_full),
+            ("congested", transport.dropped_congested),
             ("too_large", transport.dropped_too_large),
             ("peer_forgotten", transport.dropped_peer_forgotten),
             ("peer_restarted", transport.dropped_peer_restarted),

@@ -136,6 +136,7 @@ fn frames_taken(stats: &Stats) -> u64 {
     transport.frames_sent
         + transport.dropped_outbound_full
         + transport.dropped_too_large
+        + transport.dropped_congested
         + transport.dropped_peer_forgotten
         + transport.dropped_peer_restarted
 }
@@ -146,6 +147,7 @@ fn dropped_between(stats: &Stats) -> u64 {
     };
     transport.dropped_outbound_full
         + transport.dropped_too_large
+        + transport.dropped_congested
         + transport.dropped_peer_forgotten
         + transport.dropped_peer_restarted
         + transport.dropped_link_lost

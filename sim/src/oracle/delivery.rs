@@ -368,7 +368,10 @@ impl Delivery {
 
 /// What a node dropped instead of handing it over, or afterwards, when the peer was forgotten.
 fn refused_by(stats: &tidings_transport::Stats) -> u64 {
-    stats.dropped_outbound_full + stats.dropped_too_large + stats.dropped_peer_forgotten
+    stats.dropped_outbound_full
+        + stats.dropped_too_large
+        + stats.dropped_congested
+        + stats.dropped_peer_forgotten
 }
 
 #[cfg(test)]
