@@ -17,6 +17,7 @@ use crate::registry::SessionId;
 use crate::route::Remote;
 use crate::routes::{Matching, Routes};
 use crate::scopes::{HeldRoutes, Scopes};
+use crate::source::Source;
 use crate::waits::Filling;
 use crate::window::Sent;
 use crate::{Congestion, Message, envelope};
@@ -139,7 +140,9 @@ impl Broker {
         let started = Instant::now();
         let matching = routes.matching(&message.topic);
         let mut receipt = Receipt::default();
-        self.deliver(&matching, Some(publisher), message, &mut receipt, pressing);
+        let source = Source::here(publisher.session);
+        let own = Some(publisher);
+        self.deliver(source, &matching, own, message, &mut receipt, pressing);
         if let Reach::Everywhere = reach {
             let mut outgoing = Outgoing::new(publisher, &routes.scope, message);
             self.send(&matching, &mut outgoing, &mut receipt, pressing);
@@ -173,6 +176,7 @@ impl Broker {
 
     fn deliver(
         &self,
+        source: Source,
         matching: &Matching,
         publisher: Option<Publisher>,
         message: &Arc<Message>,
@@ -190,9 +194,9 @@ impl Broker {
             pushed += 1;
             let mailbox = &subscriber.mailbox;
             let outcome = if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
-                mailbox.refuse()
+                mailbox.refuse(source)
             } else {
-                mailbox.push(subscriber, message)
+                mailbox.push(source, subscriber, message)
             };
             match outcome {
                 Pushed::Kept => receipt.local += 1,
@@ -328,7 +332,15 @@ impl Receive for Broker {
         // Nobody here has a scope that is not known.
         if let Some(matching) = self.scopes.matching(&scope, &message.topic) {
             let message = Arc::new(message);
-            self.deliver(&matching, None, &message, &mut receipt, &mut pressing);
+            let source = Source::there(from, origin.publisher);
+            self.deliver(
+                source,
+                &matching,
+                None,
+                &message,
+                &mut receipt,
+                &mut pressing,
+            );
         }
         if !pressing.is_empty() || origin.asks.is_some() {
             let Origin { publisher, asks } = origin;

@@ -17,7 +17,8 @@ pub enum Delivery {
         /// The message, shared with its other subscribers on this node.
         message: Arc<Message>,
     },
-    /// So many messages of this session were lost at this point, because the mailbox was full.
+    /// So many messages of this session were lost at this point, because the mailbox was full. Whoever
+    /// has received a message has been told of all losses before it from the same publisher.
     Missed(u64),
 }
 

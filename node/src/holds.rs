@@ -203,6 +203,7 @@ mod tests {
     use super::*;
     use crate::mailbox::{Mailbox, MailboxConfig, Pushed, Subscriber};
     use crate::registry::SessionId;
+    use crate::source::Source;
     use crate::{Count, Message};
 
     struct Nobody;
@@ -246,7 +247,9 @@ mod tests {
             mailbox: Arc::clone(&mailbox),
         });
         let message = Arc::new(Message::new("t".parse().unwrap(), "x"));
-        assert_eq!(mailbox.push(&subscriber, &message), Pushed::KeptPressing);
+        let source = Source::here(SessionId::new(2));
+        let pushed = mailbox.push(source, &subscriber, &message);
+        assert_eq!(pushed, Pushed::KeptPressing);
         mailbox
     }
 

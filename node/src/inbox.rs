@@ -13,6 +13,10 @@ use crate::{Delivery, RecvError};
 
 /// The receiving end of a session.
 ///
+/// The messages of each publisher come in the order in which they were published. Publishers take
+/// turns, by bytes: where much waits of one, what another has published meanwhile comes before most
+/// of it.
+///
 /// As a [`Stream`] it yields the deliveries and ends when nothing more will come; [`end`](Self::end)
 /// then says why.
 ///
@@ -75,6 +79,18 @@ impl Inbox {
             }
             ready!(self.mailbox.poll_ready(cx));
         }
+    }
+
+    /// Remembers what is in the inbox now, for [`is_past_mark`](Self::is_past_mark), in place of what
+    /// was remembered before.
+    pub fn mark(&mut self) {
+        self.mailbox.mark();
+    }
+
+    /// Whether all that was in the inbox at the [`mark`](Self::mark) has been received. As publishers
+    /// take turns, some that came later may have been, too.
+    pub fn is_past_mark(&self) -> bool {
+        self.batch.is_empty() && self.mailbox.is_past_mark()
     }
 
     /// Why nothing more will come, once what is there has been received; none while the session is

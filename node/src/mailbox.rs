@@ -11,17 +11,20 @@ use tokio::time::Instant;
 
 use crate::pressure::{Level, Pressure};
 use crate::registry::SessionId;
+use crate::source::Source;
+use crate::turns::{Popped, Turns};
 use crate::waits::Filling;
 use crate::{Delivery, Message, RecvError};
 
 /// What a mailbox does with a message it has no room for. Each lost message is counted, and the
-/// subscriber is told of it in order ([`Delivery::Missed`]).
+/// subscriber is told of it in its place among those of its publisher ([`Delivery::Missed`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
     /// The new message is lost; what waits stays. For those who need an unbroken past.
     DropNewest,
-    /// The oldest waiting messages are lost. For those who need the present.
+    /// What has waited longest is lost, of the publisher of whom most waits. For those who need the
+    /// present.
     DropOldest,
     /// The session ends: whatever waits is lost, and nothing more is delivered. For those who would
     /// rather start over than have a gap.
@@ -29,6 +32,9 @@ pub enum Overflow {
 }
 
 /// The bounds of a mailbox, in which the messages of one session wait until it receives them.
+///
+/// They hold for all messages together. Which one is received next is no matter of bounds: publishers
+/// take turns, and the messages of each stay in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailboxConfig {
@@ -79,7 +85,7 @@ pub(crate) enum Pushed {
 }
 
 /// A bounded queue between the broker, which pushes from any thread and never waits, and the one
-/// [`Inbox`](crate::Inbox) that receives.
+/// [`Inbox`](crate::Inbox) that receives. Publishers take turns in it.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     config: MailboxConfig,
@@ -90,22 +96,11 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<Entry>,
-    bytes: usize,
-    /// Lost after the last entry of the queue.
-    missed_after: u64,
+    queue: Turns<(Arc<Subscriber>, Arc<Message>)>,
     closed: Option<RecvError>,
     /// Who waits for the queue to stop being empty, or for the end.
     waiting: Option<Waker>,
     pressure: Pressure,
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// Lost just before this entry.
-    missed_before: u64,
-    subscriber: Arc<Subscriber>,
-    message: Arc<Message>,
 }
 
 impl Mailbox {
@@ -118,25 +113,30 @@ impl Mailbox {
     }
 
     /// Puts a message in, or does what the overflow policy says.
-    pub(crate) fn push(&self, subscriber: &Arc<Subscriber>, message: &Arc<Message>) -> Pushed {
+    pub(crate) fn push(
+        &self,
+        source: Source,
+        subscriber: &Arc<Subscriber>,
+        message: &Arc<Message>,
+    ) -> Pushed {
         let mut state = self.lock();
         if state.closed.is_some() {
             return Pushed::Closed;
         }
-        let mut lost = 0;
-        while !state.has_room(&self.config, message.size_bytes()) {
+        let (bytes, mut lost) = (message.size_bytes(), 0);
+        while !state.has_room(&self.config, bytes) {
             match self.config.overflow {
                 Overflow::DropNewest => {
-                    state.missed_after += 1;
+                    state.queue.lose(source);
                     let pressing = state.pressure.is_asking();
                     return Pushed::Lost { pressing };
                 }
                 Overflow::DropOldest => {
-                    state.lose_oldest();
+                    state.queue.lose_oldest();
                     lost += 1;
                 }
                 Overflow::Disconnect => {
-                    let missed = state.clear() + 1;
+                    let missed = state.queue.clear() + 1;
                     state.closed = Some(RecvError::Overflow { missed });
                     wake(state);
                     self.room.notify_waiters();
@@ -145,7 +145,8 @@ impl Mailbox {
             }
         }
         let was_empty = state.queue.is_empty();
-        state.append(Arc::clone(subscriber), Arc::clone(message));
+        let entry = (Arc::clone(subscriber), Arc::clone(message));
+        state.queue.push(source, bytes, entry);
         // Who wants the present wants no publisher to wait for the past to be read.
         let wants_all = self.config.overflow != Overflow::DropOldest;
         let level = state.level(&self.config);
@@ -163,16 +164,17 @@ impl Mailbox {
     }
 
     /// Loses a message that its publisher would rather have dropped than wait for.
-    pub(crate) fn refuse(&self) -> Pushed {
+    pub(crate) fn refuse(&self, source: Source) -> Pushed {
         let mut state = self.lock();
         if state.closed.is_some() {
             return Pushed::Closed;
         }
-        state.missed_after += 1;
+        state.queue.lose(source);
         Pushed::Lost { pressing: false }
     }
 
-    /// Takes what is there, at most `max` deliveries, in order. An empty queue gives nothing.
+    /// Takes what is next: at most `max` deliveries, and only one if that is long. An empty queue gives
+    /// nothing.
     pub(crate) fn take(&self, into: &mut VecDeque<Delivery>, max: usize) -> Result<(), RecvError> {
         let mut state = self.lock();
         let before = into.len();
@@ -182,11 +184,23 @@ impl Mailbox {
         } else {
             max
         };
-        while into.len() - before < max {
-            let Some(delivery) = state.next() else { break };
+        let mut bytes = 0;
+        while into.len() - before < max && bytes < TAKEN_BYTES_MAX {
+            let delivery = match state.queue.pop() {
+                Some(Popped::Message((subscriber, message))) => {
+                    bytes += message.size_bytes();
+                    Delivery::Message {
+                        member: subscriber.member,
+                        tag: subscriber.tag,
+                        message,
+                    }
+                }
+                Some(Popped::Missed(count)) => Delivery::Missed(count),
+                None => break,
+            };
             into.push_back(delivery);
         }
-        state.give_back_memory();
+        state.queue.give_back_memory();
         let taken = into.len() - before;
         let level = state.level(&self.config);
         if taken > 0 && state.pressure.took(level, Instant::now) {
@@ -202,7 +216,7 @@ impl Mailbox {
     /// woken.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if !state.queue.is_empty() || state.missed_after > 0 || state.closed.is_some() {
+        if state.queue.has_next() || state.closed.is_some() {
             return Poll::Ready(());
         }
         state.waiting = Some(cx.waker().clone());
@@ -229,11 +243,21 @@ impl Mailbox {
         let lost = if reason == RecvError::NodeStopped {
             0
         } else {
-            state.clear()
+            state.queue.clear()
         };
         wake(state);
         self.room.notify_waiters();
         lost
+    }
+
+    /// Remembers what waits.
+    pub(crate) fn mark(&self) {
+        self.lock().queue.mark();
+    }
+
+    /// Whether all has been taken that waited when it was last remembered.
+    pub(crate) fn is_past_mark(&self) -> bool {
+        self.lock().queue.is_past_mark()
     }
 
     /// Why nothing can be put in any more, if so.
@@ -264,70 +288,20 @@ impl Filling for Mailbox {
 impl State {
     fn level(&self, config: &MailboxConfig) -> Level {
         let messages = Level::of(self.queue.len(), config.messages_max.get());
-        messages.max(Level::of(self.bytes, config.bytes_max.get()))
+        messages.max(Level::of(self.queue.bytes(), config.bytes_max.get()))
     }
 
     fn has_room(&self, config: &MailboxConfig, message_bytes: usize) -> bool {
         self.queue.is_empty()
             || (self.queue.len() < config.messages_max.get()
-                && self.bytes + message_bytes <= config.bytes_max.get())
-    }
-
-    fn append(&mut self, subscriber: Arc<Subscriber>, message: Arc<Message>) {
-        self.bytes += message.size_bytes();
-        let missed_before = std::mem::take(&mut self.missed_after);
-        self.queue.push_back(Entry {
-            missed_before,
-            subscriber,
-            message,
-        });
-    }
-
-    fn lose_oldest(&mut self) {
-        if let Some(entry) = self.queue.pop_front() {
-            self.bytes -= entry.message.size_bytes();
-            let gap = self.queue.front_mut().map(|next| &mut next.missed_before);
-            *gap.unwrap_or(&mut self.missed_after) += entry.missed_before + 1;
-        }
-    }
-
-    fn next(&mut self) -> Option<Delivery> {
-        let gap = self.queue.front_mut().map(|next| &mut next.missed_before);
-        let missed = std::mem::take(gap.unwrap_or(&mut self.missed_after));
-        if missed > 0 {
-            return Some(Delivery::Missed(missed));
-        }
-        let Entry {
-            subscriber,
-            message,
-            ..
-        } = self.queue.pop_front()?;
-        self.bytes -= message.size_bytes();
-        Some(Delivery::Message {
-            member: subscriber.member,
-            tag: subscriber.tag,
-            message,
-        })
-    }
-
-    fn clear(&mut self) -> u64 {
-        let lost = self.queue.len() as u64;
-        self.queue = VecDeque::new();
-        self.bytes = 0;
-        lost
-    }
-
-    /// A burst must not hold its memory for as long as the session lives.
-    fn give_back_memory(&mut self) {
-        const KEPT: usize = 1024;
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
-            self.queue.shrink_to(KEPT);
-        }
+                && self.queue.bytes() + message_bytes <= config.bytes_max.get())
     }
 }
 
 /// How many messages are taken at a time while publishers wait.
 const TAKEN_MAX_WHILE_ASKING: usize = 32;
+/// Nothing is taken any more after so many bytes: what has been taken is past taking turns.
+const TAKEN_BYTES_MAX: usize = 64 << 10;
 
 /// Wakes who waits, after the lock has been given up.
 fn wake(mut state: MutexGuard<'_, State>) {
@@ -365,7 +339,13 @@ mod tests {
     }
 
     fn push(subscriber: &Arc<Subscriber>, content: &str) -> Pushed {
-        subscriber.mailbox.push(subscriber, &message(content))
+        push_from(1, subscriber, content)
+    }
+
+    fn push_from(publisher: u64, subscriber: &Arc<Subscriber>, content: &str) -> Pushed {
+        let source = Source::here(SessionId::new(publisher));
+        let message = message(content);
+        subscriber.mailbox.push(source, subscriber, &message)
     }
 
     /// What the subscriber sees: contents, and the lost as `-n`.
@@ -418,6 +398,28 @@ mod tests {
         }
         assert_eq!(push(&s, "d"), Pushed::KeptLosing(1));
         assert_eq!(take_all(&s), ["-2", "c", "d"]);
+    }
+
+    #[test]
+    fn drop_oldest_loses_of_the_publisher_with_most_waiting() {
+        let s = subscriber(3, 100, Overflow::DropOldest);
+        push_from(1, &s, "quiet");
+        for content in ["a", "b", "c"] {
+            push_from(2, &s, content);
+        }
+        assert_eq!(take_all(&s), ["-1", "quiet", "b", "c"]);
+    }
+
+    #[test]
+    fn few_bytes_are_taken_at_a_time() {
+        let s = subscriber(9, 1 << 20, Overflow::DropNewest);
+        let long = "x".repeat(TAKEN_BYTES_MAX);
+        for content in ["a", &long, "b"] {
+            push(&s, content);
+        }
+        let mut taken = VecDeque::new();
+        s.mailbox.take(&mut taken, usize::MAX).unwrap();
+        assert_eq!(taken.len(), 2);
     }
 
     #[test]

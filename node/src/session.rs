@@ -35,7 +35,8 @@ pub struct SessionOptions {
 ///
 /// A session comes with an [`Inbox`], in which everything arrives that it subscribes to. Messages
 /// that one session publishes reach every subscriber in the order in which they were published,
-/// over all topics; none is delivered twice. Dropping the session ends its memberships; what still
+/// over all topics; none is delivered twice. Nothing is promised of the order of messages from
+/// different sessions: they take turns on the way. Dropping the session ends its memberships; what still
 /// waits in the inbox is then lost, and counted as such. Up to 256 memberships are out of this
 /// node's view when the call returns. More are ended by a task of the node, which takes milliseconds
 /// and holds up nobody, neither who drops the session nor other agents.

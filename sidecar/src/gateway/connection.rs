@@ -159,8 +159,6 @@ struct Connection {
     /// Since when there is the beginning of an operation and nothing has come for it.
     paused_since: Option<Instant>,
     pause_max: Duration,
-    /// As many deliveries are certain to include all that are in the inbox now.
-    inbox_max: usize,
     ticks: Interval,
     /// Whether the client gave a sign of life since the last tick.
     heard: bool,
@@ -173,8 +171,8 @@ struct Connection {
 enum Barrier {
     /// Nothing waits.
     Open,
-    /// No operation is read until the inbox was empty or has given so many more deliveries.
-    Waiting(usize),
+    /// No operation is read until all has been delivered that was in the inbox when it was marked.
+    Waiting,
     /// The messages are through: the next operation is the one that waited.
     Passed,
 }
@@ -198,13 +196,6 @@ impl Connection {
             turn: Turn::default(),
             paused_since: None,
             pause_max: gateway.operation_timeout.get(),
-            // Every message may come with a gap before it, and the inbox holds some of its own.
-            inbox_max: gateway
-                .mailbox
-                .messages_max
-                .get()
-                .saturating_mul(2)
-                .saturating_add(1024),
             ticks,
             heard: true,
             pings_out: 0,
@@ -283,7 +274,7 @@ impl Connection {
             delivery = delivery => {
                 let delivery = delivery?;
                 self.client.deliver(&delivery);
-                self.count_delivery();
+                self.look_at_barrier();
             }
             () = self.client.room(), if is_pressing => self.client.is_pressing = false,
             _ = self.ticks.tick() => self.tick()?,
@@ -293,7 +284,7 @@ impl Connection {
     }
 
     fn may_take_operations(&self) -> bool {
-        let waits = matches!(self.barrier, Barrier::Waiting(_)) || self.client.is_pressing;
+        let waits = self.barrier == Barrier::Waiting || self.client.is_pressing;
         !waits && self.client.out.len() < self.out_bytes_max
     }
 
@@ -309,7 +300,8 @@ impl Connection {
         while !is_input_used_up && self.may_take_operations() && !self.turn.is_over() {
             match self.wire.parser.parse(&self.wire.input[taken..])? {
                 Parsed::Op(op, _) if op.follows_deliveries() && self.barrier == Barrier::Open => {
-                    self.barrier = Barrier::Waiting(self.inbox_max);
+                    self.inbox.mark();
+                    self.barrier = Barrier::Waiting;
                 }
                 Parsed::Op(op, op_bytes) => {
                     self.barrier = Barrier::Open;
@@ -331,25 +323,20 @@ impl Connection {
     fn take_deliveries(&mut self) -> Result<(), End> {
         let out_bytes = self.client.out.len();
         while self.may_take_deliveries() {
+            self.look_at_barrier();
             let Some(delivery) = self.inbox.try_recv()? else {
-                if let Barrier::Waiting(_) = self.barrier {
-                    self.barrier = Barrier::Passed;
-                }
                 break;
             };
             self.client.deliver(&delivery);
-            self.count_delivery();
         }
         self.turn.delivered(self.client.out.len() - out_bytes);
         Ok(())
     }
 
-    fn count_delivery(&mut self) {
-        self.barrier = match self.barrier {
-            Barrier::Waiting(0 | 1) => Barrier::Passed,
-            Barrier::Waiting(left) => Barrier::Waiting(left - 1),
-            barrier => barrier,
-        };
+    fn look_at_barrier(&mut self) {
+        if self.barrier == Barrier::Waiting && self.inbox.is_past_mark() {
+            self.barrier = Barrier::Passed;
+        }
     }
 
     fn read(&mut self) -> Result<(), End> {
