@@ -55,14 +55,14 @@ pub(crate) fn encode_header(origin: Origin, scope: &Scope, message: &Message) ->
 /// Reads the body of a frame.
 pub(crate) fn decode(body: Bytes) -> Result<(Origin, Scope, Message), EnvelopeError> {
     let (header, payload) = postcard::take_from_bytes::<Header<'_>>(&body)?;
+    let payload = match payload.len() {
+        ..=COPIED_BYTES_MAX => Bytes::copy_from_slice(payload),
+        _ => body.slice_ref(payload),
+    };
     let message = Message {
-        topic: Topic::parse(header.topic)?,
         reply_to: header.reply_to.map(Topic::parse).transpose()?,
         headers: Headers::parse(Bytes::copy_from_slice(header.headers))?,
-        payload: match payload.len() {
-            ..=COPIED_BYTES_MAX => Bytes::copy_from_slice(payload),
-            _ => body.slice_ref(payload),
-        },
+        ..Message::new(Topic::parse(header.topic)?, payload)
     };
     let Header {
         publisher, asks, ..

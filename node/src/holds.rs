@@ -196,7 +196,7 @@ mod tests {
     use bytes::Bytes;
     use tidings_identity::{Authority, Identity, Incarnation, Validity};
     use tidings_membership::MemberId;
-    use tidings_transport::{Config, Local, Net, Receive, SystemNet, Transport, Violation};
+    use tidings_transport::{Budget, Config, Local, Net, Receive, SystemNet, Transport, Violation};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
 
@@ -227,6 +227,7 @@ mod tests {
             advertise: None,
             incarnation: 1.into(),
             frame_bytes_max: 1_000,
+            budget: Arc::new(Budget::new(usize::MAX)),
         };
         let (net, receive) = (Arc::new(SystemNet), Arc::new(Nobody));
         let (config, tasks, token) = (Config::default(), TaskTracker::new(), token.clone());
@@ -236,10 +237,12 @@ mod tests {
 
     /// A mailbox of a session that is full and asks publishers to wait.
     fn full() -> Arc<Mailbox> {
-        let mailbox = Arc::new(Mailbox::new(MailboxConfig {
+        let config = MailboxConfig {
             messages_max: Count::of::<1>(),
             ..MailboxConfig::default()
-        }));
+        };
+        let budget = Arc::new(Budget::new(usize::MAX));
+        let mailbox = Arc::new(Mailbox::new(config, &budget));
         let subscriber = Arc::new(Subscriber {
             member: MemberId::from_bytes([0; 16]),
             tag: 0,

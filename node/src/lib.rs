@@ -6,6 +6,7 @@
 //! heals, the view and the delivery come back by themselves.
 
 mod broker;
+mod charge;
 mod clock;
 mod config;
 mod congestion;
@@ -70,7 +71,7 @@ pub use tidings_membership::{
     Watch,
 };
 pub use tidings_transport::{
-    Carried, Config as LinksConfig, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,
+    Carried, Config as LinksConfig, Held, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,
 };
 
 /// Runs the program in the README as a test.

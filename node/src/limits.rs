@@ -32,6 +32,11 @@ pub struct Limits {
     /// makes a publisher faster where round trips are long: it sends about half of this in one. Less
     /// makes it wait sooner for what is slow, and those who share a link with it wait less for it.
     pub publish_window_bytes: Count<{ 64 << 10 }, { 1 << 30 }>,
+    /// Bytes that wait on the node in all: in mailboxes, for links, and in the buffers of clients. A
+    /// message in several mailboxes counts once, and each with 128 for itself. Default 256 MiB,
+    /// 1 MiB to 1 TiB. When they are many, those who hold the most may not hold more: each of them has
+    /// at most as much as is left free, and publishers are slowed at half of that.
+    pub waiting_bytes_max: Count<{ 1 << 20 }, { 1 << 40 }>,
 }
 
 impl Limits {
@@ -54,6 +59,7 @@ impl Default for Limits {
             sessions_max: Count::of::<10_000>(),
             publish_wait_max: Time::of_ms::<5_000>(),
             publish_window_bytes: Count::of::<{ 2 << 20 }>(),
+            waiting_bytes_max: Count::of::<{ 256 << 20 }>(),
         }
     }
 }

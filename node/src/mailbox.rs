@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidings_bounds::Count;
 use tidings_membership::MemberId;
+use tidings_transport::Budget;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::charge::{Charge, MESSAGE_BYTES};
 use crate::pressure::{Level, Pressure};
 use crate::registry::SessionId;
 use crate::source::Source;
@@ -94,9 +96,10 @@ pub(crate) struct Mailbox {
     room: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     queue: Turns<(Arc<Subscriber>, Arc<Message>)>,
+    charge: Charge,
     closed: Option<RecvError>,
     /// Who waits for the queue to stop being empty, or for the end.
     waiting: Option<Waker>,
@@ -104,10 +107,18 @@ struct State {
 }
 
 impl Mailbox {
-    pub(crate) fn new(config: MailboxConfig) -> Self {
+    /// With these bounds, and a part of the budget of the node.
+    pub(crate) fn new(config: MailboxConfig, budget: &Arc<Budget>) -> Self {
+        let state = State {
+            queue: Turns::default(),
+            charge: Charge::new(budget),
+            closed: None,
+            waiting: None,
+            pressure: Pressure::default(),
+        };
         Self {
             config,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             room: Notify::new(),
         }
     }
@@ -123,20 +134,26 @@ impl Mailbox {
         if state.closed.is_some() {
             return Pushed::Closed;
         }
-        let (bytes, mut lost) = (message.size_bytes(), 0);
-        while !state.has_room(&self.config, bytes) {
+        let mut lost = 0;
+        while !state.has_room(&self.config, message) {
             match self.config.overflow {
+                // Nobody is to blame for that others have taken all there is.
+                _ if state.queue.is_empty() => {
+                    state.queue.lose(source);
+                    wake(state);
+                    return Pushed::Lost { pressing: false };
+                }
                 Overflow::DropNewest => {
                     state.queue.lose(source);
                     let pressing = state.pressure.is_asking();
                     return Pushed::Lost { pressing };
                 }
                 Overflow::DropOldest => {
-                    state.queue.lose_oldest();
+                    state.lose_oldest();
                     lost += 1;
                 }
                 Overflow::Disconnect => {
-                    let missed = state.queue.clear() + 1;
+                    let missed = state.clear() + 1;
                     state.closed = Some(RecvError::Overflow { missed });
                     wake(state);
                     self.room.notify_waiters();
@@ -146,7 +163,8 @@ impl Mailbox {
         }
         let was_empty = state.queue.is_empty();
         let entry = (Arc::clone(subscriber), Arc::clone(message));
-        state.queue.push(source, bytes, entry);
+        state.charge.add(message);
+        state.queue.push(source, message.size_bytes(), entry);
         // Who wants the present wants no publisher to wait for the past to be read.
         let wants_all = self.config.overflow != Overflow::DropOldest;
         let level = state.level(&self.config);
@@ -188,6 +206,7 @@ impl Mailbox {
         while into.len() - before < max && bytes < TAKEN_BYTES_MAX {
             let delivery = match state.queue.pop() {
                 Some(Popped::Message((subscriber, message))) => {
+                    state.charge.remove(&message);
                     bytes += message.size_bytes();
                     Delivery::Message {
                         member: subscriber.member,
@@ -243,7 +262,7 @@ impl Mailbox {
         let lost = if reason == RecvError::NodeStopped {
             0
         } else {
-            state.queue.clear()
+            state.clear()
         };
         wake(state);
         self.room.notify_waiters();
@@ -288,13 +307,35 @@ impl Filling for Mailbox {
 impl State {
     fn level(&self, config: &MailboxConfig) -> Level {
         let messages = Level::of(self.queue.len(), config.messages_max.get());
-        messages.max(Level::of(self.queue.bytes(), config.bytes_max.get()))
+        let bytes = Level::of(self.queue.bytes(), config.bytes_max.get());
+        let share = Level::of(self.own(), self.charge.share(self.own()));
+        messages.max(bytes).max(share)
     }
 
-    fn has_room(&self, config: &MailboxConfig, message_bytes: usize) -> bool {
-        self.queue.is_empty()
+    fn has_room(&self, config: &MailboxConfig, message: &Message) -> bool {
+        let is_within = self.queue.is_empty()
             || (self.queue.len() < config.messages_max.get()
-                && self.queue.bytes() + message_bytes <= config.bytes_max.get())
+                && self.queue.bytes() + message.size_bytes() <= config.bytes_max.get());
+        is_within && self.charge.admits(self.own(), message)
+    }
+
+    /// What waits here, as it counts to the budget if it waits nowhere else.
+    fn own(&self) -> usize {
+        self.queue.bytes() + self.queue.len() * MESSAGE_BYTES
+    }
+
+    fn lose_oldest(&mut self) {
+        if let Some((_, message)) = self.queue.lose_oldest() {
+            self.charge.remove(&message);
+        }
+    }
+
+    /// Loses all. Returns how many messages that is.
+    fn clear(&mut self) -> u64 {
+        let waiting = self.queue.clear();
+        let count = waiting.len() as u64;
+        waiting.for_each(|(_, message)| self.charge.remove(&message));
+        count
     }
 }
 
@@ -324,7 +365,7 @@ mod tests {
             bytes_max: bytes_max.try_into().unwrap(),
             overflow,
         };
-        let mailbox = Arc::new(Mailbox::new(config));
+        let mailbox = Arc::new(Mailbox::new(config, &Arc::new(Budget::new(usize::MAX))));
         let member = MemberId::from_bytes([0; 16]);
         Arc::new(Subscriber {
             member,
@@ -359,6 +400,65 @@ mod tests {
             Delivery::Missed(count) => format!("-{count}"),
         };
         taken.into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_mailbox_has_no_more_of_the_budget_than_is_left_of_it() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let mailbox = |overflow| {
+            let config = MailboxConfig {
+                overflow,
+                ..MailboxConfig::default()
+            };
+            Arc::new(Subscriber {
+                member: MemberId::from_bytes([0; 16]),
+                tag: 1,
+                session: SessionId::new(1),
+                mailbox: Arc::new(Mailbox::new(config, &budget)),
+            })
+        };
+        let push = |to: &Arc<Subscriber>| {
+            let message = Message::new(Topic::parse("t").unwrap(), vec![0; 10_000]);
+            let source = Source::here(SessionId::new(2));
+            to.mailbox.push(source, to, &Arc::new(message))
+        };
+        let newest = mailbox(Overflow::DropNewest);
+        let mut pushed: Vec<Pushed> = Vec::new();
+        while !matches!(pushed.last(), Some(Pushed::Lost { .. })) {
+            pushed.push(push(&newest));
+        }
+        let kept = pushed.len() - 1;
+        assert!(
+            (40..50).contains(&kept),
+            "{kept} of 90 that there is room for"
+        );
+        let pressing = pushed.iter().position(|one| *one == Pushed::KeptPressing);
+        assert!((kept / 3..kept * 2 / 3).contains(&pressing.unwrap()));
+        // The next finds as much as half of the rest, and one that drops the oldest goes on.
+        let oldest = mailbox(Overflow::DropOldest);
+        for _ in 0..100 {
+            assert!(matches!(
+                push(&oldest),
+                Pushed::Kept | Pushed::KeptLosing(1)
+            ));
+        }
+        let cut_off = mailbox(Overflow::Disconnect);
+        let mut last = push(&cut_off);
+        while !matches!(last, Pushed::CutOff(_)) {
+            last = push(&cut_off);
+        }
+        // When others have all there is, who has nothing loses the message and no more.
+        budget.take(1 << 20);
+        let innocent = mailbox(Overflow::Disconnect);
+        assert_eq!(push(&innocent), Pushed::Lost { pressing: false });
+        let mut told = VecDeque::new();
+        innocent.mailbox.take(&mut told, 9).unwrap();
+        assert!(matches!(told[0], Delivery::Missed(1)));
+        budget.give_back(1 << 20);
+        for subscriber in [newest, oldest, innocent] {
+            subscriber.mailbox.close(RecvError::Ended);
+        }
+        assert!(budget.held() <= 4 * 12_000, "{}", budget.held());
     }
 
     #[test]

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use tidings_membership::Topic;
 
 use crate::Headers;
+use crate::charge::Places;
 
 /// What is broadcast: a topic, a payload, and what travels with it.
 ///
@@ -17,6 +18,8 @@ pub struct Message {
     pub headers: Headers,
     /// The content, of which nothing is assumed.
     pub payload: Bytes,
+    /// For the accounts of the node that delivers it.
+    pub(crate) places: Places,
 }
 
 impl Message {
@@ -27,6 +30,7 @@ impl Message {
             reply_to: None,
             headers: Headers::default(),
             payload: payload.into(),
+            places: Places::default(),
         }
     }
 

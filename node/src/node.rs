@@ -7,7 +7,7 @@ use tidings_membership::{
     EventSink, GossipError, Handover, Member, Membership, NodeSummary, Pattern, Pipe, Scope,
     TopicSummary, View, Watch,
 };
-use tidings_transport::{Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
+use tidings_transport::{Budget, Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +100,7 @@ impl Node {
         // Whatever was started ends if the rest does not.
         let unfinished = token.clone().drop_guard();
         let (holds, held) = Holds::new();
+        let budget = Arc::new(Budget::new(config.limits.waiting_bytes_max.get()));
         let (broker, cut_off) = Broker::new(holds);
         let broker = Arc::new(broker);
 
@@ -110,6 +111,7 @@ impl Node {
                     advertise: config.advertise,
                     incarnation,
                     frame_bytes_max: config.limits.frame_bytes_max(),
+                    budget: Arc::clone(&budget),
                 };
                 let links = config.links.clone();
                 let receive = Arc::clone(&broker);
@@ -161,6 +163,7 @@ impl Node {
             Arc::clone(&broker),
             membership.clone(),
             config.limits.clone(),
+            budget,
             clock.clone(),
             cut_off,
         );
@@ -286,6 +289,7 @@ impl Node {
         } = &*self.inner;
         Stats {
             sessions: sessions.count(),
+            waiting_bytes: sessions.budget.held(),
             membership: sessions.membership.stats(),
             transport: transport.as_ref().map(Transport::stats),
             ..sessions.broker.counters.snapshot()

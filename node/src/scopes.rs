@@ -88,6 +88,7 @@ mod tests {
     use crate::registry::SessionId;
     use crate::route::RouteChange;
     use tidings_membership::{MemberId, Pattern};
+    use tidings_transport::Budget;
 
     fn scope(number: usize) -> Scope {
         Scope::parse(&format!("s{number}")).unwrap()
@@ -98,7 +99,10 @@ mod tests {
             member: MemberId::from_bytes([number; 16]),
             tag: 0,
             session: SessionId::new(0),
-            mailbox: Arc::new(Mailbox::new(MailboxConfig::default())),
+            mailbox: Arc::new(Mailbox::new(
+                MailboxConfig::default(),
+                &Arc::new(Budget::new(usize::MAX)),
+            )),
         };
         let change = RouteChange::AddLocal(Arc::new(subscriber));
         routes.change(&Pattern::parse(pattern).unwrap(), change);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
 use tidings_membership::{AgentName, MemberId, MemberIds, Membership, Pattern, Scope, Share};
+use tidings_transport::{Budget, Held};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
@@ -76,6 +77,7 @@ pub(crate) struct Sessions {
     pub(crate) broker: Arc<Broker>,
     pub(crate) membership: Membership,
     pub(crate) limits: Limits,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Clock,
     open: Registry<SessionState>,
     members: Mutex<MemberIds>,
@@ -123,6 +125,7 @@ impl Sessions {
         broker: Arc<Broker>,
         membership: Membership,
         limits: Limits,
+        budget: Arc<Budget>,
         clock: Clock,
         cut_off: mpsc::UnboundedReceiver<SessionId>,
     ) -> (Self, Endings) {
@@ -133,6 +136,7 @@ impl Sessions {
             membership,
             open: Registry::new(limits.sessions_max.get()),
             limits,
+            budget,
             clock,
             members: Mutex::default(),
             ended: sender,
@@ -150,7 +154,7 @@ impl Sessions {
             mailbox,
             congestion,
         } = options;
-        let mailbox = Arc::new(Mailbox::new(mailbox));
+        let mailbox = Arc::new(Mailbox::new(mailbox, &self.budget));
         let inbox = Inbox::new(Arc::clone(&mailbox), Arc::clone(&self.broker.counters));
         let state = self.open.open(|id| SessionState {
             id,
@@ -306,6 +310,12 @@ impl Session {
     pub async fn room(&self) {
         let wait_max = self.state.node.limits.publish_wait_max.get();
         self.state.waits.room(wait_max).await;
+    }
+
+    /// A part of what may wait on the node (`waiting_bytes_max` of [`Limits`]), for whoever keeps something
+    /// in memory for the session besides its mailbox, as a gateway its buffers.
+    pub fn hold(&self) -> Held {
+        self.state.node.budget.part()
     }
 
     /// The scope of the session.

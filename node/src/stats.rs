@@ -10,6 +10,8 @@ use crate::Distribution;
 pub struct Stats {
     /// Sessions that are open now.
     pub sessions: usize,
+    /// Bytes that wait now: in mailboxes, for links, and in what sessions [hold](crate::Session::hold).
+    pub waiting_bytes: usize,
     /// Messages that sessions have broadcast.
     pub broadcasts: u64,
     /// Messages put into mailboxes of this node, counted once for each.

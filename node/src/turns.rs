@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
+use crate::charge::MESSAGE_BYTES;
 use crate::longest::Longest;
 use crate::source::Source;
 
@@ -140,12 +141,12 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Loses the oldest message of the longest backlog. There must be one.
-    pub(crate) fn lose_oldest(&mut self) {
-        if let Some(place) = self.longest.first() {
-            self.take_first(place);
-            self.missed += 1;
-        }
+    /// Loses the oldest message of the longest backlog, if there is one.
+    pub(crate) fn lose_oldest(&mut self) -> Option<T> {
+        let place = self.longest.first()?;
+        let lost = self.take_first(place);
+        self.missed += 1;
+        Some(lost.item)
     }
 
     /// Takes out what is next.
@@ -164,9 +165,10 @@ impl<T> Turns<T> {
         Some(Popped::Message(item))
     }
 
-    /// Loses all, and tells nothing more. Returns how many messages waited.
-    pub(crate) fn clear(&mut self) -> u64 {
-        std::mem::take(self).len() as u64
+    /// Loses all, and tells nothing more. Returns what waited, in no order.
+    pub(crate) fn clear(&mut self) -> impl ExactSizeIterator<Item = T> + use<T> {
+        let waiting = std::mem::take(self).waiting.into_iter();
+        waiting.map(|(_, waiting)| waiting.item)
     }
 
     /// Remembers what waits, in place of what was remembered before.
@@ -297,16 +299,14 @@ impl<T> Default for Turns<T> {
     }
 }
 
-/// What a message counts for in a turn.
+/// What a message counts for in a turn: besides payload and headers something for itself, so that
+/// many small ones take turns, too.
 fn cost(bytes: usize) -> usize {
     bytes + MESSAGE_BYTES
 }
 
 /// What a publisher has delivered while it is its turn.
 const TURN: isize = 64 << 10;
-/// What a message counts for besides its payload and headers, so that many small ones take turns,
-/// too.
-const MESSAGE_BYTES: usize = 128;
 /// Nobody owes anything when nobody has had to wait: more rounds than any message takes to be made
 /// up for.
 const ROUNDS_WHEN_EMPTY: u64 = 1 << 16;

@@ -145,9 +145,13 @@ mod tests {
     use crate::registry::SessionId;
     use proptest::prelude::*;
     use tidings_membership::MemberId;
+    use tidings_transport::Budget;
 
     fn subscriber(number: u8) -> Arc<Subscriber> {
-        let mailbox = Arc::new(Mailbox::new(MailboxConfig::default()));
+        let mailbox = Arc::new(Mailbox::new(
+            MailboxConfig::default(),
+            &Arc::new(Budget::new(usize::MAX)),
+        ));
         let member = MemberId::from_bytes([number; 16]);
         Arc::new(Subscriber {
             member,

@@ -104,6 +104,10 @@ impl Draw {
         }
         if self.random.random_bool(0.25) {
             self.floods();
+            if self.random.random_bool(0.5) {
+                // As little as can be, so that the floods fill it.
+                plan.waiting_bytes_max = 1 << 20;
+            }
         }
         self.events.sort_by(|a, b| a.at.total_cmp(&b.at));
         plan.event = std::mem::take(&mut self.events);

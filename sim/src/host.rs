@@ -87,6 +87,7 @@ impl Site {
             },
             limits: Limits {
                 payload_bytes_max: within(plan.payload_bytes_max),
+                waiting_bytes_max: within(plan.waiting_bytes_max),
                 ..Limits::default()
             },
             ..Config::default()

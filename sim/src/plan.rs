@@ -51,6 +51,8 @@ pub struct Plan {
     pub outbound_bytes_max: usize,
     /// The longest payload, in bytes.
     pub payload_bytes_max: usize,
+    /// How many bytes may wait on a node.
+    pub waiting_bytes_max: usize,
     /// For how long nodes remember dead ones, in seconds.
     pub dead_node_grace_s: f64,
     /// What happens, in order of time.
@@ -101,6 +103,7 @@ impl Default for Plan {
             overflow: Overflow::DropNewest,
             outbound_bytes_max: 16 << 20,
             payload_bytes_max: 1 << 20,
+            waiting_bytes_max: 256 << 20,
             dead_node_grace_s: 600.0,
             event: Vec::new(),
         }

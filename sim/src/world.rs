@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const COMPARE: Duration = Duration::from_millis(50);
 /// How long messages under way have to arrive, before the end is judged.
 const SETTLE: Duration = Duration::from_secs(4);
+/// Who holds something of what may wait on a node has up to some KiB more than there is in it.
+const WAITING_BYTES_ROUNDED: usize = 64 << 10;
 
 /// A whole cluster: hosts with real nodes, the network among them, agents, and the plan of what is
 /// to happen.
@@ -354,7 +356,15 @@ impl World {
     pub(crate) fn look(&self) {
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
-            self.site.journal.counted(host.number, &run.node.stats());
+            let stats = run.node.stats();
+            self.site.journal.counted(host.number, &stats);
+            let (waiting, max) = (stats.waiting_bytes, self.site.plan.waiting_bytes_max);
+            if waiting > max + WAITING_BYTES_ROUNDED {
+                self.site.journal.violate(format!(
+                    "budget: {waiting} bytes wait on host {}, {max} may",
+                    host.number
+                ));
+            }
         }
     }
 

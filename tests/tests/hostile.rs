@@ -14,9 +14,15 @@ use tokio::time::{Instant, sleep, timeout};
 const SOON: Duration = Duration::from_secs(10);
 /// What an innocent may have to wait for anything, on a busy machine.
 const LONGEST: Duration = Duration::from_secs(2);
-/// How long an attack goes on that has no end of its own.
-const ATTACK: Duration = Duration::from_secs(4);
 const HELLO: &str = "CONNECT {\"verbose\":false}\r\n";
+
+/// How long an attack goes on that has no end of its own: 4 s, or as many as `TIDINGS_ATTACK_SECONDS`
+/// says.
+fn attack_time() -> Duration {
+    let seconds = std::env::var("TIDINGS_ATTACK_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(4))
+}
 
 /// While the attack on n1 goes on, messages go from n1 to n2 and back, both are healthy, and neither
 /// calls the other dead.
@@ -83,7 +89,7 @@ async fn flood(node: &Node, what: &str) -> Result<()> {
     let ask = thread::spawn(move || while questions.write_all(bytes.as_bytes()).is_ok() {});
     let mut unread = vec![0; 64 << 10];
     let read = thread::spawn(move || while answers.read(&mut unread).is_ok_and(|n| n > 0) {});
-    sleep(ATTACK).await;
+    sleep(attack_time()).await;
     ensure!(!ask.is_finished() && !read.is_finished(), "it was closed");
     stream.shutdown(std::net::Shutdown::Both)?;
     Ok(())
@@ -223,7 +229,7 @@ async fn callers_of_http_that_say_nothing_or_half_keep_nobody_out() -> Result<()
     let attack = async {
         let begun = Instant::now();
         let mut open = Vec::new();
-        while begun.elapsed() < ATTACK {
+        while begun.elapsed() < attack_time() {
             for said in [
                 "",
                 "GET /livez HTTP/1.1\r\n",
@@ -276,7 +282,7 @@ gossip.buckets = 256";
             }
         };
         let askers = select_all((0..16).map(|number| Box::pin(ask(number))));
-        match timeout(ATTACK, askers).await {
+        match timeout(attack_time(), askers).await {
             Ok((ended, ..)) => ended,
             Err(_) => Ok(()),
         }
@@ -348,6 +354,58 @@ async fn memory_that_clients_took_goes_back_to_the_system() -> Result<()> {
         "figure: of {peak} KiB all but an eighth is back after {} s",
         took.as_secs()
     );
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_clients_take_all_they_can_the_memory_of_a_node_is_bounded() -> Result<()> {
+    const BUDGET: u64 = 64 << 20;
+    let cluster = Cluster::with_config(2, &format!("limits.waiting_bytes_max = {BUDGET}"))?;
+    let node = cluster.node(1)?;
+    let before = resident_kib(node.pid)?;
+    let message = "x".repeat(1 << 20);
+    let attack = async {
+        // Each of them alone may have more waiting than all of them together.
+        let mut deaf = Vec::new();
+        for number in 0..40 {
+            let mut client = RawClient::connect(&node).await?;
+            client
+                .send(format!("{HELLO}SUB own.{number} 1\r\n"))
+                .await?;
+            for _ in 0..10 {
+                let publication = format!("PUB own.{number} 1048576\r\n{message}\r\n");
+                // Who is slowed, or closed, takes no more.
+                let sent = timeout(Duration::from_millis(100), client.send(publication)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    break;
+                }
+            }
+            deaf.push(client);
+        }
+        // And halves of payloads.
+        for _ in 0..100 {
+            let mut client = RawClient::connect(&node).await?;
+            let half = format!("{HELLO}PUB half 1048576\r\n{}", &message[..1 << 19]);
+            // What is not taken is not sent.
+            let _ = timeout(Duration::from_millis(20), client.send(half)).await;
+            deaf.push(client);
+        }
+        let end = Instant::now() + attack_time();
+        let (mut waiting, mut resident) = (0, 0);
+        while Instant::now() < end {
+            let metrics = node.http()?.metrics().await?;
+            waiting = waiting.max(metrics.sum("tidings_waiting_bytes") as u64);
+            resident = resident.max(resident_kib(node.pid)?);
+            sleep(Duration::from_millis(50)).await;
+        }
+        println!("figure: {waiting} bytes wait at most, {before} KiB became {resident}");
+        ensure!(waiting > BUDGET / 4, "there was no attack: {waiting} bytes");
+        ensure!(waiting <= BUDGET + (8 << 20), "{waiting} bytes wait");
+        let more = (resident - before) << 10;
+        ensure!(more < 2 * BUDGET, "{more} bytes more than before");
+        Ok(())
+    };
+    others_notice_nothing(&cluster, attack).await?;
     cluster.down()
 }
 

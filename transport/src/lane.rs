@@ -7,23 +7,27 @@
 //! *withheld*, and the lane says how much that is, too.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::LinkNumber;
 use crate::frame::{Frame, Piece, WITHHELD_MAX};
 use crate::opening::{Opening, Withheld};
+use crate::{Budget, Held};
 
 /// Frames that wait for the writer of a lane, bounded in bytes.
 ///
 /// Those of each publisher wait in a queue of their own, and the queues take turns by bytes: who
 /// sends little does not stand behind the backlog of who sends much. The room is shared, too: a
 /// queue may be as long as what is still free, so that a publisher alone fills half, two a third
-/// each, and the next one always finds room.
+/// each, and the next one always finds room. Likewise a lane has no more of the node's budget than what
+/// is left of it.
 #[derive(Debug)]
 pub(crate) struct LaneQueue {
     bytes_max: usize,
     bytes: usize,
+    held: Held,
     frames: u64,
     /// By publisher. Of those that are empty only such are kept that have sent more than their turn.
     backlogs: HashMap<u64, Backlog>,
@@ -61,7 +65,7 @@ struct Backlog {
 pub(crate) struct Pushed {
     /// Nothing else waited, so a writer may be waiting.
     pub(crate) was_empty: bool,
-    /// The publisher has taken half of the room that it may take.
+    /// The publisher has taken half of the room that it may take, or the lane has.
     pub(crate) is_scarce: bool,
 }
 
@@ -95,10 +99,12 @@ struct Chunk {
 }
 
 impl LaneQueue {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// With at most so many bytes, which count to a budget.
+    pub(crate) fn new(bytes_max: usize, budget: &Arc<Budget>) -> Self {
         Self {
             bytes_max,
             bytes: 0,
+            held: budget.part(),
             frames: 0,
             backlogs: HashMap::new(),
             turns: VecDeque::new(),
@@ -119,12 +125,14 @@ impl LaneQueue {
         let bytes = frame.bytes_encoded();
         let free = self.bytes_max - self.bytes;
         let own = self.backlogs.get(&publisher).map_or(0, |own| own.bytes);
-        if bytes > free || own > free {
+        if bytes > free || own > free || !self.held.admits(bytes) {
             self.withhold();
             return Err(PushError::Full);
         }
         let was_empty = self.bytes == 0;
+        let share = self.held.share();
         self.bytes += bytes;
+        self.held.set(self.bytes);
         self.frames += 1;
         let backlog = self.backlogs.entry(publisher).or_default();
         if backlog.bytes == 0 {
@@ -133,7 +141,7 @@ impl LaneQueue {
         backlog.push(frame, bytes);
         Ok(Pushed {
             was_empty,
-            is_scarce: own + bytes > (free - bytes) / 2,
+            is_scarce: own + bytes > (free - bytes) / 2 || self.bytes > share / 2,
         })
     }
 
@@ -187,6 +195,7 @@ impl LaneQueue {
             }
         }
         self.bytes -= bytes;
+        self.held.set(self.bytes);
         self.frames -= frames;
         self.taken += frames;
         self.forgive();
@@ -258,6 +267,7 @@ impl LaneQueue {
 
     fn clear(&mut self) -> u64 {
         self.bytes = 0;
+        self.held.set(0);
         self.backlogs = HashMap::new();
         self.turns = VecDeque::new();
         std::mem::take(&mut self.frames)
@@ -359,6 +369,10 @@ mod tests {
         Frame::new(&[], vec![bytes as u8; bytes].into())
     }
 
+    fn queue(bytes_max: usize) -> LaneQueue {
+        LaneQueue::new(bytes_max, &Arc::new(Budget::new(usize::MAX)))
+    }
+
     fn number(counter: u64) -> LinkNumber {
         LinkNumber::new(1.into(), counter)
     }
@@ -393,7 +407,7 @@ mod tests {
             sizes in prop::collection::vec((0..4_u64, 0usize..70_000), 1..40),
             takes in prop::collection::vec(any::<bool>(), 40),
         ) {
-            let mut queue = LaneQueue::new(usize::MAX);
+            let mut queue = queue(usize::MAX);
             queue.attach(number(1), 0);
             let mut batch = Vec::new();
             for (index, ((publisher, size), take)) in sizes.iter().zip(takes).enumerate() {
@@ -423,7 +437,7 @@ mod tests {
         fn a_quiet_publisher_does_not_wait_for_the_backlogs_of_others(
             backlogs in prop::collection::vec((1usize..60, 1usize..200_000), 1..5),
         ) {
-            let mut queue = LaneQueue::new(usize::MAX);
+            let mut queue = queue(usize::MAX);
             queue.attach(number(1), 0);
             for (publisher, (count, size)) in backlogs.iter().enumerate() {
                 for _ in 0..*count {
@@ -447,7 +461,7 @@ mod tests {
         fn publishers_who_always_have_more_send_the_same_number_of_bytes(
             sizes in prop::collection::vec(1usize..300_000, 2..5),
         ) {
-            let mut queue = LaneQueue::new(usize::MAX);
+            let mut queue = queue(usize::MAX);
             queue.attach(number(1), 0);
             let mut sent = vec![0; sizes.len()];
             for _ in 0..60 {
@@ -470,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_the_new_frame_and_keeps_the_old() {
-        let mut queue = LaneQueue::new(30);
+        let mut queue = queue(30);
         let pushed = |was_empty, is_scarce| {
             Ok(Pushed {
                 was_empty,
@@ -491,7 +505,7 @@ mod tests {
 
     #[test]
     fn those_who_flood_a_lane_at_the_same_time_leave_room_for_the_next_publisher() {
-        let mut queue = LaneQueue::new(1 << 20);
+        let mut queue = queue(1 << 20);
         let mut flooding: Vec<u64> = (0..100).collect();
         while !flooding.is_empty() {
             flooding.retain(|publisher| queue.push(*publisher, &frame(1_000)).is_ok());
@@ -500,8 +514,37 @@ mod tests {
     }
 
     #[test]
+    fn lanes_have_no_more_of_the_budget_than_is_left_of_it() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let lane = || LaneQueue::new(usize::MAX, &budget);
+        let (mut one, mut other, mut third) = (lane(), lane(), lane());
+        let fill = |lane: &mut LaneQueue| {
+            let mut scarce_at = None;
+            while let Ok(pushed) = lane.push(1, &frame(1_000)) {
+                if pushed.is_scarce {
+                    scarce_at.get_or_insert(lane.queued().1);
+                }
+            }
+            (scarce_at.unwrap(), lane.queued().1)
+        };
+        let (scarce_at, full_at) = fill(&mut one);
+        assert!((400_000..500_000).contains(&full_at), "{full_at}");
+        assert!(
+            (full_at / 3..full_at / 3 * 2).contains(&scarce_at),
+            "{scarce_at}"
+        );
+        let (_, full_at) = fill(&mut other);
+        assert!((200_000..250_000).contains(&full_at), "{full_at}");
+        one.attach(number(1), 0);
+        drain(&mut one, number(1));
+        other.shut();
+        assert_eq!(budget.held(), 0);
+        assert!(fill(&mut third).1 >= 400_000);
+    }
+
+    #[test]
     fn short_pieces_of_many_publishers_are_written_together() {
-        let mut queue = LaneQueue::new(1 << 20);
+        let mut queue = queue(1 << 20);
         queue.attach(number(1), 0);
         for publisher in 0..1_000 {
             queue.push(publisher, &frame(100)).unwrap();
@@ -514,7 +557,7 @@ mod tests {
 
     #[test]
     fn a_large_payload_is_not_copied() {
-        let mut queue = LaneQueue::new(1 << 20);
+        let mut queue = queue(1 << 20);
         queue.attach(number(1), 0);
         let large = frame(SHARED_BYTES_MIN);
         queue.push(1, &large).unwrap();
@@ -524,7 +567,7 @@ mod tests {
 
     #[test]
     fn only_the_latest_link_takes_frames() {
-        let mut queue = LaneQueue::new(100);
+        let mut queue = queue(100);
         queue.attach(number(1), 0);
         queue.attach(number(2), 0);
         queue.push(1, &frame(1)).unwrap();
@@ -536,7 +579,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_peer_gets_nothing_until_it_is_kept_again() {
-        let mut queue = LaneQueue::new(100);
+        let mut queue = queue(100);
         queue.push(1, &frame(1)).unwrap();
         queue.push(1, &frame(1)).unwrap();
         assert_eq!(queue.shut(), 2);
@@ -547,7 +590,7 @@ mod tests {
 
     #[test]
     fn what_is_dropped_is_said_before_the_next_frame_and_on_the_next_link() {
-        let mut queue = LaneQueue::new(30);
+        let mut queue = queue(30);
         queue.attach(number(1), 0);
         let said = |queue: &mut LaneQueue| {
             let (mut batch, mut pieces) = (Vec::new(), Vec::new());
@@ -591,7 +634,7 @@ mod tests {
 
     #[test]
     fn a_restarted_peer_is_numbered_anew() {
-        let mut queue = LaneQueue::new(100);
+        let mut queue = queue(100);
         queue.attach(number(1), 0);
         queue.push(1, &frame(1)).unwrap();
         drain(&mut queue, number(1));

@@ -13,6 +13,7 @@
 
 mod acceptor;
 mod admission;
+mod budget;
 mod candidate;
 mod close;
 mod config;
@@ -49,6 +50,7 @@ mod traffic;
 mod transport;
 mod writer;
 
+pub use budget::{Budget, Held};
 pub use close::CloseCode;
 pub use config::{Config, ConfigError};
 pub use credit::Credit;

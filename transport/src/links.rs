@@ -16,7 +16,7 @@ use crate::link::Link;
 use crate::mesh::{DIALS_MAX, DialOutcome, DialStep, Effect, Mesh, Route};
 use crate::pair::Claim;
 use crate::stats::Counters;
-use crate::{CloseCode, Config, Gap, Gossiped, LinkInfo, LinkNumber, Peer};
+use crate::{Budget, CloseCode, Config, Gap, Gossiped, LinkInfo, LinkNumber, Peer};
 
 /// The peers and links of a node: performs what the [`Mesh`] decides.
 ///
@@ -25,6 +25,7 @@ use crate::{CloseCode, Config, Gap, Gossiped, LinkInfo, LinkNumber, Peer};
 pub(crate) struct Links {
     config: Config,
     frame_bytes_max: usize,
+    budget: Arc<Budget>,
     gaps: Arc<Gaps>,
     counters: Arc<Counters>,
     /// Cancelled when no new links are wanted.
@@ -64,6 +65,7 @@ impl Links {
         local: SocketAddr,
         config: Config,
         frame_bytes_max: usize,
+        budget: Arc<Budget>,
         counters: Arc<Counters>,
         draining: CancellationToken,
     ) -> (Self, mpsc::Receiver<DialRequest>) {
@@ -78,6 +80,7 @@ impl Links {
         let links = Self {
             config,
             frame_bytes_max,
+            budget,
             gaps: Arc::default(),
             counters,
             draining,
@@ -135,12 +138,17 @@ impl Links {
 
     pub(crate) fn list(&self) -> Vec<LinkInfo> {
         let state = self.state();
-        let info = |(name, connection): (&NodeId, Option<ConnectionId>)| {
+        let known = |(name, connection): (&NodeId, Option<ConnectionId>)| {
             let up = connection.and_then(|id| state.link(id));
-            let peer = state.peers.get(name)?;
-            Some(peer.info(up.map(|link| link.info())))
+            Some((
+                Arc::clone(state.peers.get(name)?),
+                up.map(|link| link.info()),
+            ))
         };
-        state.mesh.peers().filter_map(info).collect()
+        let peers: Vec<_> = state.mesh.peers().filter_map(known).collect();
+        drop(state);
+        // A lane that is just being read is waited for, which nothing else is to do.
+        peers.into_iter().map(|(peer, up)| peer.info(up)).collect()
     }
 
     /// Gives a connection a name. It is held until it has [`ended`](Self::ended).
@@ -292,6 +300,7 @@ impl Links {
                 name.clone(),
                 &self.config,
                 self.frame_bytes_max,
+                &self.budget,
                 self.gaps.clone(),
                 self.counters.clone(),
             ))

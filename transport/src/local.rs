@@ -1,6 +1,9 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tidings_identity::Incarnation;
+
+use crate::Budget;
 
 /// What a transport is told about its node, next to the settings.
 #[derive(Debug, Clone)]
@@ -16,4 +19,6 @@ pub struct Local {
     /// Largest frame, sent or received, in bytes: 1 byte to 256 MiB. A larger one is refused at
     /// the sender; received, it is a violation that closes the link.
     pub frame_bytes_max: usize,
+    /// What the frames in all lanes count to.
+    pub budget: Arc<Budget>,
 }

@@ -15,7 +15,7 @@ use crate::gap::{Direction, Gaps};
 use crate::lane::{LaneQueue, PushError};
 use crate::reports::ReportQueue;
 use crate::stats::Counters;
-use crate::{Carried, Config, Credit, LinkInfo, LinkUp};
+use crate::{Budget, Carried, Config, Credit, LinkInfo, LinkUp};
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
 ///
@@ -95,11 +95,12 @@ impl Peer {
         name: NodeId,
         config: &Config,
         frame_bytes_max: usize,
+        budget: &Arc<Budget>,
         gaps: Arc<Gaps>,
         counters: Arc<Counters>,
     ) -> Self {
         let outbound = || Outbound {
-            queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max.get())),
+            queue: Mutex::new(LaneQueue::new(config.outbound_bytes_max.get(), budget)),
             filled: Notify::new(),
         };
         Self {
@@ -261,8 +262,7 @@ impl Peer {
         }
     }
 
-    /// Frames from the peer are missing in a lane. It is told how many were lost, once the control
-    /// stream gets to it.
+    /// Frames from the peer are missing in a lane.
     pub(crate) fn count_lack(&self, lack: Lack) {
         let Lack {
             lost,
@@ -277,8 +277,7 @@ impl Peer {
         self.miss(frames);
     }
 
-    /// Tells the peer how many of its frames were lost with links. `lane` has been read from this
-    /// one.
+    /// Tells the peer how many of its frames were lost with links, if any were.
     pub(crate) fn report_lost(&self) {
         let lost = self.carried().lost;
         if lost > 0 {

@@ -131,6 +131,7 @@ impl Transport {
             local_addr,
             config.clone(),
             local.frame_bytes_max,
+            local.budget,
             counters.clone(),
             tasks.draining().clone(),
         );

@@ -222,13 +222,9 @@ impl Client {
         let mut payload = Bytes::from(bytes);
         payload.truncate(size);
         let headers = headers(&payload.split_to(block))?;
-        let reply_to = reply_to.map(Topic::parse).transpose()?;
-        Ok(Message {
-            topic: Topic::parse(topic)?,
-            reply_to,
-            headers,
-            payload,
-        })
+        let mut message = Message::new(Topic::parse(topic)?, payload).with_headers(headers);
+        message.reply_to = reply_to.map(Topic::parse).transpose()?;
+        Ok(message)
     }
 
     /// The next line, which is no error.

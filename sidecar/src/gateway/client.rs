@@ -8,7 +8,8 @@ use super::connect_options::ConnectOptions;
 use super::op::{Op, Publication};
 use super::{header_block, reply};
 use tidings::{
-    BroadcastError, Delivery, MemberId, Message, Pattern, Receipt, Session, SubscribeError, Topic,
+    BroadcastError, Delivery, Held, MemberId, Message, Pattern, Receipt, Session, SubscribeError,
+    Topic,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -91,6 +92,11 @@ impl Client {
             }
         }
         Ok(recipients)
+    }
+
+    /// A part of what may wait on the node, for the buffers of the connection.
+    pub(super) fn hold(&self) -> Held {
+        self.session.hold()
     }
 
     /// Waits until what it publishes next finds room, or it is of no use to wait.

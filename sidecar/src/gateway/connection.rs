@@ -19,7 +19,7 @@ use super::op::Op;
 use super::parser::{Parsed, Parser};
 use super::reply::{self, Info};
 use super::turn::Turn;
-use tidings::{AgentName, Inbox, OpenError, SessionOptions};
+use tidings::{AgentName, Held, Inbox, OpenError, SessionOptions};
 
 /// Above this many bytes that wait to be written, nothing more is taken from the inbox. Messages
 /// then wait in the mailbox, whose overflow policy decides what becomes of them.
@@ -27,6 +27,9 @@ const OUT_BYTES_SOFT: usize = 256 << 10;
 /// How much is read at a time. Grows from the first to the last as long as the client fills it, so
 /// that an idle client costs little.
 const READ_BYTES: (usize, usize) = (4 << 10, 64 << 10);
+
+/// How soon a connection that would need more memory than there is to spare looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves one client until it goes, is refused, or the node stops.
 pub(super) async fn run(door: Door, stream: TcpStream, peer: SocketAddr, client_id: u64) {
@@ -149,6 +152,8 @@ struct Connection {
     wire: Wire,
     client: Client,
     inbox: Inbox,
+    /// What its buffers are of all that may wait on the node.
+    held: Held,
     /// How much to read next.
     read_bytes: usize,
     /// Above this many bytes that wait to be written, no operation is read: a client that asks and
@@ -185,6 +190,7 @@ impl Connection {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             wire,
+            held: client.hold(),
             client,
             inbox,
             read_bytes: READ_BYTES.0,
@@ -237,12 +243,21 @@ impl Connection {
         }
 
         self.give_back_memory();
+        self.held
+            .set(self.wire.input.capacity() + self.client.out.capacity());
         let now = Instant::now();
         let is_paused = self.may_take_operations() && !self.wire.input.is_empty();
         self.paused_since = is_paused.then(|| self.paused_since.unwrap_or(now));
         let overdue = self.paused_since.unwrap_or(now) + self.pause_max;
+        let may_read = self.may_read();
+        let is_starved = self.may_take_operations() && !may_read;
+        let look_again = if is_starved {
+            overdue.min(now + LOOK_AGAIN)
+        } else {
+            overdue
+        };
 
-        let interest = match (self.may_take_operations(), !self.client.out.is_empty()) {
+        let interest = match (may_read, !self.client.out.is_empty()) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
             (false, true) => Some(Interest::WRITABLE),
@@ -266,7 +281,7 @@ impl Connection {
         tokio::select! {
             ready = ready, if interest.is_some() => {
                 let ready = ready?;
-                if ready.is_readable() && self.may_take_operations() {
+                if ready.is_readable() && may_read {
                     self.read()?;
                 }
                 // What can be written is written by the next step.
@@ -278,7 +293,11 @@ impl Connection {
             }
             () = self.client.room(), if is_pressing => self.client.is_pressing = false,
             _ = self.ticks.tick() => self.tick()?,
-            () = sleep_until(overdue), if is_paused => return Err(ClientError::Stale.into()),
+            () = sleep_until(look_again), if is_paused || is_starved => {
+                if is_paused && look_again == overdue {
+                    return Err(ClientError::Stale.into());
+                }
+            }
         }
         Ok(())
     }
@@ -288,8 +307,17 @@ impl Connection {
         !waits && self.client.out.len() < self.out_bytes_max
     }
 
+    /// A large operation is read only as far as the node has memory to spare.
+    fn may_read(&self) -> bool {
+        let is_little = self.read_bytes <= READ_BYTES.1 && self.wire.input.len() <= READ_BYTES.1;
+        self.may_take_operations() && (is_little || self.held.admits(self.read_bytes))
+    }
+
     fn may_take_deliveries(&self) -> bool {
-        self.client.out.len() < OUT_BYTES_SOFT
+        match self.client.out.len() {
+            out_bytes if out_bytes < READ_BYTES.0 => true,
+            out_bytes => out_bytes < OUT_BYTES_SOFT && self.held.admits(0),
+        }
     }
 
     /// Applies the operations that have arrived whole, as many as the turn allows, and says whether

@@ -65,6 +65,8 @@ impl Collector for Sample {
             "Open sessions, clients included",
             stats.sessions,
         )?;
+        let help = "Bytes that wait in mailboxes, for links and in buffers of clients";
+        to.gauge("waiting_bytes", help, stats.waiting_bytes)?;
         to.gauge(
             "members",
             "Memberships on this node",

@@ -15,8 +15,8 @@ use tidings_identity::{
     Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
 };
 use tidings_transport::{
-    Config, Credit, Frame, LinkInfo, LinkUp, Local, Net, Peer, Receive, SystemNet, Transport,
-    Violation,
+    Budget, Config, Credit, Frame, LinkInfo, LinkUp, Local, Net, Peer, Receive, SystemNet,
+    Transport, Violation,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -195,6 +195,7 @@ pub(crate) fn local() -> Local {
         advertise: None,
         incarnation: INCARNATION,
         frame_bytes_max: (1 << 20) + (64 << 10),
+        budget: Arc::new(Budget::new(usize::MAX)),
     }
 }
 
