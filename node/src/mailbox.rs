@@ -205,9 +205,9 @@ impl Mailbox {
         let mut bytes = 0;
         while into.len() - before < max && bytes < TAKEN_BYTES_MAX {
             let delivery = match state.queue.pop() {
-                Some(Popped::Message((subscriber, message))) => {
+                Some(Popped::Message((subscriber, message), message_bytes)) => {
                     state.charge.remove(&message);
-                    bytes += message.size_bytes();
+                    bytes += message_bytes;
                     Delivery::Message {
                         member: subscriber.member,
                         tag: subscriber.tag,
@@ -332,8 +332,8 @@ impl State {
 
     /// Loses all. Returns how many messages that is.
     fn clear(&mut self) -> u64 {
+        let count = self.queue.len() as u64;
         let waiting = self.queue.clear();
-        let count = waiting.len() as u64;
         waiting.for_each(|(_, message)| self.charge.remove(&message));
         count
     }

@@ -19,10 +19,8 @@ use crate::source::Source;
 /// Messages in the order in which they leave. It has no bounds of its own.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
-    /// The messages of all backlogs, each with the place of the next one of the same.
-    waiting: Slab<Waiting<T>>,
     /// Besides those of whom something waits a few that are empty, because most publishers come back.
-    backlogs: Slab<Backlog>,
+    backlogs: Slab<Backlog<T>>,
     places: HashMap<Source, usize>,
     /// The place of the backlog that was pushed to last: mostly it is the next one, too.
     last: usize,
@@ -30,6 +28,8 @@ pub(crate) struct Turns<T> {
     /// until it is its turn.
     turns: VecDeque<usize>,
     longest: Longest,
+    /// How many messages wait.
+    messages: usize,
     /// Payloads and headers of what waits.
     bytes: usize,
     /// Lost, and to be told next.
@@ -52,18 +52,15 @@ struct Waiting<T> {
     number: u64,
     /// Lost between this one and the next.
     missed_after: u64,
-    /// Of the last one, anything.
-    next: usize,
 }
 
 /// What waits of one publisher.
 #[derive(Debug)]
-struct Backlog {
+struct Backlog<T> {
     source: Source,
-    /// Cost of what waits; 0 if nothing does, and then the ends mean nothing.
+    waiting: VecDeque<Waiting<T>>,
+    /// What that costs.
     cost: usize,
-    first: usize,
-    last: usize,
     /// What it may still take in the round, or owes if it is below zero.
     credit: isize,
     /// The round in which it has its turn, or had it last.
@@ -75,8 +72,8 @@ struct Backlog {
 /// What leaves.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Popped<T> {
-    /// The next message.
-    Message(T),
+    /// The next message, and its bytes.
+    Message(T, usize),
     /// So many were lost here.
     Missed(u64),
 }
@@ -84,12 +81,12 @@ pub(crate) enum Popped<T> {
 impl<T> Turns<T> {
     /// How many messages wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.messages
     }
 
     /// Whether no message waits. There may be losses to tell.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.messages == 0
     }
 
     /// How many bytes wait, without what a message costs besides.
@@ -108,25 +105,19 @@ impl<T> Turns<T> {
             Some(place) => place,
             None => self.add(source),
         };
-        let at = self.waiting.insert(Waiting {
+        self.last = place;
+        let backlog = &mut self.backlogs[place];
+        let was_empty = backlog.waiting.is_empty();
+        backlog.waiting.push_back(Waiting {
             item,
             bytes,
             number: self.pushed,
             missed_after: 0,
-            next: 0,
         });
-        self.pushed += 1;
-        self.bytes += bytes;
-        self.last = place;
-        let backlog = &mut self.backlogs[place];
-        let was_empty = backlog.cost == 0;
-        if was_empty {
-            backlog.first = at;
-        } else {
-            self.waiting[backlog.last].next = at;
-        }
-        backlog.last = at;
         backlog.cost += cost(bytes);
+        self.pushed += 1;
+        self.messages += 1;
+        self.bytes += bytes;
         self.longest.grown(place, was_empty, backlog.cost);
         if !backlog.is_in_turns {
             self.line_up(place);
@@ -135,16 +126,16 @@ impl<T> Turns<T> {
 
     /// A message of this publisher is not let in.
     pub(crate) fn lose(&mut self, source: Source) {
-        match self.find(source).map(|place| &self.backlogs[place]) {
-            Some(backlog) if backlog.cost > 0 => self.waiting[backlog.last].missed_after += 1,
-            _ => self.missed += 1,
-        }
+        let place = self.find(source);
+        let newest = place.and_then(|place| self.backlogs[place].waiting.back_mut());
+        let missed = newest.map(|newest| &mut newest.missed_after);
+        *missed.unwrap_or(&mut self.missed) += 1;
     }
 
     /// Loses the oldest message of the longest backlog, if there is one.
     pub(crate) fn lose_oldest(&mut self) -> Option<T> {
         let place = self.longest.first()?;
-        let lost = self.take_first(place);
+        let lost = self.take_first(place)?;
         self.missed += 1;
         Some(lost.item)
     }
@@ -155,26 +146,27 @@ impl<T> Turns<T> {
             return Some(Popped::Missed(std::mem::take(&mut self.missed)));
         }
         let place = self.next_turn()?;
-        let Waiting { item, bytes, .. } = self.take_first(place);
+        let Waiting { item, bytes, .. } = self.take_first(place)?;
         let backlog = &mut self.backlogs[place];
         backlog.credit = backlog.credit.saturating_sub_unsigned(cost(bytes));
-        if backlog.cost == 0 {
+        if backlog.waiting.is_empty() {
             backlog.is_in_turns = false;
             self.turns.pop_front();
         }
-        Some(Popped::Message(item))
+        Some(Popped::Message(item, bytes))
     }
 
     /// Loses all, and tells nothing more. Returns what waited, in no order.
-    pub(crate) fn clear(&mut self) -> impl ExactSizeIterator<Item = T> + use<T> {
-        let waiting = std::mem::take(self).waiting.into_iter();
-        waiting.map(|(_, waiting)| waiting.item)
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
+        let backlogs = std::mem::take(self).backlogs.into_iter();
+        let waiting = backlogs.flat_map(|(_, backlog)| backlog.waiting);
+        waiting.map(|waiting| waiting.item)
     }
 
     /// Remembers what waits, in place of what was remembered before.
     pub(crate) fn mark(&mut self) {
         self.mark = self.pushed;
-        self.marked = self.waiting.len();
+        self.marked = self.messages;
     }
 
     /// Whether none of what waited at the [mark](Self::mark) still does.
@@ -185,9 +177,6 @@ impl<T> Turns<T> {
     /// A burst must not hold its memory once it is over.
     pub(crate) fn give_back_memory(&mut self) {
         self.forget_empty();
-        if self.is_empty() && self.waiting.capacity() > MESSAGES_KEPT {
-            self.waiting = Slab::with_capacity(MESSAGES_KEPT);
-        }
         if self.is_empty() && self.backlogs.capacity() > PUBLISHERS_KEPT {
             self.backlogs = Slab::new();
             self.places = HashMap::new();
@@ -197,7 +186,7 @@ impl<T> Turns<T> {
     }
 
     fn find(&self, source: Source) -> Option<usize> {
-        let is_his = |backlog: &Backlog| backlog.source == source;
+        let is_his = |backlog: &Backlog<T>| backlog.source == source;
         match self.backlogs.get(self.last) {
             Some(last) if is_his(last) => Some(self.last),
             _ => self.places.get(&source).copied(),
@@ -208,9 +197,8 @@ impl<T> Turns<T> {
         self.forget_empty();
         let place = self.backlogs.insert(Backlog {
             source,
+            waiting: VecDeque::new(),
             cost: 0,
-            first: 0,
-            last: 0,
             credit: TURN,
             round: 0,
             is_in_turns: false,
@@ -225,8 +213,9 @@ impl<T> Turns<T> {
             return;
         }
         let backlogs = &mut self.backlogs;
-        self.turns.retain(|place| backlogs[*place].cost > 0);
-        backlogs.retain(|_, backlog| backlog.cost > 0);
+        self.turns
+            .retain(|place| !backlogs[*place].waiting.is_empty());
+        backlogs.retain(|_, backlog| !backlog.waiting.is_empty());
         self.places.retain(|_, place| backlogs.contains(*place));
     }
 
@@ -249,7 +238,7 @@ impl<T> Turns<T> {
         loop {
             let place = *self.turns.front()?;
             let backlog = &mut self.backlogs[place];
-            if backlog.cost == 0 {
+            if backlog.waiting.is_empty() {
                 backlog.is_in_turns = false;
                 self.turns.pop_front();
             } else if backlog.credit > 0 {
@@ -263,32 +252,35 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Takes out the first message of a backlog that is not empty.
-    fn take_first(&mut self, place: usize) -> Waiting<T> {
+    /// Takes out the first message of a backlog that has some.
+    fn take_first(&mut self, place: usize) -> Option<Waiting<T>> {
         let backlog = &mut self.backlogs[place];
-        let first = self.waiting.remove(backlog.first);
-        backlog.first = first.next;
+        let first = backlog.waiting.pop_front()?;
         backlog.cost -= cost(first.bytes);
         self.longest.shrunk(place, backlog.cost);
+        self.messages -= 1;
         self.bytes -= first.bytes;
         self.missed += first.missed_after;
         self.marked -= usize::from(first.number < self.mark);
-        if self.waiting.is_empty() {
+        if backlog.waiting.is_empty() && backlog.waiting.capacity() > MESSAGES_KEPT {
+            backlog.waiting.shrink_to(MESSAGES_KEPT);
+        }
+        if self.messages == 0 {
             self.round += ROUNDS_WHEN_EMPTY;
         }
-        first
+        Some(first)
     }
 }
 
 impl<T> Default for Turns<T> {
     fn default() -> Self {
         Self {
-            waiting: Slab::new(),
             backlogs: Slab::new(),
             places: HashMap::new(),
             last: 0,
             turns: VecDeque::new(),
             longest: Longest::default(),
+            messages: 0,
             bytes: 0,
             missed: 0,
             round: 0,
@@ -310,9 +302,10 @@ const TURN: isize = 64 << 10;
 /// Nobody owes anything when nobody has had to wait: more rounds than any message takes to be made
 /// up for.
 const ROUNDS_WHEN_EMPTY: u64 = 1 << 16;
-/// Room for so many messages and publishers is kept when all have left.
-const MESSAGES_KEPT: usize = 512;
+/// Besides those of whom something waits, so many publishers are remembered.
 const PUBLISHERS_KEPT: usize = 16;
+/// And for so many messages of each room is kept.
+const MESSAGES_KEPT: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -353,7 +346,7 @@ mod tests {
             match turns.pop() {
                 None => return false,
                 Some(Popped::Missed(count)) => self.missed += count,
-                Some(Popped::Message((publisher, number))) => {
+                Some(Popped::Message((publisher, number), _)) => {
                     let before = self.newest.insert(publisher, number);
                     assert!(before < Some(number), "out of order");
                     self.received += 1;
@@ -390,7 +383,7 @@ mod tests {
                     4 => if let Some(longest) = turns.longest.first() {
                         let backlog = &turns.backlogs[longest];
                         prop_assert!(turns.backlogs.iter().all(|(_, own)| own.cost <= backlog.cost));
-                        let (publisher, number) = turns.waiting[backlog.first].item;
+                        let (publisher, number) = backlog.waiting[0].item;
                         turns.lose_oldest();
                         told.lost.entry(publisher).or_default().push(number);
                     }
@@ -402,7 +395,8 @@ mod tests {
                         told.pop(&mut turns);
                     }
                 }
-                let bytes: usize = turns.waiting.iter().map(|(_, waiting)| waiting.bytes).sum();
+                let waiting = turns.backlogs.iter().flat_map(|(_, backlog)| &backlog.waiting);
+                let bytes: usize = waiting.map(|waiting| waiting.bytes).sum();
                 prop_assert_eq!(turns.bytes(), bytes);
             }
             while told.pop(&mut turns) {}
@@ -428,7 +422,7 @@ mod tests {
             }
             turns.push(source(99), quiet, (99, 0));
             let mut sent = vec![0; backlogs.len()];
-            while let Some(Popped::Message((publisher, _))) = turns.pop() && publisher != 99 {
+            while let Some(Popped::Message((publisher, _), _)) = turns.pop() && publisher != 99 {
                 sent[publisher] += cost(backlogs[publisher].1);
             }
             for (sent, (_, bytes)) in sent.into_iter().zip(&backlogs) {
@@ -450,7 +444,7 @@ mod tests {
             }
             let mut sent = vec![0; publishers.len()];
             while sent.iter().sum::<usize>() < 20 << 20 {
-                let Some(Popped::Message((publisher, _))) = turns.pop() else {
+                let Some(Popped::Message((publisher, _), _)) = turns.pop() else {
                     panic!("there is always more")
                 };
                 sent[publisher] += cost(publishers[publisher].0);
@@ -468,7 +462,7 @@ mod tests {
         turns.push(source(1), rounds * TURN as usize, (1, 0));
         (0..100).for_each(|_| turns.push(source(2), TURN as usize, (2, 0)));
         let popped = |turns: &mut Numbered| match turns.pop() {
-            Some(Popped::Message((publisher, _))) => publisher,
+            Some(Popped::Message((publisher, _), _)) => publisher,
             _ => panic!("there is more"),
         };
         assert_eq!(popped(&mut turns), 1);
@@ -501,6 +495,21 @@ mod tests {
     }
 
     #[test]
+    fn of_a_flood_from_one_publisher_little_is_left() {
+        let mut turns = Numbered::default();
+        for number in 0..100_000 {
+            turns.push(source(1), 1, (1, number));
+        }
+        // Others go on, so that the mailbox is never empty.
+        for number in 0..250_000 {
+            turns.push(source(2), 1, (2, number));
+            turns.pop();
+        }
+        let flooded = &turns.backlogs[turns.find(source(1)).unwrap()].waiting;
+        assert!(flooded.is_empty() && flooded.capacity() < 2 * MESSAGES_KEPT);
+    }
+
+    #[test]
     fn of_a_flood_from_many_publishers_nothing_is_left() {
         let flooded = |loses: bool| {
             let mut turns = Numbered::default();
@@ -515,13 +524,12 @@ mod tests {
         let mut turns = flooded(true);
         assert!(turns.backlogs.len() <= 3_000 && turns.turns.len() <= 3_000);
         assert!(turns.backlogs.capacity() < 10_000 && turns.turns.capacity() < 10_000);
-        assert!(turns.places.capacity() < 10_000 && turns.waiting.capacity() < 10_000);
+        assert!(turns.places.capacity() < 10_000);
         for turns in [&mut turns, &mut flooded(false)] {
             while turns.pop().is_some() {}
             turns.give_back_memory();
             assert_eq!(turns.backlogs.capacity() + turns.turns.capacity(), 0);
             assert_eq!(turns.places.capacity(), 0);
-            assert_eq!(turns.waiting.capacity(), MESSAGES_KEPT);
         }
     }
 }
