@@ -44,7 +44,7 @@ pub use config::{BUCKET_BYTES_MAX, BUCKETS_MAX, Config, ConfigError};
 pub use error::{GossipError, JoinError, LeaveError, StartError};
 pub use event::{Event, EventSink};
 pub use member_id::{MemberId, MemberIdError, MemberIds};
-pub use membership::Membership;
+pub use membership::{Membership, Task};
 pub use pattern::Pattern;
 pub use pipe::{GOSSIP_BYTES_MAX, Handover, Pipe};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use tokio::sync::{OnceCell, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use crate::bucket::MemberEntry;
 use crate::config::Config;
@@ -46,6 +46,9 @@ pub struct Membership {
     shared: Arc<Shared>,
 }
 
+/// What a membership does by itself.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 struct Shared {
     views: Arc<Views>,
     handle: Arc<ChitchatHandle>,
@@ -64,7 +67,7 @@ impl Membership {
     /// `own` is who this node is. Its incarnation must be greater than that of any run before, or
     /// peers take what this run says for old. Gossip of another cluster is refused.
     ///
-    /// Its task is spawned on the tracker and ends with the token.
+    /// `spawn` runs its task, which ends with the token.
     ///
     /// # Errors
     /// When the config does not hold or gossip does not start. Nothing is left behind.
@@ -79,7 +82,7 @@ impl Membership {
         pipe: Pipe,
         seeds: watch::Receiver<Vec<SocketAddr>>,
         events: EventSink,
-        tasks: TaskTracker,
+        spawn: impl FnOnce(Task),
         token: CancellationToken,
     ) -> Result<Self, StartError> {
         config.check()?;
@@ -111,7 +114,10 @@ impl Membership {
             written,
             pace: Pace::new(&config, Instant::now()),
         };
-        tasks.spawn(token.run_until_cancelled_owned(gossip.run(config, seeds)));
+        let gossip = token.run_until_cancelled_owned(gossip.run(config, seeds));
+        spawn(Box::pin(async move {
+            gossip.await;
+        }));
         Ok(Self {
             shared: Arc::new(shared),
         })

@@ -60,6 +60,7 @@ struct Inner {
     clock: Clock,
     sessions: Arc<Sessions>,
     transport: Option<Transport>,
+    net: Arc<dyn Net>,
     tasks: TaskTracker,
     /// Those of the tasks that a graceful leave waits for.
     draining: TaskTracker,
@@ -115,7 +116,7 @@ impl Node {
                 };
                 let links = config.links.clone();
                 let receive = Arc::clone(&broker);
-                let (tasks, token) = (tasks.clone(), token.clone());
+                let (net, tasks, token) = (net.clone(), tasks.clone(), token.clone());
                 let (transport, inbound) =
                     Transport::start(links, local, identity, net, receive, tasks, token)?;
                 (Some(transport), inbound)
@@ -153,7 +154,7 @@ impl Node {
             pipe,
             seeds,
             events,
-            tasks.clone(),
+            |task| net.spawn(Box::pin(tasks.track_future(task))),
             token.clone(),
         )
         .await?;
@@ -177,6 +178,7 @@ impl Node {
             clock,
             sessions: Arc::clone(&sessions),
             transport,
+            net,
             tasks,
             draining: TaskTracker::new(),
             leaving: token.child_token(),
@@ -321,9 +323,10 @@ impl Node {
     /// Runs a task that ends with the node.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let token = self.inner.token.clone();
-        self.inner.tasks.spawn(async move {
+        let task = self.inner.tasks.track_future(async move {
             token.run_until_cancelled_owned(task).await;
         });
+        self.inner.net.spawn(Box::pin(task));
     }
 
     /// Runs a task that a graceful [`leave`](Self::leave) waits for, such as that of a gateway's

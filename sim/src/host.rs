@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tidings::{
     Authority, Config, Count, Event, GossipConfig, Identity, Limits, LinksConfig, MailboxConfig,
-    Net, Node, NodeRun, Time, Validity, Watch,
+    Net, Node, NodeRun, NodeSummary, Time, Validity, Watch,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -44,8 +44,10 @@ pub struct Run {
     pub agents: BTreeMap<usize, Agent>,
     /// When its certificate expires, if it does.
     pub expires: Option<Instant>,
-    /// What runs besides the node.
+    /// What runs there.
     pub life: Life,
+    /// What the node showed of the others when the host began to stand still.
+    seen_before: Vec<NodeSummary>,
 }
 
 /// What all hosts of a run share.
@@ -156,6 +158,7 @@ impl Host {
             agents: BTreeMap::new(),
             expires,
             life,
+            seen_before: Vec::new(),
         });
         Ok(())
     }
@@ -187,8 +190,8 @@ impl Host {
     }
 
     /// Makes the host stand still, or lets it go on.
-    pub fn freeze(&self, site: &Site, frozen: bool) {
-        let Some(run) = &self.run else { return };
+    pub fn freeze(&mut self, site: &Site, frozen: bool) {
+        let Some(run) = &mut self.run else { return };
         if run.life.gate.is_shut() == frozen {
             return;
         }
@@ -197,9 +200,15 @@ impl Host {
             frozen,
         });
         if frozen {
-            run.life.gate.shut()
+            run.life.gate.shut();
+            run.seen_before = run.node.nodes();
         } else {
-            run.life.gate.open()
+            if run.node.nodes() != run.seen_before {
+                let host = self.number;
+                let text = format!("freeze: the node on host {host} went on while it stood still");
+                site.journal.violate(text);
+            }
+            run.life.gate.open();
         }
     }
 

@@ -28,7 +28,7 @@ pub struct HostNet {
     life: Life,
 }
 
-/// What the tasks of one run of a host, except the node's own, run in.
+/// What the tasks of one run of a host run in: those of its node, of quinn and of its agents.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
     /// Stops them while the host is frozen.

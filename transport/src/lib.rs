@@ -60,7 +60,7 @@ pub use gossip::Gossiped;
 pub use link_info::{Carried, LinkInfo, LinkUp};
 pub use link_number::LinkNumber;
 pub use local::Local;
-pub use net::{Net, SystemNet};
+pub use net::{Net, SystemNet, Task};
 pub use peer::{Peer, Room, SendError};
 pub use receive::{Receive, Violation};
 pub use stats::Stats;

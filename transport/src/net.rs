@@ -1,6 +1,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,8 +10,8 @@ use quinn::{AsyncUdpSocket, EndpointConfig, Runtime, TimeSource, TokioRuntime};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
-/// Everything that differs between a real network and a simulated one: sockets, timers, the wall
-/// clock and the random source of the endpoint.
+/// Everything that differs between a real network and a simulated one: sockets, timers, tasks, the
+/// wall clock and the random source of the endpoint.
 ///
 /// It is the only seam: with another `Net` the rest of the transport runs unchanged.
 pub trait Net: Debug + Send + Sync + 'static {
@@ -23,6 +24,11 @@ pub trait Net: Debug + Send + Sync + 'static {
     /// Timers, tasks and "now" for quinn.
     fn runtime(&self) -> Arc<dyn Runtime>;
 
+    /// Runs a task of the node. A simulated machine that stands still does not go on with it.
+    fn spawn(&self, task: Task) {
+        self.runtime().spawn(task);
+    }
+
     /// Wall-clock time since the Unix epoch. The validity of certificates is checked against it,
     /// and the age of the proofs of address that Retry asks for.
     fn unix_time(&self) -> Duration;
@@ -33,6 +39,9 @@ pub trait Net: Debug + Send + Sync + 'static {
         EndpointConfig::default()
     }
 }
+
+/// A task that a [`Net`] runs.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The real network: a UDP socket of the operating system, tokio's timers, the system's clock.
 #[derive(Debug, Clone, Copy, Default)]

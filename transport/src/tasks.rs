@@ -1,9 +1,14 @@
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::Net;
 
 /// Where the tasks of a transport run, and what ends them.
 #[derive(Debug, Clone)]
 pub(crate) struct Tasks {
+    net: Arc<dyn Net>,
     tracker: TaskTracker,
     /// Cancelled when the transport is over.
     token: CancellationToken,
@@ -14,8 +19,9 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(tracker: TaskTracker, token: CancellationToken) -> Self {
+    pub(crate) fn new(net: Arc<dyn Net>, tracker: TaskTracker, token: CancellationToken) -> Self {
         Self {
+            net,
             tracker,
             draining: token.child_token(),
             token,
@@ -25,8 +31,11 @@ impl Tasks {
 
     /// Runs `task` until it ends or the transport does.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker
-            .spawn(self.token.clone().run_until_cancelled_owned(task));
+        let task = self.token.clone().run_until_cancelled_owned(task);
+        let task = self.tracker.track_future(task);
+        self.net.spawn(Box::pin(async move {
+            task.await;
+        }));
     }
 
     /// Runs `task` only as long as new links are wanted.

@@ -88,7 +88,7 @@ impl Transport {
     /// address of their sender. Up to 1024 wait there; when it is full further ones are dropped
     /// and counted.
     ///
-    /// All tasks are spawned on `tasks` and end when `token` is cancelled, except those of quinn,
+    /// All tasks run on `net`, are known to `tasks` and end when `token` is cancelled, except those of quinn,
     /// which end soon after. Must be called within a tokio runtime.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Transport {
 
         let run = NodeRun::new(identity.name().clone(), local.incarnation, advertise);
         let token = token.child_token();
-        let tasks = Tasks::new(tasks, token.clone());
+        let tasks = Tasks::new(net.clone(), tasks, token.clone());
         let counters = Arc::<Counters>::default();
         let (links, dials) = Links::new(
             &run,

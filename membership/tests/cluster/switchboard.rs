@@ -147,7 +147,9 @@ impl Node {
             pipe,
             seeds.subscribe(),
             Box::new(sink),
-            tasks.clone(),
+            |task| {
+                tasks.spawn(task);
+            },
             token.clone(),
         )
         .await
