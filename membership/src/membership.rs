@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
 use tidings_identity::{ClusterName, NodeId, NodeRun};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, SetOnce, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -18,7 +18,9 @@ use crate::config::Config;
 use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
+use crate::fault::Faults;
 use crate::gossip::{AbortOnDrop, Gossip};
+use crate::guard::Guard;
 use crate::pace::Pace;
 use crate::peer::{BUCKETS_KEY, LEFT_KEY};
 use crate::peers::Peers;
@@ -87,11 +89,15 @@ impl Membership {
     ) -> Result<Self, StartError> {
         config.check()?;
         let wire = Arc::new(Wire::default());
-        let transport = PipeTransport::new(pipe, wire.clone());
+        let chitchat = Arc::new(SetOnce::new());
+        let guard = Guard::new(cluster.clone());
+        let transport = PipeTransport::new(pipe, wire.clone(), guard, chitchat.clone());
         let initial = vec![(BUCKETS_KEY.to_owned(), config.buckets.to_string())];
         let handle = spawn_chitchat(gossip_config(&config, &own, &cluster), initial, &transport)
             .await
             .map_err(StartError::Gossip)?;
+        // Nobody else sets it.
+        let _ = chitchat.set(handle.chitchat());
         let handle = Arc::new(handle);
         let views = Arc::new(Views::new(&config, own.clone()));
         let written = views.snapshot().local.buckets().to_vec();
@@ -257,7 +263,7 @@ impl Membership {
             messages_in: counters.messages_in.load(Relaxed),
             bytes_in: counters.bytes_in.load(Relaxed),
             messages_dropped: counters.messages_dropped.load(Relaxed),
-            messages_malformed: counters.messages_malformed.load(Relaxed),
+            faults: Faults::count(|fault| counters.faults[fault as usize].load(Relaxed)),
             values_malformed: counters.values_malformed.load(Relaxed),
             eager_rounds: counters.eager_rounds.load(Relaxed),
             nodes_live: 1 + view.remote.len(),

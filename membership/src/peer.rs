@@ -146,4 +146,4 @@ pub(crate) fn bucket_key(index: usize) -> String {
 pub(crate) const BUCKETS_KEY: &str = "buckets";
 /// The key that is set to `1` when a node leaves.
 pub(crate) const LEFT_KEY: &str = "left";
-const BUCKET_PREFIX: &str = "b/";
+pub(crate) const BUCKET_PREFIX: &str = "b/";

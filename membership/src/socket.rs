@@ -9,22 +9,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chitchat::transport::{Socket, Transport};
-use chitchat::{ChitchatMessage, Deserializable, Serializable};
+use chitchat::{Chitchat, ChitchatMessage, Deserializable, Serializable};
+use tokio::sync::SetOnce;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::fault::Fault;
+use crate::guard::{Guard, LeftOut, Letter};
 use crate::message_kind::MessageKind;
-use crate::pipe::{GOSSIP_BYTES_MAX, Pipe};
+use crate::pipe::Pipe;
 use crate::wire::Wire;
 
 /// Hands out the socket over a pipe, once.
 pub(crate) struct PipeTransport(Mutex<Option<PipeSocket>>);
 
+/// The gossip state, once there is one.
+pub(crate) type State = Arc<SetOnce<Arc<tokio::sync::Mutex<Chitchat>>>>;
+
 impl PipeTransport {
-    pub(crate) fn new(pipe: Pipe, wire: Arc<Wire>) -> Self {
+    /// A transport whose messages pass this guard. They wait until the state is there which it is to
+    /// know.
+    pub(crate) fn new(pipe: Pipe, wire: Arc<Wire>, guard: Guard, state: State) -> Self {
         Self(Mutex::new(Some(PipeSocket {
             pipe,
             wire,
+            guard,
+            state,
+            unfitted: None,
             delta_read: false,
             warned: None,
         })))
@@ -52,36 +63,74 @@ type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + Send + 
 struct PipeSocket {
     pipe: Pipe,
     wire: Arc<Wire>,
+    guard: Guard,
+    state: State,
+    /// A message that was read while the state was in use.
+    unfitted: Option<Arrived>,
     /// Whether the message returned last carried a delta. It has been applied when the next one is
     /// asked for.
     delta_read: bool,
     warned: Option<Instant>,
 }
 
+/// A message from the peer at this address, which had so many bytes.
+struct Arrived {
+    from: SocketAddr,
+    bytes: usize,
+    letter: Letter,
+}
+
 impl PipeSocket {
-    fn read(&mut self, from: SocketAddr, bytes: &Bytes) -> Option<ChitchatMessage> {
-        self.wire.counters.messages_in.fetch_add(1, Relaxed);
-        self.wire
-            .counters
-            .bytes_in
-            .fetch_add(bytes.len() as u64, Relaxed);
-        let message = if bytes.len() > GOSSIP_BYTES_MAX {
-            Err(anyhow::anyhow!("it is too long"))
-        } else {
-            ChitchatMessage::deserialize(&mut &bytes[..])
-        };
-        let error = match message {
-            Ok(message) => return Some(message),
-            Err(error) => error,
-        };
-        self.wire.counters.messages_malformed.fetch_add(1, Relaxed);
+    /// Reads a message. One that is refused is a fault of the peer that sent it: no honest node says
+    /// or passes on such a thing.
+    fn read(&mut self, from: SocketAddr, bytes: &Bytes) -> Option<Arrived> {
+        let counters = &self.wire.counters;
+        counters.messages_in.fetch_add(1, Relaxed);
+        counters.bytes_in.fetch_add(bytes.len() as u64, Relaxed);
+        match self.guard.read(bytes) {
+            Ok(letter) => Some(Arrived {
+                from,
+                bytes: bytes.len(),
+                letter,
+            }),
+            Err(refusal) => {
+                self.found(refusal.fault(), 1);
+                if self.warning_is_due() {
+                    let error: &dyn std::error::Error = &refusal;
+                    warn!(%from, bytes = bytes.len(), error, "skipped a gossip message");
+                }
+                None
+            }
+        }
+    }
+
+    /// Counts what was left out of a message of this peer, who may have it from others.
+    fn note(&mut self, from: SocketAddr, LeftOut { itself, room }: LeftOut) {
+        if (itself, room) == (0, 0) {
+            return;
+        }
+        self.found(Fault::Itself, itself);
+        self.found(Fault::Room, room);
+        if self.warning_is_due() {
+            warn!(
+                %from, itself, room,
+                "left out of a gossip message what it says of this node, or has no room"
+            );
+        }
+    }
+
+    fn found(&self, fault: Fault, times: u64) {
+        self.wire.counters.faults[fault as usize].fetch_add(times, Relaxed);
+    }
+
+    fn warning_is_due(&mut self) -> bool {
         let now = Instant::now();
         let is_due = |last| now.duration_since(last) >= WARN_INTERVAL;
-        if self.warned.is_none_or(is_due) {
+        let due = self.warned.is_none_or(is_due);
+        if due {
             self.warned = Some(now);
-            warn!(%from, bytes = bytes.len(), "skipped a gossip message that cannot be read: {error:#}");
         }
-        None
+        due
     }
 }
 
@@ -98,7 +147,7 @@ impl Socket for PipeSocket {
         Box::pin(ready(Ok(())))
     }
 
-    /// The next message that can be read. Cancel-safe. Pends for ever once the pipe is closed,
+    /// The next message that the guard lets pass. Cancel-safe. Pends for ever once the pipe is closed,
     /// because an error would end gossip as if it had failed.
     fn recv<'a, 'f>(&'a mut self) -> BoxFuture<'f, (SocketAddr, ChitchatMessage)>
     where
@@ -114,17 +163,44 @@ impl PipeSocket {
             self.wire.delta_applied.notify_one();
         }
         loop {
-            let Some((from, bytes)) = self.pipe.inbound.recv().await else {
-                return std::future::pending().await;
-            };
-            let Some(message) = self.read(from, &bytes) else {
+            if self.unfitted.is_none() {
+                let Some((from, bytes)) = self.pipe.inbound.recv().await else {
+                    return std::future::pending().await;
+                };
+                self.unfitted = self.read(from, &bytes);
+            }
+            // It stays there while the state is waited for, which may be cancelled. Nobody but who
+            // asks for the message changes what the state has of others.
+            let state = self.state.wait().await.lock().await;
+            let Some(mut arrived) = self.unfitted.take() else {
                 continue;
             };
-            self.delta_read = MessageKind::of(&message).carries_delta();
-            if self.delta_read && bytes.len() >= TRUNCATED_BYTES_MIN {
+            let left_out = self.guard.fit(
+                &mut arrived.letter,
+                state.self_chitchat_id(),
+                state.node_states(),
+            );
+            drop(state);
+            let Arrived {
+                from,
+                bytes,
+                letter,
+            } = arrived;
+            self.note(from, left_out);
+            self.delta_read = letter.kind.carries_delta();
+            if self.delta_read && bytes >= TRUNCATED_BYTES_MIN {
                 self.wire.set_truncated(from);
             }
-            return Ok((from, message));
+            match ChitchatMessage::deserialize(&mut &letter.write()[..]) {
+                Ok(message) => return Ok((from, message)),
+                Err(error) => {
+                    debug_assert!(
+                        false,
+                        "chitchat does not read what was written for it: {error:#}"
+                    );
+                    self.found(Fault::Format, 1);
+                }
+            }
         }
     }
 }

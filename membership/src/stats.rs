@@ -1,5 +1,7 @@
 use std::sync::atomic::AtomicU64;
 
+use crate::fault::{Fault, Faults};
+
 /// What membership has done since it began, and how it stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,8 +16,8 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Gossip messages that the pipe dropped at once.
     pub messages_dropped: u64,
-    /// Gossip messages from peers that could not be read.
-    pub messages_malformed: u64,
+    /// What was wrong with gossip messages from peers. Such a one, or that part of it, was not taken.
+    pub faults: Faults,
     /// Values in peers' gossip that could not be read. What was known before was kept.
     pub values_malformed: u64,
     /// Changes of this node that were told to its peers at once, after coalescing.
@@ -39,7 +41,7 @@ pub(crate) struct Counters {
     pub(crate) messages_in: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) messages_dropped: AtomicU64,
-    pub(crate) messages_malformed: AtomicU64,
+    pub(crate) faults: [AtomicU64; Fault::ALL.len()],
     pub(crate) values_malformed: AtomicU64,
     pub(crate) eager_rounds: AtomicU64,
 }

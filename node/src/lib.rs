@@ -66,9 +66,9 @@ pub use tidings_identity::{
     NodeCertificate, NodeId, NodeRun, Validity, ValidityError,
 };
 pub use tidings_membership::{
-    AgentName, AgentNameError, Config as GossipConfig, Event, GossipError, JoinError, Member,
-    MemberId, NodeSummary, Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, View,
-    Watch,
+    AgentName, AgentNameError, Config as GossipConfig, Event, Fault as GossipFault, GossipError,
+    JoinError, Member, MemberId, NodeSummary, Pattern, Scope, ScopeError, Topic, TopicError,
+    TopicSummary, View, Watch,
 };
 pub use tidings_transport::{
     Carried, Config as LinksConfig, Held, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,

@@ -9,7 +9,7 @@ use crate::switchboard::{
     Node, Setup, Switchboard, addr, cluster, cluster_with, contents, members, setup, until,
 };
 use tidings_bounds::Time;
-use tidings_membership::{Config, Event, Handover};
+use tidings_membership::{Config, Event, Fault, Handover};
 use tokio::time::{Instant, sleep, timeout};
 
 #[tokio::test(start_paused = true)]
@@ -343,19 +343,29 @@ fn answer_with_key(key: &str, version: u64) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gossip_that_breaks_down_is_told_and_reads_go_on() {
+async fn a_key_that_would_end_the_gossip_library_does_no_harm() {
     let board = Switchboard::default();
     let node = Node::start(&board, 0, &[]).await;
-    let member = node.join("a");
     let failed = || timeout(SOON, node.membership.failed());
     board.deliver(addr(9), addr(0), answer_with_key("key", 1).into());
     assert!(failed().await.is_err(), "an unknown key does no harm");
     assert_eq!(node.view().nodes().len(), 2);
-    board.deliver(addr(9), addr(0), answer_with_key("é", 2).into());
-    assert!(
-        failed().await.is_ok(),
-        "a key that is not ASCII ends the gossip library"
-    );
+    for (version, key) in [(2, "\u{e9}"), (3, "")] {
+        board.deliver(addr(9), addr(0), answer_with_key(key, version).into());
+        assert!(failed().await.is_err(), "{key:?}");
+    }
+    assert_eq!(node.membership.stats().faults.of(Fault::Key), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gossip_that_breaks_down_is_told_and_reads_go_on() {
+    let board = Switchboard::default();
+    let node = Node::start(&board, 0, &[1]).await;
+    let member = node.join("a");
+    let failed = || timeout(SOON, node.membership.failed());
+    assert!(failed().await.is_err());
+    board.hand_over(|_, _| panic!("nobody takes gossip any more"));
+    assert!(failed().await.is_ok(), "what sends it has ended");
     assert_eq!(members(&node.view(), "a"), [member]);
 }
 

@@ -9,7 +9,7 @@ use prometheus_client::metrics::{MetricType, info::Info};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::log::LostLines;
-use tidings::{Distribution, Node};
+use tidings::{Distribution, GossipFault, Node};
 
 /// What [`Exposition::text`] returns.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -175,11 +175,9 @@ impl Collector for Sample {
         ];
         let help = "Gossip messages dropped before or in the transport; gossip repeats itself";
         to.counters("gossip_dropped", help, "at", &dropped)?;
-        let malformed = [
-            ("message", membership.messages_malformed),
-            ("value", membership.values_malformed),
-        ];
-        let help = "What came by gossip and could not be read";
+        let faults = GossipFault::ALL.map(|fault| (fault.name(), membership.faults.of(fault)));
+        let malformed = [&faults[..], &[("value", membership.values_malformed)]].concat();
+        let help = "What came by gossip and was not taken, by what was wrong with it";
         to.counters("gossip_malformed", help, "what", &malformed)?;
         let help = "Changes that were told to peers at once";
         to.counter("gossip_eager_rounds", help, membership.eager_rounds)?;

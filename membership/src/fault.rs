@@ -1,0 +1,85 @@
+use std::fmt;
+
+/// What can be wrong with a gossip message of a peer.
+///
+/// [`Itself`](Self::Itself) and [`Room`](Self::Room) are found in a part of a message, and the rest
+/// is taken; for any other the whole message is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It is not written as gossip is.
+    Format,
+    /// It, or something in it, is larger than gossip may be.
+    Size,
+    /// It is for another cluster.
+    Cluster,
+    /// It names what cannot be a node, or one twice.
+    Node,
+    /// It has a key that no node writes, or one twice.
+    Key,
+    /// Versions in it do not go up as they must, or are beyond any that is ever reached.
+    Version,
+    /// It deletes something, which no node does.
+    Deletion,
+    /// It claims to know more of the node that reads it than that node itself.
+    Itself,
+    /// What it tells would take more room than there is for gossip.
+    Room,
+}
+
+/// How often each fault was found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults([u64; Fault::ALL.len()]);
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 9] = [
+        Self::Format,
+        Self::Size,
+        Self::Cluster,
+        Self::Node,
+        Self::Key,
+        Self::Version,
+        Self::Deletion,
+        Self::Itself,
+        Self::Room,
+    ];
+
+    /// Its name, as in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::Size => "size",
+            Self::Cluster => "cluster",
+            Self::Node => "node",
+            Self::Key => "key",
+            Self::Version => "version",
+            Self::Deletion => "deletion",
+            Self::Itself => "itself",
+            Self::Room => "room",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Faults {
+    /// As many of each fault as this says.
+    pub(crate) fn count(of: impl Fn(Fault) -> u64) -> Self {
+        Self(Fault::ALL.map(of))
+    }
+
+    /// How often this fault was found.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// How often any was found.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}

@@ -1,0 +1,74 @@
+use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
+use crate::peer::{BUCKET_PREFIX, BUCKETS_KEY, LEFT_KEY};
+
+/// What a key of a node's state is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The text of a bucket.
+    Bucket,
+    /// One of the others that nodes write.
+    Plain,
+    /// What a newer version of this software may write.
+    Other,
+}
+
+impl Key {
+    /// The kind of this key. None if no node writes such a one.
+    pub(crate) fn parse(key: &str) -> Option<Self> {
+        if key == BUCKETS_KEY || key == LEFT_KEY {
+            return Some(Self::Plain);
+        }
+        if let Some(index) = key.strip_prefix(BUCKET_PREFIX) {
+            let digit = |c| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+            let short = index.len() <= 1 || !index.starts_with('0');
+            let at = usize::from_str_radix(index, 16).ok();
+            let is_one = short && index.bytes().all(digit) && at.is_some_and(|at| at < BUCKETS_MAX);
+            return is_one.then_some(Self::Bucket);
+        }
+        let plain = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/');
+        let is_one = (1..=OTHER_KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(plain);
+        is_one.then_some(Self::Other)
+    }
+
+    /// The longest value it may have, in bytes.
+    pub(crate) fn value_bytes_max(self) -> usize {
+        match self {
+            Self::Bucket => BUCKET_BYTES_MAX,
+            Self::Plain => PLAIN_VALUE_BYTES_MAX,
+            Self::Other => OTHER_VALUE_BYTES_MAX,
+        }
+    }
+}
+
+/// How many keys a node may have that are unknown here.
+pub(crate) const OTHER_KEYS_MAX: usize = 16;
+
+const PLAIN_VALUE_BYTES_MAX: usize = 16;
+const OTHER_KEY_BYTES_MAX: usize = 32;
+const OTHER_VALUE_BYTES_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::bucket_key;
+
+    #[test]
+    fn every_key_that_nodes_write_is_known() {
+        for index in 0..BUCKETS_MAX {
+            assert_eq!(Key::parse(&bucket_key(index)), Some(Key::Bucket));
+        }
+        assert_eq!(Key::parse("buckets"), Some(Key::Plain));
+        assert_eq!(Key::parse("left"), Some(Key::Plain));
+        assert_eq!(Key::parse("cert"), Some(Key::Other));
+    }
+
+    #[test]
+    fn what_no_node_writes_is_not_a_key() {
+        let long = "x".repeat(OTHER_KEY_BYTES_MAX + 1);
+        for key in [
+            "", "b/", "b/400", "b/00", "b/A", "b/+1", "b/é", "B", "a b", &long,
+        ] {
+            assert_eq!(Key::parse(key), None, "{key}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! A gossip message as chitchat 0.11.2 writes it, read with every count and length bounded.
+//!
+//! docs/protocol.md has the format in tables. What is asked of a message beyond it is what every
+//! message of a node has by itself, and what chitchat takes for granted:
+//!
+//! - In a digest nodes are in order, in a delta each is named once. Nothing was ever deleted, so all
+//!   that is told of deletions is zero.
+//! - Versions of a node's values go up, and begin above the one that its receiver is to have. Only
+//!   where there is no value the version follows by itself.
+
+use std::collections::BTreeSet;
+
+use chitchat::{ChitchatId, Serializable};
+
+use super::blocks;
+use super::key::Key;
+use super::reader::Reader;
+use super::refusal::Refusal;
+use crate::message_kind::MessageKind;
+
+/// A message that breaks no rule by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Letter {
+    pub(crate) kind: MessageKind,
+    cluster: String,
+    /// Up to where its sender knows each node. Empty in an Ack.
+    pub(crate) digest: Vec<Known>,
+    /// What its sender tells. Empty in a Syn.
+    pub(crate) delta: Vec<Told>,
+}
+
+/// How well a node is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) node: ChitchatId,
+    pub(crate) heartbeat: u64,
+    pub(crate) version: u64,
+}
+
+/// What is told of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) node: ChitchatId,
+    /// The version that one must have to learn from this.
+    pub(crate) from: u64,
+    pub(crate) values: Vec<Value>,
+    /// The version that one has then.
+    pub(crate) version: u64,
+}
+
+/// A value of a node, and the version at which it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Value {
+    pub(crate) key: String,
+    pub(crate) kind: Key,
+    pub(crate) value: String,
+    pub(crate) version: u64,
+}
+
+impl Letter {
+    /// Reads a message to a node of this cluster.
+    pub(crate) fn read(bytes: &[u8], cluster: &str) -> Result<Self, Refusal> {
+        let from = &mut Reader::new(bytes);
+        if from.bytes(HEAD.len())? != HEAD {
+            return Err(Refusal::Head);
+        }
+        let kind = match from.byte()? {
+            SYN => MessageKind::Syn,
+            SYN_ACK => MessageKind::SynAck,
+            ACK => MessageKind::Ack,
+            // Nodes of another cluster get no link. To answer one, or to heed its answer, is no use.
+            BAD_CLUSTER => return Err(Refusal::Cluster),
+            kind => {
+                let what = "message";
+                return Err(Refusal::Kind { what, kind });
+            }
+        };
+        let digest = match kind {
+            MessageKind::Ack => Vec::new(),
+            _ => read_digest(from)?,
+        };
+        let delta = match kind {
+            MessageKind::Syn if from.text()? == cluster => Vec::new(),
+            MessageKind::Syn => return Err(Refusal::Cluster),
+            _ => read_delta(&blocks::unpack(from)?)?,
+        };
+        if from.left() > 0 {
+            return Err(Refusal::Trailing(from.left()));
+        }
+        Ok(Self {
+            kind,
+            cluster: cluster.to_owned(),
+            digest,
+            delta,
+        })
+    }
+
+    /// The message as chitchat reads it; not compressed, so it may be long.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut bytes = HEAD.to_vec();
+        bytes.push(match self.kind {
+            MessageKind::Syn => SYN,
+            MessageKind::SynAck => SYN_ACK,
+            MessageKind::Ack => ACK,
+            MessageKind::BadCluster => BAD_CLUSTER,
+        });
+        if self.kind != MessageKind::Ack {
+            let count = u16::try_from(self.digest.len()).unwrap_or(u16::MAX);
+            count.serialize(&mut bytes);
+            for known in &self.digest {
+                known.write(&mut bytes);
+            }
+        }
+        if self.kind == MessageKind::Syn {
+            self.cluster.serialize(&mut bytes);
+        } else {
+            let mut delta = Vec::new();
+            for told in &self.delta {
+                told.write(&mut delta);
+            }
+            blocks::pack(&delta, &mut bytes);
+        }
+        bytes
+    }
+}
+
+impl Known {
+    /// How long the entry for this node is in any digest.
+    pub(crate) fn bytes(node: &ChitchatId) -> usize {
+        node.serialized_len() + 3 * size_of::<u64>()
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        self.node.serialize(to);
+        self.heartbeat.serialize(to);
+        NEVER_DELETED.serialize(to);
+        self.version.serialize(to);
+    }
+}
+
+impl Told {
+    fn write(&self, to: &mut Vec<u8>) {
+        to.push(NODE);
+        self.node.serialize(to);
+        NEVER_DELETED.serialize(to);
+        self.from.serialize(to);
+        for value in &self.values {
+            to.push(VALUE);
+            value.key.serialize(to);
+            value.value.serialize(to);
+            value.version.serialize(to);
+            to.push(SET);
+        }
+        let reached = self.values.last().map_or(0, |value| value.version);
+        if reached < self.version {
+            to.push(VERSION);
+            self.version.serialize(to);
+        }
+    }
+}
+
+fn read_digest(from: &mut Reader<'_>) -> Result<Vec<Known>, Refusal> {
+    // What the number announces may not come, so no memory is taken for it.
+    let mut digest: Vec<Known> = Vec::new();
+    for _ in 0..from.u16()? {
+        let node = from.node()?;
+        if digest.last().is_some_and(|last| last.node >= node) {
+            return Err(Refusal::NodeTwice);
+        }
+        let heartbeat = from.count()?;
+        never_deleted(from)?;
+        let version = from.count()?;
+        digest.push(Known {
+            node,
+            heartbeat,
+            version,
+        });
+    }
+    Ok(digest)
+}
+
+fn read_delta(bytes: &[u8]) -> Result<Vec<Told>, Refusal> {
+    let from = &mut Reader::new(bytes);
+    let mut delta: Vec<Told> = Vec::new();
+    let mut nodes = BTreeSet::new();
+    let mut keys = BTreeSet::new();
+    let mut entries = 0;
+    while from.left() > 0 {
+        entries += 1;
+        if entries > ENTRIES_MAX {
+            return Err(Refusal::TooMuch);
+        }
+        match from.byte()? {
+            NODE => {
+                let node = from.node()?;
+                never_deleted(from)?;
+                if !nodes.insert(node.clone()) {
+                    return Err(Refusal::NodeTwice);
+                }
+                keys.clear();
+                delta.push(Told {
+                    node,
+                    from: from.count()?,
+                    values: Vec::new(),
+                    version: 0,
+                });
+            }
+            VALUE => {
+                let told = delta.last_mut().ok_or(Refusal::Order)?;
+                // A version that came by itself is the last there is of its node.
+                if told.version > 0 && told.values.is_empty() {
+                    return Err(Refusal::Order);
+                }
+                let value = read_value(from, told.version.max(told.from))?;
+                if !keys.insert(value.key.clone()) {
+                    return Err(Refusal::KeyTwice);
+                }
+                told.version = value.version;
+                told.values.push(value);
+            }
+            VERSION => {
+                let told = delta.last_mut().ok_or(Refusal::Order)?;
+                if told.version > 0 {
+                    return Err(Refusal::Order);
+                }
+                told.version = version_after(told.from, from)?;
+            }
+            kind => {
+                let what = "entry";
+                return Err(Refusal::Kind { what, kind });
+            }
+        }
+    }
+    Ok(delta)
+}
+
+fn read_value(from: &mut Reader<'_>, last: u64) -> Result<Value, Refusal> {
+    let (key, value) = (from.text()?, from.text()?);
+    let kind = Key::parse(key).ok_or(Refusal::Key(key.len()))?;
+    if value.len() > kind.value_bytes_max() {
+        return Err(Refusal::ValueTooLong(value.len()));
+    }
+    let version = version_after(last, from)?;
+    match from.byte()? {
+        SET => Ok(Value {
+            key: key.to_owned(),
+            kind,
+            value: value.to_owned(),
+            version,
+        }),
+        DELETED | DELETED_LATER => Err(Refusal::Deletion),
+        kind => {
+            let what = "value";
+            Err(Refusal::Kind { what, kind })
+        }
+    }
+}
+
+fn version_after(last: u64, from: &mut Reader<'_>) -> Result<u64, Refusal> {
+    let version = from.count()?;
+    if version <= last {
+        return Err(Refusal::Version { version, last });
+    }
+    Ok(version)
+}
+
+fn never_deleted(from: &mut Reader<'_>) -> Result<(), Refusal> {
+    match from.u64()? {
+        NEVER_DELETED => Ok(()),
+        _ => Err(Refusal::Deletion),
+    }
+}
+
+/// Magic number and version of the protocol.
+const HEAD: [u8; 3] = [0x53, 0xb0, 0];
+const SYN: u8 = 0;
+const SYN_ACK: u8 = 1;
+const ACK: u8 = 2;
+const BAD_CLUSTER: u8 = 3;
+
+const NODE: u8 = 0;
+const VALUE: u8 = 1;
+const VERSION: u8 = 2;
+
+const SET: u8 = 0;
+const DELETED: u8 = 1;
+const DELETED_LATER: u8 = 2;
+
+/// The version up to which what was deleted is forgotten.
+const NEVER_DELETED: u64 = 0;
+
+/// The most nodes, values and versions in a delta. Each adds some bytes to a message that nothing can
+/// make fewer, so none of 65,507 bytes has as many.
+const ENTRIES_MAX: usize = 32_768;

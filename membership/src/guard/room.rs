@@ -1,0 +1,146 @@
+use std::collections::BTreeMap;
+
+use chitchat::{ChitchatId, NodeState};
+
+use super::key::{Key, OTHER_KEYS_MAX};
+use super::letter::{Known, Letter, Told, Value};
+
+/// How much of gossip a node holds, and how much more it may.
+///
+/// What is beyond is left out of the message: to refuse it whole would make this node deaf to peers
+/// that hold something else.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    held: BTreeMap<ChitchatId, Held>,
+}
+
+/// The bytes of a node's state when it was at this version.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    version: u64,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes out of the message what there is no room for, and tells how many things that were.
+    /// What is told of nodes that are not known goes too, because chitchat does not heed it.
+    pub(crate) fn fit(
+        &mut self,
+        letter: &mut Letter,
+        own: &ChitchatId,
+        states: &BTreeMap<ChitchatId, NodeState>,
+    ) -> u64 {
+        let before = letter.digest.len();
+        fit_nodes(&mut letter.digest, states);
+        let mut left_out = before - letter.digest.len();
+        if letter.delta.is_empty() {
+            return left_out as u64;
+        }
+        let mut bytes = self.bytes(own, states);
+        let digest = &letter.digest;
+        letter.delta.retain_mut(|told| {
+            let state = states.get(&told.node);
+            let named = || digest.binary_search_by_key(&&told.node, |known| &known.node);
+            if state.is_none() && named().is_err() {
+                return false;
+            }
+            left_out += fit_keys(told, state);
+            let Some(after) = bytes_with(told, state, bytes) else {
+                left_out += 1;
+                return false;
+            };
+            bytes = after;
+            true
+        });
+        left_out as u64
+    }
+
+    /// The bytes of all other nodes' states.
+    fn bytes(&mut self, own: &ChitchatId, states: &BTreeMap<ChitchatId, NodeState>) -> usize {
+        self.held.retain(|node, _| states.contains_key(node));
+        for (node, state) in states.iter().filter(|(node, _)| *node != own) {
+            let version = state.max_version();
+            // A state that changes has a higher version, and one that is begun again has none.
+            if self
+                .held
+                .get(node)
+                .is_none_or(|held| held.version != version)
+            {
+                let values = state.key_values_including_deleted();
+                let bytes = values
+                    .map(|(key, value)| value_bytes(key, &value.value))
+                    .sum();
+                self.held.insert(node.clone(), Held { version, bytes });
+            }
+        }
+        self.held.values().map(|held| held.bytes).sum()
+    }
+}
+
+/// Leaves out nodes that are not known yet and would make this node's own digest too long.
+fn fit_nodes(digest: &mut Vec<Known>, states: &BTreeMap<ChitchatId, NodeState>) {
+    let mut bytes: usize = states.keys().map(Known::bytes).sum();
+    digest.retain(|known| {
+        if states.contains_key(&known.node) {
+            return true;
+        }
+        let after = bytes + Known::bytes(&known.node);
+        let fits = after <= DIGEST_BYTES_MAX;
+        if fits {
+            bytes = after;
+        }
+        fits
+    });
+}
+
+/// Leaves out values under keys that are unknown here, when a node would have too many.
+fn fit_keys(told: &mut Told, state: Option<&NodeState>) -> usize {
+    let is_other = |value: &Value| value.kind == Key::Other;
+    if !told.values.iter().any(is_other) {
+        return 0;
+    }
+    let has = |key: &str| state.is_some_and(|state| state.get_versioned(key).is_some());
+    let keys = state
+        .into_iter()
+        .flat_map(NodeState::key_values_including_deleted);
+    let mut others = keys
+        .filter(|(key, _)| Key::parse(key) == Some(Key::Other))
+        .count();
+    let before = told.values.len();
+    told.values.retain(|value| {
+        if !is_other(value) || has(&value.key) {
+            return true;
+        }
+        others += 1;
+        others <= OTHER_KEYS_MAX
+    });
+    before - told.values.len()
+}
+
+/// How many bytes all states have with what is told. None if that is more than now and too many.
+fn bytes_with(told: &Told, state: Option<&NodeState>, bytes: usize) -> Option<usize> {
+    let version = state.map_or(0, NodeState::max_version);
+    let news = told.values.iter().filter(|value| value.version > version);
+    let (mut more, mut less) = (0, 0);
+    for value in news {
+        more += value_bytes(&value.key, &value.value);
+        let old = state.and_then(|state| state.get_versioned(&value.key));
+        less += old.map_or(0, |old| value_bytes(&value.key, &old.value));
+    }
+    let after = bytes + more - less.min(bytes + more);
+    (more <= less || after <= STATES_BYTES_MAX).then_some(after)
+}
+
+fn value_bytes(key: &str, value: &str) -> usize {
+    VALUE_BYTES + key.len() + value.len()
+}
+
+/// The longest digest a node may have, of all runs of nodes that it knows. What it says to a peer has
+/// to hold it, and chitchat takes for granted that something else fits beside it.
+pub(crate) const DIGEST_BYTES_MAX: usize = 65_000;
+
+/// The most that keys and values of all other nodes may take. That is about 5,000,000 memberships.
+pub(crate) const STATES_BYTES_MAX: usize = 128 << 20;
+
+/// What a value takes besides key and text.
+const VALUE_BYTES: usize = 128;
