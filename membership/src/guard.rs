@@ -12,7 +12,13 @@
 //! The guard bounds and checks, and knows nobody: what a peer says of a third node in the right form
 //! is believed.
 
+#[cfg(test)]
+mod attacks;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod bench;
 mod blocks;
+#[cfg(test)]
+mod honest;
 mod key;
 mod letter;
 mod reader;
@@ -55,7 +61,7 @@ impl Guard {
         }
     }
 
-    /// Reads a message. Takes memory in proportion to what is in it unpacked, some 4 MiB at most.
+    /// Reads a message. Takes memory in proportion to what is in it unpacked, some 8 MiB at most.
     pub(crate) fn read(&self, bytes: &[u8]) -> Result<Letter, Refusal> {
         if bytes.len() > GOSSIP_BYTES_MAX {
             return Err(Refusal::TooLong(bytes.len()));

@@ -18,7 +18,6 @@ use crate::config::Config;
 use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
-use crate::fault::Faults;
 use crate::gossip::{AbortOnDrop, Gossip};
 use crate::guard::Guard;
 use crate::pace::Pace;
@@ -263,7 +262,7 @@ impl Membership {
             messages_in: counters.messages_in.load(Relaxed),
             bytes_in: counters.bytes_in.load(Relaxed),
             messages_dropped: counters.messages_dropped.load(Relaxed),
-            faults: Faults::count(|fault| counters.faults[fault as usize].load(Relaxed)),
+            faults: counters.faults(),
             values_malformed: counters.values_malformed.load(Relaxed),
             eager_rounds: counters.eager_rounds.load(Relaxed),
             nodes_live: 1 + view.remote.len(),
@@ -315,7 +314,11 @@ impl fmt::Debug for Membership {
     }
 }
 
-fn gossip_config(config: &Config, own: &NodeRun, cluster: &ClusterName) -> ChitchatConfig {
+pub(crate) fn gossip_config(
+    config: &Config,
+    own: &NodeRun,
+    cluster: &ClusterName,
+) -> ChitchatConfig {
     let interval = config.interval.get();
     let dead_node_grace_period = config.dead_node_grace.get();
     let detector = FailureDetectorConfig {

@@ -1,4 +1,5 @@
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::fault::{Fault, Faults};
 
@@ -44,4 +45,11 @@ pub(crate) struct Counters {
     pub(crate) faults: [AtomicU64; Fault::ALL.len()],
     pub(crate) values_malformed: AtomicU64,
     pub(crate) eager_rounds: AtomicU64,
+}
+
+impl Counters {
+    /// What was wrong with gossip messages so far.
+    pub(crate) fn faults(&self) -> Faults {
+        Faults::count(|fault| self.faults[fault as usize].load(Relaxed))
+    }
 }

@@ -46,7 +46,7 @@ pub(crate) fn unpack(from: &mut Reader<'_>) -> Result<Vec<u8>, Refusal> {
             return Err(Refusal::Block);
         }
     }
-    Err(Refusal::TooMuch)
+    Err(Refusal::Blocks)
 }
 
 /// Appends blocks with these bytes, not compressed, because they do not travel.
@@ -80,9 +80,9 @@ fn bounded(bytes: u64) -> Result<usize, Refusal> {
 /// What chitchat fills a block to, all but the last.
 pub(crate) const BLOCK_BYTES_MAX: usize = 16_384;
 
-/// The most blocks, which hold 4 MiB. A message of 65,507 bytes can hold no more of buckets, however
-/// alike their topics are.
-pub(crate) const BLOCKS_MAX: usize = 256;
+/// The most blocks, which hold 8 MiB. Of buckets whose topics are as much alike as can be, half as
+/// much fits into a message.
+pub(crate) const BLOCKS_MAX: usize = 512;
 
 const END: u8 = 0;
 const FRAME: u8 = 1;

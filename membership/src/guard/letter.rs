@@ -80,8 +80,12 @@ impl Letter {
             _ => read_digest(from)?,
         };
         let delta = match kind {
-            MessageKind::Syn if from.text()? == cluster => Vec::new(),
-            MessageKind::Syn => return Err(Refusal::Cluster),
+            MessageKind::Syn => {
+                if from.text()? != cluster {
+                    return Err(Refusal::Cluster);
+                }
+                Vec::new()
+            }
             _ => read_delta(&blocks::unpack(from)?)?,
         };
         if from.left() > 0 {
@@ -184,12 +188,7 @@ fn read_delta(bytes: &[u8]) -> Result<Vec<Told>, Refusal> {
     let mut delta: Vec<Told> = Vec::new();
     let mut nodes = BTreeSet::new();
     let mut keys = BTreeSet::new();
-    let mut entries = 0;
     while from.left() > 0 {
-        entries += 1;
-        if entries > ENTRIES_MAX {
-            return Err(Refusal::TooMuch);
-        }
         match from.byte()? {
             NODE => {
                 let node = from.node()?;
@@ -289,6 +288,15 @@ const DELETED_LATER: u8 = 2;
 /// The version up to which what was deleted is forgotten.
 const NEVER_DELETED: u64 = 0;
 
-/// The most nodes, values and versions in a delta. Each adds some bytes to a message that nothing can
-/// make fewer, so none of 65,507 bytes has as many.
-const ENTRIES_MAX: usize = 32_768;
+#[cfg(test)]
+impl Letter {
+    /// An Ack with this delta.
+    pub(crate) fn telling(delta: Vec<Told>) -> Self {
+        Self {
+            kind: MessageKind::Ack,
+            cluster: String::new(),
+            digest: Vec::new(),
+            delta,
+        }
+    }
+}

@@ -25,8 +25,8 @@ pub(crate) enum Refusal {
     Unpack(#[source] std::io::Error),
     #[error("a block in it has {0} bytes unpacked")]
     BlockTooLong(u64),
-    #[error("it has too many blocks or too much is told in them")]
-    TooMuch,
+    #[error("it has too many blocks")]
+    Blocks,
     #[error("something is told of no node, or after the end of what is told of one")]
     Order,
     #[error("a node in it has no name")]
@@ -61,7 +61,7 @@ impl Refusal {
             | Self::Block
             | Self::Unpack(_)
             | Self::Order => Fault::Format,
-            Self::TooLong(_) | Self::BlockTooLong(_) | Self::TooMuch | Self::ValueTooLong(_) => {
+            Self::TooLong(_) | Self::BlockTooLong(_) | Self::Blocks | Self::ValueTooLong(_) => {
                 Fault::Size
             }
             Self::Cluster => Fault::Cluster,

@@ -140,7 +140,73 @@ fn value_bytes(key: &str, value: &str) -> usize {
 pub(crate) const DIGEST_BYTES_MAX: usize = 65_000;
 
 /// The most that keys and values of all other nodes may take. That is about 5,000,000 memberships.
-pub(crate) const STATES_BYTES_MAX: usize = 128 << 20;
+const STATES_BYTES_MAX: usize = 128 << 20;
 
 /// What a value takes besides key and text.
 const VALUE_BYTES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BUCKET_BYTES_MAX;
+    use crate::guard::bench::node;
+    use crate::peer::bucket_key;
+
+    fn full(index: usize, version: u64) -> Value {
+        Value {
+            key: bucket_key(index),
+            kind: Key::Bucket,
+            value: "x".repeat(BUCKET_BYTES_MAX),
+            version,
+        }
+    }
+
+    /// A delta that tells of each node that so many of its buckets are full.
+    fn letter(of: &[(u8, usize)]) -> Letter {
+        let told = |&(n, buckets): &(u8, usize)| Told {
+            node: node(n, 1),
+            from: 0,
+            values: (0..buckets).map(|b| full(b, (b + 1) as u64)).collect(),
+            version: buckets as u64,
+        };
+        Letter::telling(of.iter().map(told).collect())
+    }
+
+    #[test]
+    fn what_others_tell_takes_bounded_memory() {
+        let (mut room, own) = (Room::default(), node(1, 1));
+        let fitting = STATES_BYTES_MAX / value_bytes(&bucket_key(100), &full(0, 0).value);
+        let states: BTreeMap<_, _> = (2..6)
+            .map(|n| {
+                let mut state = NodeState::for_test();
+                // The last has nothing, and the room of ten buckets is left.
+                let buckets = if n == 5 { 0 } else { (fitting - 10) / 3 };
+                for bucket in 0..buckets {
+                    state.set(bucket_key(bucket), full(0, 0).value);
+                }
+                (node(n, 1), state)
+            })
+            .collect();
+        let mut fits = |of: &[(u8, usize)]| {
+            let mut letter = letter(of);
+            let left_out = room.fit(&mut letter, &own, &states);
+            let fits = letter
+                .delta
+                .iter()
+                .map(|told| told.values.len())
+                .collect::<Vec<_>>();
+            (fits, left_out)
+        };
+        assert_eq!(fits(&[(5, 10)]), (vec![10], 0));
+        assert_eq!(fits(&[(5, 14)]), (vec![], 1));
+        // What comes first in a message counts.
+        assert_eq!(fits(&[(5, 8), (6, 1), (2, 1), (3, 8)]), (vec![8, 1, 8], 0));
+        let (_, state) = states.first_key_value().unwrap();
+        let mut more = letter(&[(5, 8), (2, 0), (3, 1)]);
+        more.delta[1].values = (1_000..1_006)
+            .map(|b| full(b, state.max_version() + 1))
+            .collect();
+        assert_eq!(room.fit(&mut more, &own, &states), 1);
+        assert_eq!(more.delta.len(), 2);
+    }
+}

@@ -1,0 +1,578 @@
+//! What a member that means harm may send, and what becomes of it.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::bench::{Bench, cluster, node, prove_sound};
+use super::blocks::{BLOCK_BYTES_MAX, BLOCKS_MAX};
+use super::key::OTHER_KEYS_MAX;
+use super::room::DIGEST_BYTES_MAX;
+use super::{Guard, Letter};
+use crate::config::BUCKET_BYTES_MAX;
+use crate::fault::Fault;
+use crate::pipe::GOSSIP_BYTES_MAX;
+
+/// Bytes as chitchat writes them, right or wrong.
+fn short(number: usize) -> Vec<u8> {
+    (number as u16).to_le_bytes().to_vec()
+}
+
+fn long(number: u64) -> Vec<u8> {
+    number.to_le_bytes().to_vec()
+}
+
+fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    [short(text.len()), text.to_vec()].concat()
+}
+
+fn id_at(name: &str, incarnation: u64, ip: &[u8], port: u16) -> Vec<u8> {
+    let kind = if ip.len() == 4 { 4 } else { 6 };
+    let name = text(name);
+    [
+        name,
+        long(incarnation),
+        vec![kind],
+        ip.to_vec(),
+        short(port.into()),
+    ]
+    .concat()
+}
+
+/// Run 1 of node `n`.
+fn id(n: u8) -> Vec<u8> {
+    id_at(&format!("n{n}"), 1, &[10, 0, 0, n], 4_000)
+}
+
+fn known(id: &[u8], heartbeat: u64, version: u64) -> Vec<u8> {
+    [id.to_vec(), long(heartbeat), long(0), long(version)].concat()
+}
+
+fn digest(entries: &[Vec<u8>]) -> Vec<u8> {
+    [short(entries.len()), entries.concat()].concat()
+}
+
+fn told(id: &[u8], from: u64) -> Vec<u8> {
+    [vec![0], id.to_vec(), long(0), long(from)].concat()
+}
+
+fn value(key: &str, value: &str, version: u64) -> Vec<u8> {
+    [vec![1], text(key), text(value), long(version), vec![0]].concat()
+}
+
+fn version(version: u64) -> Vec<u8> {
+    [vec![2], long(version)].concat()
+}
+
+fn block(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    [vec![kind], text(bytes)].concat()
+}
+
+/// The blocks of a delta, as chitchat packs them.
+fn blocks(delta: &[u8]) -> Vec<u8> {
+    let frame = |part: &[u8]| match zstd::bulk::compress(part, 0) {
+        Ok(frame) if frame.len() < part.len() => block(1, &frame),
+        _ => block(2, part),
+    };
+    let blocks: Vec<_> = delta.chunks(BLOCK_BYTES_MAX).map(frame).collect();
+    [blocks.concat(), vec![0]].concat()
+}
+
+fn message(kind: u8, body: &[Vec<u8>]) -> Vec<u8> {
+    [short(45_139), vec![0, kind], body.concat()].concat()
+}
+
+fn syn(entries: &[Vec<u8>]) -> Vec<u8> {
+    message(0, &[digest(entries), text(cluster().as_str())])
+}
+
+fn syn_ack(entries: &[Vec<u8>], delta: &[Vec<u8>]) -> Vec<u8> {
+    message(1, &[digest(entries), blocks(&delta.concat())])
+}
+
+fn ack(delta: &[Vec<u8>]) -> Vec<u8> {
+    message(2, &[blocks(&delta.concat())])
+}
+
+fn from(n: u8) -> SocketAddr {
+    ([10, 0, 0, n], 4_000).into()
+}
+
+fn read(bytes: &[u8]) -> Result<Letter, Fault> {
+    let refused = |refusal: super::Refusal| refusal.fault();
+    Guard::new(cluster()).read(bytes).map_err(refused)
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused_for_what_is_wrong_with_it() {
+    let n1 = &id(1)[..];
+    let one = |version| value("b/0", "", version);
+    for right in [
+        syn(&[known(n1, 1, 1), known(&id(2), 0, 0)]),
+        syn_ack(
+            &[known(n1, 1, 1)],
+            &[told(n1, 1), one(2), value("left", "1", 5)],
+        ),
+        ack(&[
+            told(n1, 0),
+            version(3),
+            told(&id(2), 0),
+            told(&id(3), 0),
+            one(1),
+        ]),
+    ] {
+        assert!(read(&right).is_ok(), "{:?}", read(&right));
+    }
+
+    let delta = |parts: &[Vec<u8>]| ack(&[vec![told(n1, 7)], parts.to_vec()].concat());
+    let at = |ip: &[u8], port| syn(&[known(&id_at("n1", 1, ip, port), 1, 1)]);
+    let named = |name: &str| syn(&[known(&id_at(name, 1, &[10, 0, 0, 1], 1), 1, 1)]);
+    let keyed = |key: &str| delta(&[value(key, "", 8)]);
+    let gone = |kind: u8| [vec![1], text("b/0"), text(""), long(8), vec![kind]].concat();
+    let late = [n1.to_vec(), long(1), long(1), long(1)].concat();
+    let wide = "x".repeat(BUCKET_BYTES_MAX + 1);
+    let beyond = 1 << 54;
+    let wrong: Vec<(&str, Vec<u8>, Fault)> = vec![
+        ("nothing", vec![], Fault::Format),
+        (
+            "another magic",
+            [vec![1, 2, 0], syn(&[])[3..].to_vec()].concat(),
+            Fault::Format,
+        ),
+        (
+            "another version",
+            [short(45_139), vec![1, 0]].concat(),
+            Fault::Format,
+        ),
+        ("the panic of tests", message(255, &[]), Fault::Format),
+        ("no such message", message(4, &[]), Fault::Format),
+        ("more behind", [syn(&[]), vec![0]].concat(), Fault::Format),
+        (
+            "too few nodes",
+            message(0, &[short(65_535), known(n1, 1, 1)]),
+            Fault::Format,
+        ),
+        (
+            "no UTF-8",
+            ack(&[[vec![0], text([0xff])].concat()]),
+            Fault::Format,
+        ),
+        (
+            "no such address",
+            syn(&[[text("n1"), long(1), vec![5; 40]].concat()]),
+            Fault::Format,
+        ),
+        ("no such entry", delta(&[vec![3]]), Fault::Format),
+        ("no such state", delta(&[gone(3)]), Fault::Format),
+        ("value of nobody", ack(&[one(1)]), Fault::Format),
+        ("version of nobody", ack(&[version(1)]), Fault::Format),
+        (
+            "version after values",
+            delta(&[one(8), version(9)]),
+            Fault::Format,
+        ),
+        (
+            "lower version after values",
+            delta(&[one(100), version(50)]),
+            Fault::Format,
+        ),
+        (
+            "value after version",
+            delta(&[version(8), one(9)]),
+            Fault::Format,
+        ),
+        (
+            "two versions",
+            delta(&[version(8), version(9)]),
+            Fault::Format,
+        ),
+        ("cut value", delta(&[one(8)[..10].to_vec()]), Fault::Format),
+        ("too long", vec![0; GOSSIP_BYTES_MAX + 1], Fault::Size),
+        ("wide value", delta(&[value("b/0", &wide, 8)]), Fault::Size),
+        (
+            "wide other value",
+            delta(&[value("x", &wide[..4_097], 8)]),
+            Fault::Size,
+        ),
+        (
+            "wide mark",
+            delta(&[value("left", &wide[..17], 8)]),
+            Fault::Size,
+        ),
+        (
+            "another cluster",
+            message(0, &[digest(&[]), text("other")]),
+            Fault::Cluster,
+        ),
+        ("refused by another", message(3, &[]), Fault::Cluster),
+        ("no name", named(""), Fault::Node),
+        ("no label", named("N1"), Fault::Node),
+        ("long name", named(&"x".repeat(64)), Fault::Node),
+        ("nowhere", at(&[0; 4], 1), Fault::Node),
+        ("nowhere in IPv6", at(&[0; 16], 1), Fault::Node),
+        (
+            "nowhere in both",
+            at(&[&[0; 10][..], &[255, 255, 0, 0, 0, 0]].concat(), 1),
+            Fault::Node,
+        ),
+        ("everywhere", at(&[255; 4], 1), Fault::Node),
+        ("many", at(&[224, 0, 0, 1], 1), Fault::Node),
+        ("no port", at(&[10, 0, 0, 1], 0), Fault::Node),
+        (
+            "known twice",
+            syn(&[known(n1, 1, 1), known(n1, 2, 2)]),
+            Fault::Node,
+        ),
+        (
+            "out of order",
+            syn(&[known(&id(2), 1, 1), known(n1, 1, 1)]),
+            Fault::Node,
+        ),
+        (
+            "told twice",
+            ack(&[told(n1, 0), told(&id(2), 0), told(n1, 0)]),
+            Fault::Node,
+        ),
+        ("no key", keyed(""), Fault::Key),
+        ("not ASCII", keyed("é"), Fault::Key),
+        ("no such bucket", keyed("b/400"), Fault::Key),
+        ("another name of a bucket", keyed("b/01"), Fault::Key),
+        ("long key", keyed(&"x".repeat(33)), Fault::Key),
+        ("key twice", delta(&[one(8), one(9)]), Fault::Key),
+        ("version zero", ack(&[told(n1, 0), one(0)]), Fault::Version),
+        (
+            "one version twice",
+            delta(&[one(8), value("b/1", "", 8)]),
+            Fault::Version,
+        ),
+        (
+            "versions go down",
+            delta(&[one(9), value("b/1", "", 8)]),
+            Fault::Version,
+        ),
+        ("not newer", delta(&[one(7)]), Fault::Version),
+        ("no newer version", delta(&[version(7)]), Fault::Version),
+        ("the last version", delta(&[one(u64::MAX)]), Fault::Version),
+        (
+            "the last version of all",
+            delta(&[version(u64::MAX)]),
+            Fault::Version,
+        ),
+        ("from the end", ack(&[told(n1, beyond)]), Fault::Version),
+        (
+            "the last heartbeat",
+            syn(&[known(n1, u64::MAX, 1)]),
+            Fault::Version,
+        ),
+        (
+            "knows the last version",
+            syn(&[known(n1, 1, u64::MAX)]),
+            Fault::Version,
+        ),
+        (
+            "the last run",
+            syn(&[known(&id_at("n1", beyond, &[10, 0, 0, 1], 1), 1, 1)]),
+            Fault::Version,
+        ),
+        ("deleted", delta(&[gone(1)]), Fault::Deletion),
+        ("deleted later", delta(&[gone(2)]), Fault::Deletion),
+        ("forgotten", syn(&[late]), Fault::Deletion),
+        (
+            "begins again",
+            ack(&[[vec![0], n1.to_vec(), long(9), long(0)].concat()]),
+            Fault::Deletion,
+        ),
+    ];
+    for (what, bytes, fault) in wrong {
+        assert_eq!(read(&bytes).err(), Some(fault), "{what}");
+    }
+}
+
+#[test]
+fn no_block_is_unpacked_that_is_too_long_or_of_another_format() {
+    let frame = |len: usize| zstd::bulk::compress(&vec![0; len], 0).unwrap();
+    let packed = |blocks: &[Vec<u8>]| message(2, &[blocks.concat(), vec![0]]);
+    let of = |blocks: &[Vec<u8>]| read(&packed(blocks)).err();
+    // What is in these blocks is a node without a name.
+    assert_eq!(of(&[block(1, &frame(BLOCK_BYTES_MAX))]), Some(Fault::Node));
+    assert_eq!(
+        of(&[block(1, &frame(BLOCK_BYTES_MAX + 1))]),
+        Some(Fault::Size)
+    );
+    assert_eq!(
+        of(&[block(2, &vec![0; BLOCK_BYTES_MAX + 1])]),
+        Some(Fault::Size)
+    );
+    // Says that it has 2^40 bytes, and never comes to it.
+    let boast = [
+        &[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..],
+        &long(1 << 40),
+        &[1, 0, 0],
+    ]
+    .concat();
+    assert_eq!(of(&[block(1, &boast)]), Some(Fault::Size));
+    // Says less than it has.
+    let mut modest = frame(1_000);
+    modest[5] -= 1;
+    assert_eq!(of(&[block(1, &modest)]), Some(Fault::Format));
+    let silent = zstd::stream::encode_all(&[0; 1_000][..], 0).unwrap();
+    let two = [frame(100), frame(100)].concat();
+    let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0][..], &frame(100)].concat();
+    let older = [&[0x27, 0xb5, 0x2f, 0xfd][..], &frame(100)[4..]].concat();
+    for other in [
+        silent,
+        two,
+        skipped,
+        older,
+        frame(0),
+        vec![],
+        b"junk".to_vec(),
+    ] {
+        assert_eq!(of(&[block(1, &other)]), Some(Fault::Format), "{other:?}");
+    }
+    assert_eq!(of(&[block(2, &[])]), Some(Fault::Format));
+    assert_eq!(of(&[block(3, &[0])]), Some(Fault::Format));
+    let cut = message(2, &[block(2, &[0])]);
+    assert_eq!(read(&cut).err(), Some(Fault::Format));
+    // A whole message of them would have more than 50 MiB.
+    let bomb = block(1, &frame(BLOCK_BYTES_MAX));
+    let most = packed(&vec![bomb.clone(); BLOCKS_MAX + 1]);
+    assert!(most.len() < GOSSIP_BYTES_MAX);
+    assert_eq!(read(&most).err(), Some(Fault::Size));
+    assert_eq!(of(&vec![bomb; BLOCKS_MAX]), Some(Fault::Node));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_else_tells_a_node_about_itself() {
+    let mut bench = Bench::start(1, 1).await;
+    let own = bench.state_of(&node(1, 1)).await;
+    let peer = known(&id(2), 1, 1);
+    for claim in [
+        vec![told(&id(1), 1), value("left", "1", 2)],
+        vec![
+            told(&id(1), 0),
+            value("b/0", "", 1),
+            value("b/1", "", 1 << 53),
+        ],
+        vec![told(&id(1), 0), version(1 << 53)],
+    ] {
+        let rest = vec![told(&id(2), 0), value("b/0", "", 1)];
+        let delta = [claim, rest].concat();
+        bench
+            .receive(from(2), syn_ack(&[peer.clone()], &delta))
+            .await;
+    }
+    assert_eq!(bench.state_of(&node(1, 1)).await, own);
+    let other = bench.state_of(&node(2, 1)).await;
+    assert_eq!(other, Some((1, vec![("b/0".into(), String::new())])));
+    assert_eq!(
+        (bench.faults().of(Fault::Itself), bench.faults().total()),
+        (3, 3)
+    );
+    // What it knows itself, only later, is no claim.
+    bench
+        .receive(from(2), ack(&[told(&id(1), 0), value("buckets", "64", 1)]))
+        .await;
+    // A word in a digest changes nothing, but tells that somebody believes it.
+    bench
+        .receive(from(2), syn(&[known(&id(1), 1 << 53, 1)]))
+        .await;
+    bench
+        .receive(from(2), syn(&[known(&id(1), 1, 1 << 53)]))
+        .await;
+    assert_eq!(
+        (bench.faults().of(Fault::Itself), bench.faults().total()),
+        (5, 5)
+    );
+    bench.set("b/0", "a").await;
+    let (version, _) = bench.state_of(&node(1, 1)).await.unwrap();
+    assert_eq!(version, 2);
+    prove_sound(&mut bench).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn phantoms_do_not_crowd_out_what_a_node_says() {
+    let mut bench = Bench::start(1, 1).await;
+    bench.receive(from(2), syn(&[known(&id(2), 1, 1)])).await;
+    let phantom = |n: u32| {
+        let [_, a, b, c] = n.to_be_bytes();
+        known(&id_at(&format!("p{n:05}"), 1, &[11, a, b, c], 1), 1, 1)
+    };
+    for first in [10_000, 11_000, 12_000, 13_000] {
+        let entries: Vec<_> = (first..first + 800).map(phantom).collect();
+        for (_, answer) in bench.receive(from(9), syn(&entries)).await {
+            assert!(answer.len() <= GOSSIP_BYTES_MAX);
+        }
+    }
+    assert!(bench.faults().of(Fault::Room) > 1_000);
+    assert_eq!(bench.faults().of(Fault::Room), bench.faults().total());
+    let said = bench.gossip(from(2)).await;
+    assert!(said[0].1.len() < DIGEST_BYTES_MAX + 200);
+    assert!(said[0].1.len() > DIGEST_BYTES_MAX - 200);
+    // Who was known is heard.
+    let delta = [told(&id(2), 0), value("b/0", "x", 1)];
+    bench
+        .receive(from(2), syn_ack(&[known(&id(2), 2, 1)], &delta))
+        .await;
+    assert_eq!(
+        bench.state_of(&node(2, 1)).await.map(|state| state.0),
+        Some(1)
+    );
+    prove_sound(&mut bench).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_has_few_keys_that_nobody_knows() {
+    let mut bench = Bench::start(1, 1).await;
+    bench.receive(from(2), syn(&[known(&id(2), 1, 1)])).await;
+    let key = |n: u64| value(&format!("x{n}"), "", n);
+    for first in [1, 11, 21] {
+        let keys = (first..first + 10).map(key).collect::<Vec<_>>().concat();
+        bench
+            .receive(from(2), ack(&[told(&id(2), first - 1), keys]))
+            .await;
+    }
+    let (version, values) = bench.state_of(&node(2, 1)).await.unwrap();
+    assert_eq!((version, values.len()), (30, OTHER_KEYS_MAX));
+    assert_eq!(bench.faults().of(Fault::Room), 30 - OTHER_KEYS_MAX as u64);
+    let known_one = [
+        told(&id(2), 30),
+        value("x1", "new", 31),
+        value("b/0", "", 32),
+    ];
+    bench.receive(from(2), ack(&known_one)).await;
+    let (version, values) = bench.state_of(&node(2, 1)).await.unwrap();
+    assert_eq!((version, values.len()), (32, OTHER_KEYS_MAX + 1));
+    prove_sound(&mut bench).await;
+}
+
+/// A number that is often one that matters.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..8_u64, 1 => Just(1 << 53), 1 => Just(u64::MAX)]
+}
+
+/// A run of the victim, of nodes it knows and of one it does not.
+fn some_id() -> impl Strategy<Value = Vec<u8>> {
+    (1..5_u8, prop_oneof![6 => Just(1), 1 => 2..4_u64])
+        .prop_map(|(n, run)| id_at(&format!("n{n}"), run, &[10, 0, 0, n], 4_000))
+}
+
+/// What is told of a node, mostly as it should be: versions go up by these steps.
+fn some_told() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop_oneof![
+        12 => (0..9_u8).prop_map(|n| format!("b/{n}")),
+        4 => "x[0-9]?",
+        2 => Just("left".to_owned()),
+        1 => ".?",
+    ];
+    let step = prop_oneof![30 => 1..3_u64, 1 => Just(0), 1 => number()];
+    let state = prop_oneof![30 => Just(0_u8), 1 => 0..4_u8];
+    let one = (key, "[a-z]{0,9}", step, state);
+    let zero = prop_oneof![20 => Just(0), 1 => number()];
+    let values = proptest::collection::vec(one, 0..6);
+    let alone = proptest::option::weighted(0.3, number());
+    (some_id(), zero, number(), values, alone).prop_map(|(id, gone, from, values, alone)| {
+        let mut bytes = [vec![0], id, long(gone), long(from)].concat();
+        let mut version = from;
+        for (key, text, step, state) in values {
+            version = version.wrapping_add(step);
+            bytes.extend(value(&key, &text, version));
+            *bytes.last_mut().unwrap() = state;
+        }
+        bytes.extend(alone.into_iter().flat_map(self::version));
+        bytes
+    })
+}
+
+fn some_message() -> impl Strategy<Value = Vec<u8>> {
+    let entry = (some_id(), number(), number()).prop_map(|(id, beat, at)| known(&id, beat, at));
+    let entries = proptest::collection::vec(entry, 0..5).prop_map(|mut entries| {
+        // In the order in which they have to be, for the most part.
+        entries.sort_by_key(|entry| entry[..4].to_vec());
+        entries.dedup_by_key(|entry| entry[..4].to_vec());
+        entries
+    });
+    let delta = proptest::collection::vec(some_told(), 0..4);
+    (entries, delta, 0..4_u8).prop_map(|(entries, delta, kind)| match kind {
+        0 => syn(&entries),
+        1 => ack(&delta),
+        _ => syn_ack(&entries, &delta),
+    })
+}
+
+/// A change of a message: where, and what comes there in place of how much.
+type Change = (prop::sample::Index, Vec<u8>, usize);
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let bytes = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..3),
+        Just(vec![0xff; 8]),
+        Just(long(1 << 53)),
+    ];
+    proptest::collection::vec((any::<prop::sample::Index>(), bytes, 0..9_usize), 0..4)
+}
+
+fn changed(mut bytes: Vec<u8>, changes: Vec<Change>) -> Vec<u8> {
+    for (at, with, len) in changes {
+        let at = at.index(bytes.len() + 1);
+        let end = (at + len).min(bytes.len());
+        bytes.splice(at..end, with);
+    }
+    bytes
+}
+
+/// Messages between nodes 2 and 3, to which node 2 has told some; not compressed, so that a change
+/// changes what is in them.
+async fn honest_messages() -> Vec<Vec<u8>> {
+    let (mut a, mut b) = (Bench::start(2, 1).await, Bench::start(3, 1).await);
+    let mut messages = Vec::new();
+    for round in 0..3 {
+        a.set(&format!("b/{round}"), "text").await;
+        b.set("b/0", &format!("text {round}")).await;
+        let (syn, at) = (a.gossip(b.addr).await.remove(0).1, a.addr);
+        let syn_ack = b.receive(at, syn.clone()).await.remove(0).1;
+        let ack = a.receive(b.addr, syn_ack.clone()).await.remove(0).1;
+        b.receive(at, ack.clone()).await;
+        messages.extend([syn, syn_ack, ack].map(|bytes| read(&bytes).unwrap().write()));
+    }
+    messages
+}
+
+async fn feed(messages: Vec<Vec<u8>>) {
+    let mut victim = Bench::start(1, 1).await;
+    for (n, message) in messages.into_iter().enumerate() {
+        victim.receive(from(2), message).await;
+        victim.set("b/0", &n.to_string()).await;
+    }
+    prove_sound(&mut victim).await;
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_made_up_ends_gossip(
+        messages in proptest::collection::vec(some_message(), 1..8),
+    ) {
+        run(feed(messages));
+    }
+
+    #[test]
+    fn nothing_that_was_honest_once_ends_gossip(
+        changes in proptest::collection::vec((0..9_usize, changes()), 1..12),
+    ) {
+        run(async {
+            let honest = honest_messages().await;
+            let change = |(n, changes): (usize, _)| changed(honest[n].clone(), changes);
+            feed(changes.into_iter().map(change).collect()).await;
+        });
+    }
+}
