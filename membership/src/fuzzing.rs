@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use crate::config::BUCKET_BYTES_MAX;
+use crate::guard::bench::{Bench, prove_sound};
 use crate::packed;
 
 /// Reads the text of a bucket, and once more the text whose base64 decodes to the input. What is a
@@ -13,6 +14,25 @@ pub fn packed(input: &[u8]) {
         unpack(text);
     }
     unpack(&BASE64.encode(input));
+}
+
+/// Gives gossip messages to a node, each behind its length in two bytes, the low one first. Whatever
+/// they are, gossip goes on, and what it says then is taken by another node.
+pub fn gossip(input: &[u8]) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().expect("it needs nothing");
+    runtime.block_on(async {
+        let mut bench = Bench::start(1, 1).await;
+        let from = ([10, 0, 0, 2], 4_000).into();
+        let mut rest = input;
+        while let Some((len, after)) = rest.split_first_chunk() {
+            let len = usize::from(u16::from_le_bytes(*len)).min(after.len());
+            let (message, after) = after.split_at(len);
+            bench.receive(from, message.to_vec()).await;
+            rest = after;
+        }
+        prove_sound(&mut bench).await;
+    });
 }
 
 fn unpack(text: &str) {

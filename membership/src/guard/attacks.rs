@@ -454,7 +454,7 @@ fn number() -> impl Strategy<Value = u64> {
 
 /// A run of the victim, of nodes it knows and of one it does not.
 fn some_id() -> impl Strategy<Value = Vec<u8>> {
-    (1..5_u8, prop_oneof![6 => Just(1), 1 => 2..4_u64])
+    (1..5_u8, prop_oneof![20 => Just(1), 1 => 2..4_u64])
         .prop_map(|(n, run)| id_at(&format!("n{n}"), run, &[10, 0, 0, n], 4_000))
 }
 
@@ -471,8 +471,9 @@ fn some_told() -> impl Strategy<Value = Vec<u8>> {
     let one = (key, "[a-z]{0,9}", step, state);
     let zero = prop_oneof![20 => Just(0), 1 => number()];
     let values = proptest::collection::vec(one, 0..6);
-    let alone = proptest::option::weighted(0.3, number());
-    (some_id(), zero, number(), values, alone).prop_map(|(id, gone, from, values, alone)| {
+    let alone = proptest::option::weighted(0.1, number());
+    let from = prop_oneof![6 => Just(0), 1 => number()];
+    (some_id(), zero, from, values, alone).prop_map(|(id, gone, from, values, alone)| {
         let mut bytes = [vec![0], id, long(gone), long(from)].concat();
         let mut version = from;
         for (key, text, step, state) in values {
@@ -494,9 +495,9 @@ fn some_message() -> impl Strategy<Value = Vec<u8>> {
         entries
     });
     let delta = proptest::collection::vec(some_told(), 0..4);
-    (entries, delta, 0..4_u8).prop_map(|(entries, delta, kind)| match kind {
+    (entries, delta, 0..8_u8).prop_map(|(entries, delta, kind)| match kind {
         0 => syn(&entries),
-        1 => ack(&delta),
+        1..5 => ack(&delta),
         _ => syn_ack(&entries, &delta),
     })
 }
@@ -562,7 +563,8 @@ proptest! {
     fn nothing_that_is_made_up_ends_gossip(
         messages in proptest::collection::vec(some_message(), 1..8),
     ) {
-        run(feed(messages));
+        let known = syn(&[2, 3, 4].map(|n| known(&id(n), 1, 0)));
+        run(feed([vec![known], messages].concat()));
     }
 
     #[test]

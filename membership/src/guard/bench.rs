@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chitchat::{ChitchatHandle, ChitchatId, spawn_chitchat};
+#[cfg(test)]
+use chitchat::ChitchatId;
+use chitchat::{ChitchatHandle, spawn_chitchat};
 use tidings_identity::{ClusterName, NodeId, NodeRun};
 use tokio::sync::{SetOnce, mpsc};
 use tokio::task::yield_now;
@@ -93,6 +95,7 @@ impl Bench {
     }
 
     /// What it knows of a run of a node: its version, and each key with its text.
+    #[cfg(test)]
     pub(crate) async fn state_of(&self, node: &ChitchatId) -> Option<(u64, Vec<(String, String)>)> {
         let read = |c: &mut chitchat::Chitchat| {
             let state = c.node_state(node)?;
@@ -164,6 +167,7 @@ pub(crate) fn cluster() -> ClusterName {
 }
 
 /// Run `incarnation` of node `n`, as chitchat names it.
+#[cfg(test)]
 pub(crate) fn node(n: u8, incarnation: u64) -> ChitchatId {
     let run = run(n, incarnation);
     ChitchatId::new(run.node.as_str(), run.incarnation.get(), run.addr)
