@@ -18,12 +18,16 @@ mod attacks;
 pub(crate) mod bench;
 mod blocks;
 #[cfg(test)]
+mod chance;
+#[cfg(test)]
 mod honest;
 mod key;
 mod letter;
 mod reader;
 mod refusal;
 mod room;
+#[cfg(test)]
+mod script;
 
 use std::collections::BTreeMap;
 

@@ -24,6 +24,10 @@ use crate::wire::Wire;
 pub(crate) struct PipeTransport(Mutex<Option<PipeSocket>>);
 
 /// The gossip state, once there is one.
+#[expect(
+    clippy::disallowed_types,
+    reason = "it is chitchat's own, and never held longer than a call takes"
+)]
 pub(crate) type State = Arc<SetOnce<Arc<tokio::sync::Mutex<Chitchat>>>>;
 
 impl PipeTransport {

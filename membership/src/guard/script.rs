@@ -1,0 +1,85 @@
+//! Gossip messages put together by hand, right or wrong, by nothing that the guard itself is made of.
+
+use super::bench::cluster;
+use super::blocks::BLOCK_BYTES_MAX;
+
+pub(crate) fn short(number: usize) -> Vec<u8> {
+    (number as u16).to_le_bytes().to_vec()
+}
+
+pub(crate) fn long(number: u64) -> Vec<u8> {
+    number.to_le_bytes().to_vec()
+}
+
+pub(crate) fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    [short(text.len()), text.to_vec()].concat()
+}
+
+pub(crate) fn id_at(name: &str, incarnation: u64, ip: &[u8], port: u16) -> Vec<u8> {
+    let kind = if ip.len() == 4 { 4 } else { 6 };
+    let name = text(name);
+    [
+        name,
+        long(incarnation),
+        vec![kind],
+        ip.to_vec(),
+        short(port.into()),
+    ]
+    .concat()
+}
+
+/// Run 1 of node `n`.
+pub(crate) fn id(n: u8) -> Vec<u8> {
+    id_at(&format!("n{n}"), 1, &[10, 0, 0, n], 4_000)
+}
+
+pub(crate) fn known(id: &[u8], heartbeat: u64, version: u64) -> Vec<u8> {
+    [id.to_vec(), long(heartbeat), long(0), long(version)].concat()
+}
+
+pub(crate) fn digest(entries: &[Vec<u8>]) -> Vec<u8> {
+    [short(entries.len()), entries.concat()].concat()
+}
+
+pub(crate) fn told(id: &[u8], from: u64) -> Vec<u8> {
+    [vec![0], id.to_vec(), long(0), long(from)].concat()
+}
+
+pub(crate) fn value(key: &str, value: &str, version: u64) -> Vec<u8> {
+    [vec![1], text(key), text(value), long(version), vec![0]].concat()
+}
+
+pub(crate) fn version(version: u64) -> Vec<u8> {
+    [vec![2], long(version)].concat()
+}
+
+pub(crate) fn block(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    [vec![kind], text(bytes)].concat()
+}
+
+/// The blocks of a delta, as chitchat packs them.
+pub(crate) fn blocks(delta: &[u8]) -> Vec<u8> {
+    let frame = |part: &[u8]| match zstd::bulk::compress(part, 0) {
+        Ok(frame) if frame.len() < part.len() => block(1, &frame),
+        _ => block(2, part),
+    };
+    let blocks: Vec<_> = delta.chunks(BLOCK_BYTES_MAX).map(frame).collect();
+    [blocks.concat(), vec![0]].concat()
+}
+
+pub(crate) fn message(kind: u8, body: &[Vec<u8>]) -> Vec<u8> {
+    [short(45_139), vec![0, kind], body.concat()].concat()
+}
+
+pub(crate) fn syn(entries: &[Vec<u8>]) -> Vec<u8> {
+    message(0, &[digest(entries), text(cluster().as_str())])
+}
+
+pub(crate) fn syn_ack(entries: &[Vec<u8>], delta: &[Vec<u8>]) -> Vec<u8> {
+    message(1, &[digest(entries), blocks(&delta.concat())])
+}
+
+pub(crate) fn ack(delta: &[Vec<u8>]) -> Vec<u8> {
+    message(2, &[blocks(&delta.concat())])
+}
