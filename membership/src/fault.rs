@@ -28,7 +28,7 @@ pub enum Fault {
 }
 
 /// How often each fault was found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults([u64; Fault::ALL.len()]);
 
 impl Fault {
@@ -81,5 +81,14 @@ impl Faults {
     /// How often any was found.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = Fault::ALL.map(|fault| (fault.name(), self.of(fault)));
+        f.debug_map()
+            .entries(found.into_iter().filter(|(_, count)| *count > 0))
+            .finish()
     }
 }

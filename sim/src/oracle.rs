@@ -1,7 +1,7 @@
 //! What must hold: one invariant a file.
 //!
 //! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
-//! [`accounting`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
+//! [`accounting`], [`gossip`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
 //! [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`] once more.
 
 use tidings::Stats;
@@ -22,6 +22,8 @@ pub mod detection;
 pub mod false_death;
 /// What is lost is told.
 pub mod gaps;
+/// What one node says another takes.
+pub mod gossip;
 /// Links hold.
 pub mod links;
 /// Mailboxes are bounded.
