@@ -6,8 +6,8 @@
 //! be left out, because of what this node knows already: words of others about itself, and what it
 //! has no room for ([`Room`]). chitchat gets what is left, written anew.
 //!
-//! What passes here leaves a state of which chitchat can only say what passes at any other node. So
-//! nobody can use an honest node to get another's messages refused.
+//! What passes here leaves a state of which chitchat can only say what passes at any other node, once
+//! it is cut to length ([`cut`]). So nobody can use an honest node to get another's messages refused.
 //!
 //! The guard bounds and checks, and knows nobody: what a peer says of a third node in the right form
 //! is believed.
@@ -19,6 +19,7 @@ pub(crate) mod bench;
 mod blocks;
 #[cfg(test)]
 mod chance;
+mod cut;
 #[cfg(test)]
 mod honest;
 mod key;
@@ -34,6 +35,7 @@ use std::collections::BTreeMap;
 use chitchat::{ChitchatId, NodeState};
 use tidings_identity::ClusterName;
 
+pub(crate) use cut::cut;
 pub(crate) use letter::Letter;
 pub(crate) use refusal::Refusal;
 

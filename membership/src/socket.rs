@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::fault::Fault;
-use crate::guard::{Guard, LeftOut, Letter};
+use crate::guard::{Guard, LeftOut, Letter, cut};
 use crate::message_kind::MessageKind;
 use crate::pipe::Pipe;
 use crate::wire::Wire;
@@ -144,7 +144,7 @@ impl Socket for PipeSocket {
     where
         'a: 'f,
     {
-        let bytes = Bytes::from(message.serialize_to_vec());
+        let bytes = Bytes::from(cut(message.serialize_to_vec()));
         let (kind, len) = (MessageKind::of(&message), bytes.len());
         let handover = (self.pipe.outbound)(to, bytes);
         self.wire.handed_over(to, kind, len, handover);

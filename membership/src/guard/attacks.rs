@@ -11,8 +11,9 @@ use super::script::{
     version,
 };
 use super::{Guard, Letter};
-use crate::config::BUCKET_BYTES_MAX;
+use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::fault::Fault;
+use crate::peer::bucket_key;
 use crate::pipe::GOSSIP_BYTES_MAX;
 
 fn from(n: u8) -> SocketAddr {
@@ -365,4 +366,28 @@ async fn a_node_has_few_keys_that_nobody_knows() {
     let (version, values) = bench.state_of(&node(2, 1)).await.unwrap();
     assert_eq!((version, values.len()), (32, OTHER_KEYS_MAX + 1));
     prove_sound(&mut bench).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_packs_very_well_silences_nobody() {
+    let (mut rogue, mut victim) = (Bench::start(2, 1).await, Bench::start(1, 1).await);
+    let texts = "x".repeat(12_000);
+    for bucket in 0..BUCKETS_MAX {
+        rogue.set(&bucket_key(bucket), &texts).await;
+    }
+    let mut other = Bench::start(3, 1).await;
+    tell_all(&mut rogue, &mut victim).await;
+    tell_all(&mut victim, &mut other).await;
+}
+
+/// Tells a node in a few messages all that there is of node 2.
+async fn tell_all(from: &mut Bench, to: &mut Bench) {
+    for _ in 0..4 {
+        let syn = to.gossip(from.addr).await.remove(0).1;
+        let syn_ack = from.receive(to.addr, syn).await.remove(0).1;
+        to.receive(from.addr, syn_ack).await;
+    }
+    assert_eq!(to.faults().total(), 0, "{:?}", to.faults());
+    let (version, values) = to.state_of(&node(2, 1)).await.unwrap();
+    assert_eq!((version, values.len()), (1_025, 1_025));
 }

@@ -8,14 +8,24 @@ use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 use super::reader::Reader;
 use super::refusal::Refusal;
 
-/// Unpacks all blocks. Each is known not to be too long before it is unpacked.
+/// Unpacks all blocks.
 pub(crate) fn unpack(from: &mut Reader<'_>) -> Result<Vec<u8>, Refusal> {
+    let (unpacked, is_all) = unpack_some(from)?;
+    is_all.then_some(unpacked).ok_or(Refusal::Blocks)
+}
+
+/// Unpacks as many blocks as a message may have, and tells whether these are all. Each is known not
+/// to be too long before it is unpacked.
+pub(crate) fn unpack_some(from: &mut Reader<'_>) -> Result<(Vec<u8>, bool), Refusal> {
     let mut unpacked = Vec::new();
     let mut decompressor = None;
-    for _ in 0..=BLOCKS_MAX {
+    for count in 0.. {
         let kind = from.byte()?;
         if kind == END {
-            return Ok(unpacked);
+            return Ok((unpacked, true));
+        }
+        if count == BLOCKS_MAX {
+            break;
         }
         let len = from.u16()?;
         let block = from.bytes(len.into())?;
@@ -46,18 +56,45 @@ pub(crate) fn unpack(from: &mut Reader<'_>) -> Result<Vec<u8>, Refusal> {
             return Err(Refusal::Block);
         }
     }
-    Err(Refusal::Blocks)
+    Ok((unpacked, false))
+}
+
+/// Whether there are more blocks than a message may have.
+pub(crate) fn are_too_many(mut from: Reader<'_>) -> Result<bool, Refusal> {
+    for _ in 0..BLOCKS_MAX {
+        if from.byte()? == END {
+            return Ok(false);
+        }
+        let len = from.u16()?;
+        from.bytes(len.into())?;
+    }
+    Ok(from.byte()? != END)
+}
+
+/// Appends blocks with these bytes, as chitchat packs them.
+pub(crate) fn pack(bytes: &[u8], to: &mut Vec<u8>) {
+    for block in bytes.chunks(BLOCK_BYTES_MAX) {
+        match zstd::bulk::compress(block, 0) {
+            Ok(frame) if frame.len() < block.len() => append(FRAME, &frame, to),
+            _ => append(PLAIN, block, to),
+        }
+    }
+    to.push(END);
 }
 
 /// Appends blocks with these bytes, not compressed, because they do not travel.
-pub(crate) fn pack(bytes: &[u8], to: &mut Vec<u8>) {
+pub(crate) fn pack_plain(bytes: &[u8], to: &mut Vec<u8>) {
     for block in bytes.chunks(u16::MAX.into()) {
-        to.push(PLAIN);
-        let len = u16::try_from(block.len()).unwrap_or(u16::MAX);
-        to.extend(len.to_le_bytes());
-        to.extend(block);
+        append(PLAIN, block, to);
     }
     to.push(END);
+}
+
+fn append(kind: u8, block: &[u8], to: &mut Vec<u8>) {
+    let len = u16::try_from(block.len()).expect("no block is longer");
+    to.push(kind);
+    to.extend(len.to_le_bytes());
+    to.extend(block);
 }
 
 /// How long a block says that it is unpacked. It is one frame of today's zstd and nothing else:
@@ -81,7 +118,7 @@ fn bounded(bytes: u64) -> Result<usize, Refusal> {
 pub(crate) const BLOCK_BYTES_MAX: usize = 16_384;
 
 /// The most blocks, which hold 8 MiB. Of buckets whose topics are as much alike as can be, half as
-/// much fits into a message.
+/// much fits into a message; what is more alike still is cut off by who sends it.
 pub(crate) const BLOCKS_MAX: usize = 512;
 
 const END: u8 = 0;

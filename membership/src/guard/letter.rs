@@ -122,7 +122,7 @@ impl Letter {
             for told in &self.delta {
                 told.write(&mut delta);
             }
-            blocks::pack(&delta, &mut bytes);
+            blocks::pack_plain(&delta, &mut bytes);
         }
         bytes
     }
@@ -163,7 +163,7 @@ impl Told {
     }
 }
 
-fn read_digest(from: &mut Reader<'_>) -> Result<Vec<Known>, Refusal> {
+pub(super) fn read_digest(from: &mut Reader<'_>) -> Result<Vec<Known>, Refusal> {
     // What the number announces may not come, so no memory is taken for it.
     let mut digest: Vec<Known> = Vec::new();
     for _ in 0..from.u16()? {
@@ -271,15 +271,15 @@ fn never_deleted(from: &mut Reader<'_>) -> Result<(), Refusal> {
 }
 
 /// Magic number and version of the protocol.
-const HEAD: [u8; 3] = [0x53, 0xb0, 0];
+pub(super) const HEAD: [u8; 3] = [0x53, 0xb0, 0];
 const SYN: u8 = 0;
-const SYN_ACK: u8 = 1;
-const ACK: u8 = 2;
+pub(super) const SYN_ACK: u8 = 1;
+pub(super) const ACK: u8 = 2;
 const BAD_CLUSTER: u8 = 3;
 
-const NODE: u8 = 0;
-const VALUE: u8 = 1;
-const VERSION: u8 = 2;
+pub(super) const NODE: u8 = 0;
+pub(super) const VALUE: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 const SET: u8 = 0;
 const DELETED: u8 = 1;

@@ -6,6 +6,7 @@ use tidings_identity::NodeId;
 use super::refusal::Refusal;
 
 /// Reads bytes of a peer, front to back. Takes no memory but for names that are valid.
+#[derive(Clone)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
