@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use tidings_transport::{Budget, Held};
 
@@ -14,10 +13,6 @@ pub(crate) struct Charge {
     budget: Arc<Budget>,
     held: Held,
 }
-
-/// In how many mailboxes a message waits. Two messages are the same wherever they wait.
-#[derive(Debug, Default)]
-pub(crate) struct Places(AtomicU32);
 
 impl Charge {
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
@@ -45,7 +40,7 @@ impl Charge {
             return;
         }
         self.held.set(self.held.bytes() + MESSAGE_BYTES);
-        if message.places.0.fetch_add(1, Relaxed) == 0 {
+        if message.places.enter() {
             self.budget.take(bytes);
         }
     }
@@ -58,25 +53,11 @@ impl Charge {
             return;
         }
         self.held.set(self.held.bytes() - MESSAGE_BYTES);
-        if message.places.0.fetch_sub(1, Relaxed) == 1 {
+        if message.places.leave() {
             self.budget.give_back(bytes);
         }
     }
 }
-
-impl Clone for Places {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl PartialEq for Places {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Places {}
 
 fn cost(message: &Message) -> usize {
     message.size_bytes() + MESSAGE_BYTES

@@ -26,6 +26,7 @@ mod longest;
 mod mailbox;
 mod message;
 mod node;
+mod places;
 mod pressure;
 mod registry;
 mod route;

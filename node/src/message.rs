@@ -2,7 +2,7 @@ use bytes::Bytes;
 use tidings_membership::Topic;
 
 use crate::Headers;
-use crate::charge::Places;
+use crate::places::Places;
 
 /// What is broadcast: a topic, a payload, and what travels with it.
 ///
