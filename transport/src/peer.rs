@@ -184,12 +184,20 @@ impl Peer {
     /// for all of them. When the peer was [forgotten](crate::Transport::forget) before, that was not
     /// so in between, and both ends are told of a gap.
     pub fn know(&self) {
-        if self.is_absent.swap(false, SeqCst) {
+        self.end_absence();
+    }
+
+    /// Notes, to be said in the first lane, that the peer was taken for gone for a while. False if it
+    /// was not.
+    pub(crate) fn end_absence(&self) -> bool {
+        let was_absent = self.is_absent.swap(false, SeqCst);
+        if was_absent {
             let lane = &self.outbound[0];
             lane.queue().note_absence();
             lane.filled.notify_one();
             self.gaps.add(&self.name, Direction::Outbound, None);
         }
+        was_absent
     }
 
     /// How many frames have been taken from the lane of a publisher, its own and those of others, to be

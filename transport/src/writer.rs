@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use quinn::{SendStream, WriteError};
+use quinn::{SendStream, VarInt, WriteError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -46,9 +46,9 @@ impl LaneWriter {
     async fn send(&self) -> Result<(), WriteError> {
         let link = &*self.link;
         let outbound = &link.peer.outbound()[usize::from(self.lane)];
-        let mut stream = link.connection.open_uni().await?;
+        let mut stream = Unfinished(link.connection.open_uni().await?);
         let opening = outbound.queue().attach(link.number, self.lane);
-        stream.write_chunk(opening.encode()).await?;
+        stream.0.write_chunk(opening.encode()).await?;
 
         let mut batch: Vec<Bytes> = Vec::new();
         loop {
@@ -56,7 +56,7 @@ impl LaneWriter {
             match taken {
                 Take::Frames(frames) => {
                     let bytes: usize = batch.iter().map(Bytes::len).sum();
-                    stream.write_all_chunks(&mut batch).await?;
+                    stream.0.write_all_chunks(&mut batch).await?;
                     batch.clear();
                     batch.shrink_to(BATCH_KEPT_MAX);
                     self.counters.frames_sent.fetch_add(frames, Relaxed);
@@ -64,7 +64,9 @@ impl LaneWriter {
                         .frame_bytes_sent
                         .fetch_add(bytes as u64, Relaxed);
                 }
-                Take::Empty if self.draining.is_cancelled() => return finish(stream).await,
+                // Who is not sent everything is not to take the end for the end of it.
+                Take::Empty if self.draining.is_cancelled() && self.ends_absence() => {}
+                Take::Empty if self.draining.is_cancelled() => return finish(&mut stream.0).await,
                 Take::Empty => filled(&outbound.filled, &self.draining).await,
                 Take::Detached => {
                     // The wake-up that brought us here was meant for the writer of the newer link.
@@ -73,6 +75,10 @@ impl LaneWriter {
                 }
             }
         }
+    }
+
+    fn ends_absence(&self) -> bool {
+        self.lane == 0 && self.link.peer.end_absence()
     }
 }
 
@@ -97,7 +103,7 @@ impl ControlWriter {
             } else if let Some(report) = reports.pop() {
                 stream.write_chunk(report.encode()).await?;
             } else if self.draining.is_cancelled() {
-                return finish(stream).await;
+                return finish(&mut stream).await;
             } else {
                 tokio::select! {
                     () = filled(&gossip.filled, &self.draining) => {}
@@ -116,8 +122,19 @@ async fn filled(filled: &Notify, draining: &CancellationToken) {
     }
 }
 
+/// A stream of which the peer may not have all. QUIC takes one that is dropped for finished, from
+/// which the peer would conclude that nothing is missing.
+struct Unfinished(SendStream);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Of one that is finished, and acknowledged, this is an error without an effect.
+        let _ = self.0.reset(VarInt::from_u32(0));
+    }
+}
+
 /// Ends a stream in good order and waits until the peer has all of it.
-async fn finish(mut stream: SendStream) -> Result<(), WriteError> {
+async fn finish(stream: &mut SendStream) -> Result<(), WriteError> {
     stream.finish()?;
     // Whether the peer acknowledged it or the connection broke: there is nothing left to do.
     let _ = stream.stopped().await;

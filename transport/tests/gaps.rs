@@ -151,3 +151,24 @@ async fn a_run_that_ends_in_good_order_leaves_no_gap_and_one_that_does_not_does(
         assert_eq!(told.inbound.1, !in_order);
     }
 }
+
+#[tokio::test]
+async fn who_was_taken_for_dead_is_told_so_by_a_node_that_leaves() {
+    let cluster = Cluster::new("c");
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    b.keep(&a);
+    linked(&a, &b).await;
+    a.transport.forget(&name("b"));
+    // It comes back by itself, and is not known again.
+    let redialled = || b.transport.stats().redials > 0 && a.linked(&b) && b.linked(&a);
+    eventually("it is there again", redialled).await;
+    // On every lane, so that all of them are being read.
+    for publisher in 0..64 {
+        a.send(&b, publisher, numbered(0, 8));
+    }
+    eventually("all lanes are open", || b.frames_from(&a).len() == 64).await;
+    b.transport.departed(&name("a"));
+    a.transport.close(LONG).await;
+    let mut told = Told::default();
+    told.follow(&b, |told| told.inbound.1).await;
+}
