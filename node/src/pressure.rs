@@ -38,6 +38,8 @@ impl Level {
     /// Of so much, with at most so much.
     pub(crate) fn of(fill: usize, max: usize) -> Self {
         match fill {
+            // Whatever there is no room for, nobody waits for what is empty.
+            0 => Self::Low,
             fill if fill >= max.div_ceil(2) => Self::High,
             fill if fill > max / 4 => Self::Middle,
             _ => Self::Low,
@@ -105,6 +107,14 @@ mod tests {
         assert!(!pressure.pushed(Level::of(4, 10), || now));
         assert!(pressure.pushed(Level::of(5, 10), || now));
         pressure
+    }
+
+    #[test]
+    fn what_is_empty_is_never_full() {
+        let now = Instant::now();
+        let mut pressure = half_full(now);
+        assert!(pressure.took(Level::of(0, 0), || now));
+        assert_eq!(Level::of(1, 0), Level::High);
     }
 
     #[test]
