@@ -107,6 +107,15 @@ impl Workshop {
         let members = members.context("the manifest is that of a workspace")?;
         members.insert("members".into(), PARTS[2..].to_vec().into());
         members.remove("default-members");
+        // Cargo tells packages apart by where they are in their workspace, and by version. Without
+        // another one it would take what was built of a planted bug for a part of the sound program.
+        let package = members
+            .get_mut("package")
+            .and_then(toml::Value::as_table_mut);
+        let package = package.context("the packages have a version in common")?;
+        let version = package.get("version").and_then(toml::Value::as_str);
+        let planted = format!("{}+planted", version.context("it is a text")?);
+        package.insert("version".into(), planted.into());
         write_changed(&source.join("Cargo.toml"), manifest.to_string().as_bytes())?;
         Ok(Self {
             source,
