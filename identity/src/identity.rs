@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::server::VerifierBuilderError;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::{self, PemObject};
 
 use crate::subject::{Subject, SubjectError};
-use crate::{ClusterName, NodeId};
+use crate::{ClusterName, NodeId, Signer, Trust};
 
 /// What a node presents to its peers, and whom it trusts.
 ///
@@ -22,6 +23,7 @@ pub struct Identity {
     roots: Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    signing: Arc<dyn SigningKey>,
 }
 
 /// Why an identity could not be read.
@@ -148,6 +150,19 @@ impl Identity {
         self.key.clone_key()
     }
 
+    /// Signs in the name of the node.
+    pub fn signer(&self) -> Signer {
+        Signer::new(self.signing.clone(), &self.chain)
+    }
+
+    /// Whose certificates the node takes for those of nodes of its cluster.
+    ///
+    /// # Errors
+    /// When the authorities' certificates cannot be used.
+    pub fn trust(&self) -> Result<Trust, VerifierBuilderError> {
+        Trust::new(self.cluster().clone(), self.roots())
+    }
+
     fn read(ca: Text<'_>, certificate: Text<'_>, key: Text<'_>) -> Result<Self, IdentityError> {
         let mut roots = RootCertStore::empty();
         for root in certificates(ca)? {
@@ -167,17 +182,18 @@ impl Identity {
                 source,
             }
         })?;
-        CertifiedKey::from_der(chain.clone(), der.clone_key(), &ring::default_provider()).map_err(
-            |source| IdentityError::Key {
-                what: key.1.to_owned(),
-                source,
-            },
-        )?;
+        let certified =
+            CertifiedKey::from_der(chain.clone(), der.clone_key(), &ring::default_provider())
+                .map_err(|source| IdentityError::Key {
+                    what: key.1.to_owned(),
+                    source,
+                })?;
         Ok(Self {
             subject,
             roots: Arc::new(roots),
             chain,
             key: der,
+            signing: certified.key,
         })
     }
 }

@@ -4,7 +4,8 @@
 //! Membership and transport know nothing of each other. What both speak of is here, once.
 //!
 //! [`Identity`] is what a running node needs; [`Authority`] makes certificates and is needed only
-//! where they are made.
+//! where they are made. With a [`Signer`] a node signs what it says, and by its [`Trust`] another
+//! knows that it did.
 
 mod authority;
 mod cluster_name;
@@ -13,8 +14,10 @@ mod incarnation;
 mod label;
 mod node_id;
 mod node_run;
+mod signer;
 mod subject;
 mod text_like;
+mod trust;
 mod validity;
 
 pub use authority::{Authority, AuthorityError, NodeCertificate};
@@ -24,7 +27,9 @@ pub use incarnation::Incarnation;
 pub use label::{LABEL_BYTES_MAX, NameError};
 pub use node_id::NodeId;
 pub use node_run::NodeRun;
+pub use signer::{SignError, Signature, Signer};
 pub use subject::{Subject, SubjectError};
+pub use trust::{Certified, Trust, TrustError};
 pub use validity::{Validity, ValidityError};
 
 /// Runs the program in the README as a test.
