@@ -1,12 +1,13 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use tidings_identity::NodeRun;
 use tokio::sync::mpsc;
 
 /// The longest gossip message, in bytes.
 pub const GOSSIP_BYTES_MAX: usize = 65_507;
 
-/// Gossip messages to and from peers, which are known by their advertised addresses.
+/// Gossip messages to peers, which are known by their advertised addresses, and from them.
 ///
 /// Gossip tolerates messages that are lost, repeated or out of order, and bytes that are none. What
 /// they say of others than this node it believes, so it must be able to trust whoever can put
@@ -15,8 +16,9 @@ pub struct Pipe {
     /// Takes a message to the peer at this address, of at most [`GOSSIP_BYTES_MAX`] bytes, and
     /// says what became of it. It must not wait.
     pub outbound: Box<dyn Fn(SocketAddr, Bytes) -> Handover + Send + Sync>,
-    /// Messages from peers, each with the address that its sender advertises.
-    pub inbound: mpsc::Receiver<(SocketAddr, Bytes)>,
+    /// Messages from peers, each with its sender. Its name must be certain; answers go to the address
+    /// of its run.
+    pub inbound: mpsc::Receiver<(NodeRun, Bytes)>,
 }
 
 /// What became of a message that was handed to a [`Pipe`].

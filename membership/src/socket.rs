@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chitchat::transport::{Socket, Transport};
 use chitchat::{Chitchat, ChitchatMessage, Deserializable, Serializable};
+use tidings_identity::NodeRun;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 use tracing::warn;
@@ -77,9 +78,9 @@ struct PipeSocket {
     warned: Option<Instant>,
 }
 
-/// A message from the peer at this address, which had so many bytes.
+/// A message from this peer, which had so many bytes.
 struct Arrived {
-    from: SocketAddr,
+    from: NodeRun,
     bytes: usize,
     letter: Letter,
 }
@@ -87,7 +88,7 @@ struct Arrived {
 impl PipeSocket {
     /// Reads a message. One that is refused is a fault of the peer that sent it: no honest node says
     /// or passes on such a thing.
-    fn read(&mut self, from: SocketAddr, bytes: &Bytes) -> Option<Arrived> {
+    fn read(&mut self, from: NodeRun, bytes: &Bytes) -> Option<Arrived> {
         let counters = &self.wire.counters;
         counters.messages_in.fetch_add(1, Relaxed);
         counters.bytes_in.fetch_add(bytes.len() as u64, Relaxed);
@@ -101,7 +102,8 @@ impl PipeSocket {
                 self.found(refusal.fault(), 1);
                 if self.warning_is_due() {
                     let error: &dyn std::error::Error = &refusal;
-                    warn!(%from, bytes = bytes.len(), error, "skipped a gossip message");
+                    let (peer, addr, bytes) = (from.node, from.addr, bytes.len());
+                    warn!(%peer, %addr, bytes, error, "skipped a gossip message");
                 }
                 None
             }
@@ -109,7 +111,7 @@ impl PipeSocket {
     }
 
     /// Counts what was left out of a message of this peer, who may have it from others.
-    fn note(&mut self, from: SocketAddr, LeftOut { itself, room }: LeftOut) {
+    fn note(&mut self, from: &NodeRun, LeftOut { itself, room }: LeftOut) {
         if (itself, room) == (0, 0) {
             return;
         }
@@ -117,7 +119,7 @@ impl PipeSocket {
         self.found(Fault::Room, room);
         if self.warning_is_due() {
             warn!(
-                %from, itself, room,
+                peer = %from.node, addr = %from.addr, itself, room,
                 "left out of a gossip message what it says of this node, or has no room"
             );
         }
@@ -190,13 +192,13 @@ impl PipeSocket {
                 bytes,
                 letter,
             } = arrived;
-            self.note(from, left_out);
+            self.note(&from, left_out);
             self.delta_read = letter.kind.carries_delta();
             if self.delta_read && bytes >= TRUNCATED_BYTES_MIN {
-                self.wire.set_truncated(from);
+                self.wire.set_truncated(from.addr);
             }
             match ChitchatMessage::deserialize(&mut &letter.write()[..]) {
-                Ok(message) => return Ok((from, message)),
+                Ok(message) => return Ok((from.addr, message)),
                 Err(error) => {
                     debug_assert!(
                         false,

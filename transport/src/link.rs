@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use quinn::Connection;
-use tidings_identity::Incarnation;
+use tidings_identity::{Incarnation, NodeRun};
 use tracing::warn;
 
 use crate::control::Hello;
@@ -57,6 +57,11 @@ impl Link {
             dialled: self.connection.side().is_client(),
             round_trip: self.connection.rtt(),
         }
+    }
+
+    /// The run of the peer that is at the other end.
+    pub(crate) fn run(&self) -> NodeRun {
+        NodeRun::new(self.peer.name().clone(), self.incarnation, self.advertised)
     }
 
     /// How many lanes the peer opens.

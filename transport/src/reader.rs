@@ -1,12 +1,12 @@
 //! The receiving sides of a link: a task for each lane and one for the control stream. They hand over what
 //! arrives and never wait for anything else.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use quinn::{ReadError, ReadExactError, RecvStream};
+use tidings_identity::NodeRun;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -31,7 +31,7 @@ pub(crate) struct LaneReader {
 pub(crate) struct ControlReader {
     pub(crate) link: Arc<Link>,
     pub(crate) receiver: Arc<dyn Receive>,
-    pub(crate) gossip_in: mpsc::Sender<(SocketAddr, Bytes)>,
+    pub(crate) gossip_in: mpsc::Sender<(NodeRun, Bytes)>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) control_bytes_max: usize,
 }
@@ -211,7 +211,7 @@ impl ControlReader {
             .gossip_bytes_received
             .fetch_add(message.len() as u64, Relaxed);
         // Waiting for membership would hold up this link; gossip repeats itself.
-        let from = self.link.advertised;
+        let from = self.link.run();
         if self.gossip_in.try_send((from, message)).is_err() {
             counters.gossip_dropped.fetch_add(1, Relaxed);
         }

@@ -1,8 +1,8 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
+use tidings_identity::NodeRun;
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -18,7 +18,7 @@ use crate::writer::{ControlWriter, LaneWriter};
 pub(crate) struct Traffic {
     pub(crate) tasks: Tasks,
     pub(crate) receiver: Arc<dyn Receive>,
-    pub(crate) gossip_in: mpsc::Sender<(SocketAddr, Bytes)>,
+    pub(crate) gossip_in: mpsc::Sender<(NodeRun, Bytes)>,
     pub(crate) counters: Arc<Counters>,
     /// How many lanes we open.
     pub(crate) lanes: u8,

@@ -84,9 +84,9 @@ pub enum StartError {
 impl Transport {
     /// Opens the socket and begins to accept links.
     ///
-    /// Returns, next to the transport, the gossip that arrives: messages with the advertised
-    /// address of their sender. Up to 1024 wait there; when it is full further ones are dropped
-    /// and counted.
+    /// Returns, next to the transport, the gossip that arrives: messages with their sender, whose
+    /// name its certificate says, and whose run and address it says itself. Up to 1024 wait there;
+    /// when it is full further ones are dropped and counted.
     ///
     /// All tasks run on `net`, are known to `tasks` and end when `token` is cancelled, except those of quinn,
     /// which end soon after. Must be called within a tokio runtime.
@@ -101,7 +101,7 @@ impl Transport {
         receiver: Arc<dyn Receive>,
         tasks: TaskTracker,
         token: CancellationToken,
-    ) -> Result<(Self, mpsc::Receiver<(SocketAddr, Bytes)>), StartError> {
+    ) -> Result<(Self, mpsc::Receiver<(NodeRun, Bytes)>), StartError> {
         Count::<1, FRAME_BYTES_MAX>::try_from(local.frame_bytes_max).map_err(StartError::Frame)?;
         config.check(local.frame_bytes_max)?;
         let clock = Arc::new(WallClock(net.clone()));

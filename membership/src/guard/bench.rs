@@ -1,6 +1,6 @@
 //! Real chitchat behind its guard, as it runs in a node, to be fed what peers may send.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Bench {
     pub(crate) handle: ChitchatHandle,
     pub(crate) addr: SocketAddr,
     wire: Arc<Wire>,
-    inbound: mpsc::Sender<(SocketAddr, Bytes)>,
+    inbound: mpsc::Sender<(NodeRun, Bytes)>,
     outbound: mpsc::UnboundedReceiver<(SocketAddr, Bytes)>,
 }
 
@@ -73,7 +73,7 @@ impl Bench {
         from: SocketAddr,
         bytes: impl Into<Bytes>,
     ) -> Vec<(SocketAddr, Bytes)> {
-        let _ = self.inbound.send((from, bytes.into())).await;
+        let _ = self.inbound.send((sender(from), bytes.into())).await;
         self.settle().await
     }
 
@@ -171,6 +171,15 @@ pub(crate) fn cluster() -> ClusterName {
 pub(crate) fn node(n: u8, incarnation: u64) -> ChitchatId {
     let run = run(n, incarnation);
     ChitchatId::new(run.node.as_str(), run.incarnation.get(), run.addr)
+}
+
+/// The first run of a node, at this address.
+fn sender(addr: SocketAddr) -> NodeRun {
+    let n = match addr.ip() {
+        IpAddr::V4(ip) => ip.octets()[3],
+        IpAddr::V6(_) => OTHER,
+    };
+    NodeRun { addr, ..run(n, 1) }
 }
 
 fn run(n: u8, incarnation: u64) -> NodeRun {

@@ -306,7 +306,7 @@ async fn gossip_that_cannot_be_read_is_skipped_and_counted() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 2).await;
     for junk in [&b""[..], b"junk", &[0; 70_000]] {
-        board.deliver(addr(1), addr(0), junk.to_vec().into());
+        board.deliver(setup(1).run, addr(0), junk.to_vec().into());
     }
     let member = nodes[1].join("a");
     until("gossip goes on", SOON, || {

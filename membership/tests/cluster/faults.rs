@@ -347,11 +347,11 @@ async fn a_key_that_would_end_the_gossip_library_does_no_harm() {
     let board = Switchboard::default();
     let node = Node::start(&board, 0, &[]).await;
     let failed = || timeout(SOON, node.membership.failed());
-    board.deliver(addr(9), addr(0), answer_with_key("key", 1).into());
+    board.deliver(setup(9).run, addr(0), answer_with_key("key", 1).into());
     assert!(failed().await.is_err(), "an unknown key does no harm");
     assert_eq!(node.view().nodes().len(), 2);
     for (version, key) in [(2, "\u{e9}"), (3, "")] {
-        board.deliver(addr(9), addr(0), answer_with_key(key, version).into());
+        board.deliver(setup(9).run, addr(0), answer_with_key(key, version).into());
         assert!(failed().await.is_err(), "{key:?}");
     }
     assert_eq!(node.membership.stats().faults.of(Fault::Key), 2);

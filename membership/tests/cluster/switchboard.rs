@@ -26,7 +26,7 @@ pub(crate) struct Switchboard(Arc<Mutex<Wires>>);
 
 #[derive(Default)]
 struct Wires {
-    ports: BTreeMap<SocketAddr, mpsc::Sender<(SocketAddr, Bytes)>>,
+    ports: BTreeMap<SocketAddr, mpsc::Sender<(NodeRun, Bytes)>>,
     /// Whether a message from one node to another gets through; all do if there is none.
     passes: Option<Sides>,
     /// What becomes of a message from one node to another as it is handed to the pipe. What is not
@@ -35,8 +35,9 @@ struct Wires {
 }
 
 impl Switchboard {
-    /// A pipe for the node at this address; it takes the place of one there was.
-    pub(crate) fn connect(&self, own: SocketAddr) -> Pipe {
+    /// A pipe for this run of a node; it takes the place of one there was.
+    pub(crate) fn connect(&self, run: NodeRun) -> Pipe {
+        let own = run.addr;
         let (outbound, mut sent) = mpsc::channel::<(SocketAddr, Bytes)>(PIPE_MESSAGES);
         let (port, inbound) = mpsc::channel(PIPE_MESSAGES);
         self.0.lock().unwrap().ports.insert(own, port);
@@ -44,10 +45,10 @@ impl Switchboard {
         let tasks = TaskTracker::new();
         tasks.clone().spawn(async move {
             while let Some((to, bytes)) = sent.recv().await {
-                let board = board.clone();
+                let (board, run) = (board.clone(), run.clone());
                 tasks.spawn(async move {
                     sleep(LATENCY).await;
-                    board.deliver(own, to, bytes);
+                    board.deliver(run, to, bytes);
                 });
             }
         });
@@ -63,11 +64,11 @@ impl Switchboard {
         }
     }
 
-    /// Puts raw bytes into the pipe of a node, as if they came from this address.
-    pub(crate) fn deliver(&self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+    /// Puts raw bytes into the pipe of a node, as if they came from this one.
+    pub(crate) fn deliver(&self, from: NodeRun, to: SocketAddr, bytes: Bytes) {
         let wires = self.0.lock().unwrap();
         let passes = wires.passes.as_ref();
-        if passes.is_none_or(|passes| passes(number(from), number(to)))
+        if passes.is_none_or(|passes| passes(number(from.addr), number(to)))
             && let Some(port) = wires.ports.get(&to)
         {
             let _ = port.try_send((from, bytes));
@@ -129,7 +130,7 @@ impl Node {
             run,
             cluster,
         } = setup;
-        let pipe = board.connect(run.addr);
+        let pipe = board.connect(run.clone());
         let seeds = watch::Sender::new(seeds.iter().copied().map(addr).collect());
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
         let events = Arc::new(Mutex::new(Vec::new()));

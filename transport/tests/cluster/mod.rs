@@ -6,7 +6,6 @@
 pub(crate) mod raw;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ pub(crate) struct Cluster {
 
 pub(crate) struct Node {
     pub(crate) transport: Transport,
-    pub(crate) gossip: mpsc::Receiver<(SocketAddr, Bytes)>,
+    pub(crate) gossip: mpsc::Receiver<(NodeRun, Bytes)>,
     pub(crate) received: Arc<Received>,
     pub(crate) tasks: TaskTracker,
     pub(crate) token: CancellationToken,
@@ -97,13 +96,22 @@ impl Node {
         }
     }
 
+    /// The usual run of it.
+    pub(crate) fn run(&self) -> NodeRun {
+        let (name, addr) = (self.transport.name().clone(), self.transport.advertise());
+        NodeRun::new(name, INCARNATION, addr)
+    }
+
     pub(crate) fn keep(&self, peer: &Node) {
-        self.keep_run(peer, INCARNATION);
+        self.transport.keep(&peer.run());
     }
 
     pub(crate) fn keep_run(&self, peer: &Node, incarnation: Incarnation) {
-        let (name, addr) = (peer.transport.name().clone(), peer.transport.advertise());
-        self.transport.keep(&NodeRun::new(name, incarnation, addr));
+        let run = NodeRun {
+            incarnation,
+            ..peer.run()
+        };
+        self.transport.keep(&run);
     }
 
     /// Sends a frame on the lane of `key`.
