@@ -6,12 +6,11 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::VerifierBuilderError;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::{self, PemObject};
 
 use crate::subject::{Subject, SubjectError};
-use crate::{ClusterName, NodeId, Signer, Trust};
+use crate::{AuthoritiesError, ClusterName, NodeId, Signer, Trust};
 
 /// What a node presents to its peers, and whom it trusts.
 ///
@@ -159,7 +158,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the authorities' certificates cannot be used.
-    pub fn trust(&self) -> Result<Trust, VerifierBuilderError> {
+    pub fn trust(&self) -> Result<Trust, AuthoritiesError> {
         Trust::new(self.cluster().clone(), self.roots())
     }
 

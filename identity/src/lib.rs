@@ -29,7 +29,7 @@ pub use node_id::NodeId;
 pub use node_run::NodeRun;
 pub use signer::{SignError, Signature, Signer};
 pub use subject::{Subject, SubjectError};
-pub use trust::{Certified, Trust, TrustError};
+pub use trust::{AuthoritiesError, Certified, Trust, TrustError};
 pub use validity::{Validity, ValidityError};
 
 /// Runs the program in the README as a test.

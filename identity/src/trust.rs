@@ -28,6 +28,11 @@ pub struct Certified {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
+/// The certificates of the authorities cannot be used to check others.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificates of the authorities cannot be used")]
+pub struct AuthoritiesError(#[source] VerifierBuilderError);
+
 /// Why a certificate does not count.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,9 +55,11 @@ impl Trust {
     pub(crate) fn new(
         cluster: ClusterName,
         roots: Arc<RootCertStore>,
-    ) -> Result<Self, VerifierBuilderError> {
+    ) -> Result<Self, AuthoritiesError> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(AuthoritiesError)?;
         Ok(Self { cluster, verifier })
     }
 

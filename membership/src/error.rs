@@ -10,6 +10,9 @@ pub enum StartError {
     /// Gossip did not start.
     #[error("gossip did not start")]
     Gossip(#[source] anyhow::Error),
+    /// The node cannot sign what it says.
+    #[error("the node cannot sign what it says about itself")]
+    Sign(#[from] tidings_identity::SignError),
 }
 
 /// Why a membership was not made. Nothing has changed.

@@ -2,8 +2,9 @@ use std::fmt;
 
 /// What can be wrong with a gossip message of a peer.
 ///
-/// [`Itself`](Self::Itself) and [`Room`](Self::Room) are found in a part of a message, and the rest
-/// is taken; for any other the whole message is refused.
+/// [`Itself`](Self::Itself), [`Room`](Self::Room), [`Certificate`](Self::Certificate) and
+/// [`Pace`](Self::Pace) are found in a part of a message, and the rest is taken; for any other the whole
+/// message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -21,10 +22,18 @@ pub enum Fault {
     Version,
     /// It deletes something, which no node does.
     Deletion,
+    /// What it tells of a node was not said by that node.
+    Seal,
+    /// A heartbeat in it was not made by its node.
+    Beat,
     /// It claims to know more of the node that reads it than that node itself.
     Itself,
     /// What it tells would take more room than there is for gossip.
     Room,
+    /// What it tells is of a node whose certificate does not count here and now.
+    Certificate,
+    /// What it tells is of a node that says more than can be checked, or began too many runs of late.
+    Pace,
 }
 
 /// How often each fault was found.
@@ -33,7 +42,7 @@ pub struct Faults([u64; Fault::ALL.len()]);
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Format,
         Self::Size,
         Self::Cluster,
@@ -41,8 +50,12 @@ impl Fault {
         Self::Key,
         Self::Version,
         Self::Deletion,
+        Self::Seal,
+        Self::Beat,
         Self::Itself,
         Self::Room,
+        Self::Certificate,
+        Self::Pace,
     ];
 
     /// Its name, as in metrics.
@@ -55,8 +68,12 @@ impl Fault {
             Self::Key => "key",
             Self::Version => "version",
             Self::Deletion => "deletion",
+            Self::Seal => "seal",
+            Self::Beat => "beat",
             Self::Itself => "itself",
             Self::Room => "room",
+            Self::Certificate => "certificate",
+            Self::Pace => "pace",
         }
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use crate::config::BUCKET_BYTES_MAX;
-use crate::guard::bench::{Bench, prove_sound};
+use crate::guard::bench::{Bench, prove_sound, run};
 use crate::packed;
 
 /// Reads the text of a bucket, and once more the text whose base64 decodes to the input. What is a
@@ -23,12 +23,12 @@ pub fn gossip(input: &[u8]) {
     let runtime = runtime.enable_time().build().expect("it needs nothing");
     runtime.block_on(async {
         let mut bench = Bench::start(1, 1).await;
-        let from = ([10, 0, 0, 2], 4_000).into();
+        let from = run(2, 1);
         let mut rest = input;
         while let Some((len, after)) = rest.split_first_chunk() {
             let len = usize::from(u16::from_le_bytes(*len)).min(after.len());
             let (message, after) = after.split_at(len);
-            bench.receive(from, message.to_vec()).await;
+            bench.receive(&from, message.to_vec()).await;
             rest = after;
         }
         prove_sound(&mut bench).await;

@@ -5,7 +5,7 @@
 //! changed, what is new in it is copied out and makes the next view. Nothing is called back from
 //! under the lock of the gossip state, and nothing is decoded under it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,15 +13,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
-use tidings_identity::{Incarnation, NodeId, NodeRun};
+use tidings_identity::{Incarnation, NodeId, NodeRun, SignError};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::error;
 
+use crate::author::Author;
 use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::difference::difference;
 use crate::event::EventSink;
+use crate::guard::text;
 use crate::pace::Pace;
 use crate::packed::{bucket_text_bytes, pack};
 use crate::peer::{Peer, bucket_key};
@@ -38,6 +41,7 @@ pub(crate) struct Gossip {
     pub(crate) views: Arc<Views>,
     pub(crate) peers: Peers,
     pub(crate) events: EventSink,
+    pub(crate) author: Arc<Author>,
     /// The buckets of this node as they were last written to the gossip state.
     pub(crate) written: Vec<Arc<Bucket>>,
     pub(crate) pace: Pace,
@@ -68,6 +72,9 @@ impl Gossip {
                     // A silence is noticed here, when nothing else happens any more.
                     self.pull().await;
                     self.contact_seeds();
+                    let author = &self.author;
+                    let kept = self.handle.0.with_chitchat(|c| author.keep_pulse(c.self_node_state()));
+                    told(kept.await);
                 }
                 _ = rejoin.tick() => self.contact_rejoin_candidate(),
                 Ok(()) = changed.changed() => {
@@ -103,11 +110,12 @@ impl Gossip {
             self.written[index] = Arc::clone(&buckets[index]);
             texts.push((bucket_key(index), pack(&buckets[index])));
         }
+        let author = &self.author;
         let is_news = self.handle.0.with_chitchat(|c| {
             let state = c.self_node_state();
             let before = state.max_version();
             for (key, text) in &texts {
-                state.set(key, text);
+                told(author.write(state, key, text));
             }
             state.max_version() != before
         });
@@ -119,9 +127,14 @@ impl Gossip {
 
     /// Takes in what is new in the gossip state.
     async fn pull(&mut self) {
-        let peers = &self.peers;
-        let sightings = self.handle.0.with_chitchat(|c| sightings(c, peers)).await;
+        let (peers, heard) = (&self.peers, self.wire.heard());
+        let sightings = self
+            .handle
+            .0
+            .with_chitchat(|c| sightings(c, peers, &heard))
+            .await;
         let truncated = self.wire.take_truncated();
+        self.gossip_with(self.wire.take_unfinished());
         let observed = self.peers.observe(sightings, Instant::now());
         self.wire
             .counters
@@ -176,7 +189,11 @@ impl Drop for AbortOnDrop {
 }
 
 /// The newest incarnation of each node in the gossip state except this one.
-fn sightings(chitchat: &Chitchat, peers: &Peers) -> Vec<Sighting> {
+fn sightings(
+    chitchat: &Chitchat,
+    peers: &Peers,
+    heard: &BTreeMap<NodeId, (NodeRun, Instant)>,
+) -> Vec<Sighting> {
     let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
     let own = chitchat.self_chitchat_id();
     let mut newest: Vec<(&ChitchatId, &NodeState)> = Vec::new();
@@ -191,7 +208,9 @@ fn sightings(chitchat: &Chitchat, peers: &Peers) -> Vec<Sighting> {
         let known = peers.get(&id.node_id);
         let run = node_run(id, known)?;
         let known = known.filter(|peer| peer.run == run);
+        let heard = heard.get(&run.node).filter(|(of, _)| *of == run);
         Some(Sighting {
+            heard: heard.map(|(_, at)| *at),
             run,
             heartbeat: state.heartbeat().into(),
             detected: live.contains(id),
@@ -227,8 +246,16 @@ fn changes(state: &NodeState, known: u64) -> Vec<(String, String)> {
     let values = state.key_values_including_deleted();
     values
         .filter(|(_, value)| value.version > known && !value.is_deleted())
-        .map(|(key, value)| (key.into(), value.value.clone()))
+        .map(|(key, value)| (key.into(), text(&value.value).into()))
         .collect()
+}
+
+/// What cannot be signed is not told.
+fn told(signed: Result<(), SignError>) {
+    if let Err(error) = signed {
+        let error: &dyn std::error::Error = &error;
+        error!(error, "a change of this node is not told to its peers");
+    }
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

@@ -9,9 +9,10 @@
 //! What passes here leaves a state of which chitchat can only say what passes at any other node, once
 //! it is cut to length ([`cut`]). So nobody can use an honest node to get another's messages refused.
 //!
-//! The guard bounds and checks, and knows nobody: what a peer says of a third node in the right form
-//! is believed.
+//! Of each node only its own word is heard ([`Voices`]), whoever passes it on. So what a member makes up
+//! gets no further than to the first node that it tells it to.
 
+mod allowance;
 #[cfg(test)]
 mod attacks;
 #[cfg(any(test, fuzzing))]
@@ -24,28 +25,44 @@ mod cut;
 mod honest;
 mod key;
 mod letter;
+mod marks;
+mod pulse;
 mod reader;
 mod refusal;
 mod room;
 #[cfg(test)]
 mod script;
+mod seal;
+mod shelf;
+mod voices;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use chitchat::{ChitchatId, NodeState};
-use tidings_identity::ClusterName;
+use tidings_identity::{ClusterName, NodeRun};
 
-pub(crate) use cut::cut;
 pub(crate) use letter::Letter;
+pub(crate) use pulse::Pulse;
 pub(crate) use refusal::Refusal;
+pub(crate) use seal::{Statement, Sum, text};
+pub(crate) use voices::write_chain;
 
+use crate::credentials::Credentials;
+use crate::fault::Fault;
 use crate::pipe::GOSSIP_BYTES_MAX;
+use cut::cut;
+use pulse::Tokens;
 use room::Room;
+use voices::Voices;
 
 /// Reads the gossip of peers for one node.
 #[derive(Debug)]
 pub(crate) struct Guard {
     cluster: ClusterName,
+    own: ChitchatId,
+    heart: Option<Tokens>,
+    voices: Voices,
     room: Room,
 }
 
@@ -56,13 +73,39 @@ pub(crate) struct LeftOut {
     pub(crate) itself: u64,
     /// What there was no room for.
     pub(crate) room: u64,
+    /// What was said by nodes whose certificate does not count.
+    pub(crate) uncertified: u64,
+    /// What was said by nodes that say too much.
+    pub(crate) hasty: u64,
+    /// A part of a state was kept for later. Its sender has more of it.
+    pub(crate) is_unfinished: bool,
+}
+
+impl LeftOut {
+    /// How much of it is the fault of whoever sent it, or of whom it is about.
+    pub(crate) fn faults(&self) -> [(Fault, u64); 4] {
+        [
+            (Fault::Itself, self.itself),
+            (Fault::Room, self.room),
+            (Fault::Certificate, self.uncertified),
+            (Fault::Pace, self.hasty),
+        ]
+    }
 }
 
 impl Guard {
-    /// The guard of a node of this cluster.
-    pub(crate) fn new(cluster: ClusterName) -> Self {
+    /// The guard of this run of a node, whose heart this is. A node without credentials hears nobody.
+    pub(crate) fn new(
+        cluster: ClusterName,
+        own: ChitchatId,
+        heart: Option<&Pulse>,
+        credentials: Option<Credentials>,
+    ) -> Self {
         Self {
+            voices: Voices::new(cluster.clone(), credentials),
             cluster,
+            own,
+            heart: heart.cloned().map(Tokens::new),
             room: Room::default(),
         }
     }
@@ -75,17 +118,40 @@ impl Guard {
         Letter::read(bytes, self.cluster.as_str())
     }
 
-    /// Leaves out of a message what its reader, who has these states, must not take in.
+    /// Leaves out of a message of this peer what its reader, who has these states, must not take in.
+    ///
+    /// # Errors
+    /// When something in it is made up.
     pub(crate) fn fit(
         &mut self,
+        from: &NodeRun,
         letter: &mut Letter,
-        own: &ChitchatId,
         states: &BTreeMap<ChitchatId, NodeState>,
-    ) -> LeftOut {
-        LeftOut {
-            itself: leave_out_itself(letter, own, states.get(own)),
+    ) -> Result<LeftOut, Refusal> {
+        let (own, beat) = (&self.own, self.heart.as_mut().map(Tokens::beat));
+        let beats = beat.map_or(0, |beat| beat.count);
+        let itself = leave_out_itself(letter, own, states.get(own), beats);
+        let heard = self.voices.hear(from, letter, own, states)?;
+        Ok(LeftOut {
+            itself,
             room: self.room.fit(letter, own, states),
-        }
+            uncertified: heard.uncertified,
+            hasty: heard.hasty,
+            is_unfinished: heard.is_unfinished,
+        })
+    }
+
+    /// Makes a message of this node's own chitchat what it says to this peer: cut to length, each run
+    /// with its newest beat, and up to where this peer has told of it.
+    pub(crate) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) -> Vec<u8> {
+        let mut bytes = cut(bytes);
+        let beat = self.heart.as_mut().map(Tokens::beat);
+        let marked = marks::put(&mut bytes, |node, version| match beat {
+            Some(beat) if *node == self.own => (beat, version),
+            _ => self.voices.marks(to, node, version),
+        });
+        debug_assert!(marked.is_ok(), "chitchat has said what cannot be read");
+        bytes
     }
 }
 
@@ -94,12 +160,16 @@ impl Guard {
 ///
 /// What a digest says of the reader stays: chitchat does no more with it than tell its sender what
 /// that one lacks.
-fn leave_out_itself(letter: &mut Letter, own: &ChitchatId, state: Option<&NodeState>) -> u64 {
+fn leave_out_itself(
+    letter: &mut Letter,
+    own: &ChitchatId,
+    state: Option<&NodeState>,
+    beats: u64,
+) -> u64 {
     let version = state.map_or(0, NodeState::max_version);
-    let heartbeat = state.map_or(0, |state| state.heartbeat().into());
     let digest = letter.digest.iter();
     let known = digest.filter(|known| known.node == *own);
-    let ahead = known.filter(|known| known.version > version || known.heartbeat > heartbeat);
+    let ahead = known.filter(|known| known.version > version || known.heartbeat > beats);
     let mut claims = ahead.count();
     letter.delta.retain(|told| {
         let is_own = told.node == *own;

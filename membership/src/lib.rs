@@ -6,8 +6,10 @@
 
 mod address_book;
 mod agent_name;
+mod author;
 mod bucket;
 mod config;
+mod credentials;
 mod difference;
 mod error;
 mod event;
@@ -43,6 +45,7 @@ mod wire;
 
 pub use agent_name::{AGENT_NAME_BYTES_MAX, AgentName, AgentNameError};
 pub use config::{BUCKET_BYTES_MAX, BUCKETS_MAX, Config, ConfigError};
+pub use credentials::{Credentials, UnixTime};
 pub use error::{GossipError, JoinError, LeaveError, StartError};
 pub use event::{Event, EventSink};
 pub use fault::{Fault, Faults};

@@ -5,6 +5,9 @@
 //! that has merely become quiet for dead. So its word alone is enough for a node to be up, but to
 //! be down the node must also have been silent for a least time, and a silence counts only while
 //! this node was listening: one that was frozen itself takes nobody for dead on waking up.
+//!
+//! Most heartbeats come through others. A word that comes over the node's own link is a better sign,
+//! and needs no second one.
 
 use std::time::Duration;
 
@@ -26,6 +29,14 @@ impl Liveness {
             heartbeat,
             advanced: now,
             live: detected,
+        }
+    }
+
+    /// Takes in that the node itself was heard then.
+    pub(crate) fn heard(&mut self, at: Instant) {
+        if at > self.advanced {
+            self.advanced = at;
+            self.live = true;
         }
     }
 
@@ -79,5 +90,17 @@ mod tests {
             "one heartbeat is not enough to be up"
         );
         assert!(observe(6, true, 5_003));
+    }
+
+    #[test]
+    fn a_node_that_is_heard_itself_is_up_at_once() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut node = Liveness::new(1, false, start);
+        node.heard(after(10));
+        assert!(node.observe(1, false, after(20), SILENCE_MIN));
+        assert!(!node.observe(1, false, after(1_010), SILENCE_MIN));
+        node.heard(after(10));
+        assert!(!node.observe(1, false, after(1_020), SILENCE_MIN));
     }
 }

@@ -12,16 +12,19 @@ use tokio::sync::{OnceCell, SetOnce, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
 
+use crate::author::Author;
 use crate::bucket::MemberEntry;
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
 use crate::gossip::{AbortOnDrop, Gossip};
 use crate::guard::Guard;
 use crate::pace::Pace;
-use crate::peer::{BUCKETS_KEY, LEFT_KEY};
+use crate::peer::LEFT_KEY;
 use crate::peers::Peers;
 use crate::pipe::Pipe;
 use crate::share::Share;
@@ -54,6 +57,7 @@ struct Shared {
     views: Arc<Views>,
     handle: Arc<ChitchatHandle>,
     wire: Arc<Wire>,
+    author: Arc<Author>,
     interval: Duration,
     /// Whether the farewell has been sent, or its deadline has passed.
     departed: OnceCell<()>,
@@ -68,10 +72,13 @@ impl Membership {
     /// `own` is who this node is. Its incarnation must be greater than that of any run before, or
     /// peers take what this run says for old. Gossip of another cluster is refused.
     ///
+    /// With its credentials it vouches for what it says; without, nobody hears it, nor it anybody.
+    ///
     /// `spawn` runs its task, which ends with the token.
     ///
     /// # Errors
-    /// When the config does not hold or gossip does not start. Nothing is left behind.
+    /// When the config does not hold, the node cannot sign what it says, or gossip does not start.
+    /// Nothing is left behind.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is another part of the node, and whoever starts one has them all at hand"
@@ -80,6 +87,7 @@ impl Membership {
         config: Config,
         own: NodeRun,
         cluster: ClusterName,
+        credentials: Option<Credentials>,
         pipe: Pipe,
         seeds: watch::Receiver<Vec<SocketAddr>>,
         events: EventSink,
@@ -89,12 +97,18 @@ impl Membership {
         config.check()?;
         let wire = Arc::new(Wire::default());
         let chitchat = Arc::new(SetOnce::new());
-        let guard = Guard::new(cluster.clone());
+        let gossip = gossip_config(&config, &own, &cluster);
+        let (run, tick) = (gossip.chitchat_id.clone(), config.interval.get() / BEATS);
+        let signer = credentials.as_ref().map(|own| own.signer.clone());
+        let author = Arc::new(Author::new(cluster.clone(), run.clone(), signer, tick)?);
+        let guard = Guard::new(cluster, run, author.pulse(), credentials);
         let transport = PipeTransport::new(pipe, wire.clone(), guard, chitchat.clone());
-        let initial = vec![(BUCKETS_KEY.to_owned(), config.buckets.to_string())];
-        let handle = spawn_chitchat(gossip_config(&config, &own, &cluster), initial, &transport)
+        let handle = spawn_chitchat(gossip, Vec::new(), &transport)
             .await
             .map_err(StartError::Gossip)?;
+        let (writer, buckets) = (&author, config.buckets.get());
+        let begun = handle.with_chitchat(|c| writer.begin(c.self_node_state(), buckets));
+        begun.await.inspect_err(|_| handle.abort())?;
         // Nobody else sets it.
         let _ = chitchat.set(handle.chitchat());
         let handle = Arc::new(handle);
@@ -105,6 +119,7 @@ impl Membership {
             views: views.clone(),
             handle: handle.clone(),
             wire: wire.clone(),
+            author: author.clone(),
             interval: config.interval.get(),
             departed: OnceCell::new(),
             token: token.clone(),
@@ -116,6 +131,7 @@ impl Membership {
             views,
             peers: Peers::new(&config, own),
             events,
+            author,
             written,
             pace: Pace::new(&config, Instant::now()),
         };
@@ -283,7 +299,11 @@ impl Membership {
             .map(|peer| peer.run.addr)
             .collect();
         let mark = shared.handle.with_chitchat(|c| {
-            c.self_node_state().set(LEFT_KEY, "1");
+            let signed = shared.author.write(c.self_node_state(), LEFT_KEY, "1");
+            if let Err(error) = signed {
+                let error: &dyn std::error::Error = &error;
+                warn!(error, "cannot say goodbye");
+            }
             shared
                 .wire
                 .begin_farewell(Farewell::new(peers.iter().copied()));
@@ -342,3 +362,6 @@ pub(crate) fn gossip_config(
         extra_liveness_predicate: None,
     }
 }
+
+/// How often a node's heart beats in an interval of gossip.
+const BEATS: u32 = 10;

@@ -65,6 +65,9 @@ impl Peer {
         now: Instant,
         silence_min: Duration,
     ) -> bool {
+        if let Some(at) = seen.heard {
+            self.liveness.heard(at);
+        }
         let (heartbeat, detected) = (seen.heartbeat, seen.detected);
         let beats = self.liveness.observe(heartbeat, detected, now, silence_min);
         let was_live = std::mem::replace(&mut self.is_live, beats && !self.left);
@@ -142,6 +145,10 @@ pub(crate) fn bucket_key(index: usize) -> String {
     format!("{BUCKET_PREFIX}{index:x}")
 }
 
+/// The key of the certificate.
+pub(crate) const CERTIFICATE_KEY: &str = "cert";
+/// The key of the anchors by which heartbeats are checked.
+pub(crate) const PULSE_KEY: &str = "pulse";
 /// The key of the number of buckets.
 pub(crate) const BUCKETS_KEY: &str = "buckets";
 /// The key that is set to `1` when a node leaves.

@@ -182,6 +182,7 @@ mod tests {
             run: run(name, incarnation, 2),
             heartbeat: version,
             detected: true,
+            heard: None,
             version,
             changes: vec![bucket_value("a"), (BUCKETS_KEY.into(), "1".into())],
         }

@@ -9,9 +9,8 @@ pub const GOSSIP_BYTES_MAX: usize = 65_507;
 
 /// Gossip messages to peers, which are known by their advertised addresses, and from them.
 ///
-/// Gossip tolerates messages that are lost, repeated or out of order, and bytes that are none. What
-/// they say of others than this node it believes, so it must be able to trust whoever can put
-/// messages in.
+/// Gossip tolerates messages that are lost, repeated or out of order, and bytes that are none. Of each
+/// node it believes only what that node has signed.
 pub struct Pipe {
     /// Takes a message to the peer at this address, of at most [`GOSSIP_BYTES_MAX`] bytes, and
     /// says what became of it. It must not wait.

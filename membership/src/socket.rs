@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::fault::Fault;
-use crate::guard::{Guard, LeftOut, Letter, cut};
+use crate::guard::{Guard, LeftOut, Letter, Refusal};
 use crate::message_kind::MessageKind;
 use crate::pipe::Pipe;
 use crate::wire::Wire;
@@ -99,29 +99,34 @@ impl PipeSocket {
                 letter,
             }),
             Err(refusal) => {
-                self.found(refusal.fault(), 1);
-                if self.warning_is_due() {
-                    let error: &dyn std::error::Error = &refusal;
-                    let (peer, addr, bytes) = (from.node, from.addr, bytes.len());
-                    warn!(%peer, %addr, bytes, error, "skipped a gossip message");
-                }
+                self.refuse(&from, bytes.len(), &refusal);
                 None
             }
         }
     }
 
-    /// Counts what was left out of a message of this peer, who may have it from others.
-    fn note(&mut self, from: &NodeRun, LeftOut { itself, room }: LeftOut) {
-        if (itself, room) == (0, 0) {
-            return;
-        }
-        self.found(Fault::Itself, itself);
-        self.found(Fault::Room, room);
+    fn refuse(&mut self, from: &NodeRun, bytes: usize, refusal: &Refusal) {
+        self.found(refusal.fault(), 1);
         if self.warning_is_due() {
-            warn!(
-                peer = %from.node, addr = %from.addr, itself, room,
-                "left out of a gossip message what it says of this node, or has no room"
-            );
+            let error: &dyn std::error::Error = refusal;
+            warn!(peer = %from.node, addr = %from.addr, bytes, error, "skipped a gossip message");
+        }
+    }
+
+    /// Counts what was left out of a message of this peer, who may have it from others.
+    fn note(&mut self, from: &NodeRun, left_out: &LeftOut) {
+        let faults = left_out
+            .faults()
+            .into_iter()
+            .filter(|(_, times)| *times > 0);
+        for (fault, times) in faults {
+            self.found(fault, times);
+            if self.warning_is_due() {
+                warn!(
+                    peer = %from.node, addr = %from.addr, %fault, times,
+                    "left something out of a gossip message"
+                );
+            }
         }
     }
 
@@ -146,7 +151,7 @@ impl Socket for PipeSocket {
     where
         'a: 'f,
     {
-        let bytes = Bytes::from(cut(message.serialize_to_vec()));
+        let bytes = Bytes::from(self.guard.send(to, message.serialize_to_vec()));
         let (kind, len) = (MessageKind::of(&message), bytes.len());
         let handover = (self.pipe.outbound)(to, bytes);
         self.wire.handed_over(to, kind, len, handover);
@@ -181,18 +186,27 @@ impl PipeSocket {
             let Some(mut arrived) = self.unfitted.take() else {
                 continue;
             };
-            let left_out = self.guard.fit(
-                &mut arrived.letter,
-                state.self_chitchat_id(),
-                state.node_states(),
-            );
+            let fitted = self
+                .guard
+                .fit(&arrived.from, &mut arrived.letter, state.node_states());
             drop(state);
             let Arrived {
                 from,
                 bytes,
                 letter,
             } = arrived;
-            self.note(&from, left_out);
+            let left_out = match fitted {
+                Ok(left_out) => left_out,
+                Err(refusal) => {
+                    self.refuse(&from, bytes, &refusal);
+                    continue;
+                }
+            };
+            self.note(&from, &left_out);
+            self.wire.set_heard(from.clone());
+            if left_out.is_unfinished {
+                self.wire.set_unfinished(from.addr);
+            }
             self.delta_read = letter.kind.carries_delta();
             if self.delta_read && bytes >= TRUNCATED_BYTES_MIN {
                 self.wire.set_truncated(from.addr);

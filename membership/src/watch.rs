@@ -36,7 +36,7 @@ use crate::view::View;
 /// # let (_seeds, seeds) = watch::channel(Vec::new());
 /// # let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
 /// # let membership = Membership::start(
-/// #     Config::default(), own, ClusterName::default(), pipe, seeds, Box::new(|_| ()),
+/// #     Config::default(), own, ClusterName::default(), None, pipe, seeds, Box::new(|_| ()),
 /// #     |task| { tasks.spawn(task); }, token,
 /// # ).await?;
 /// let (view, mut watch) = membership.watch();

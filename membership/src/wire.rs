@@ -1,8 +1,12 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tidings_identity::{NodeId, NodeRun};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::farewell::Farewell;
 use crate::message_kind::MessageKind;
@@ -20,6 +24,10 @@ pub(crate) struct Wire {
     farewell: Mutex<Option<Farewell>>,
     /// Who sent the last delta that may have been truncated.
     truncated: Mutex<Option<SocketAddr>>,
+    /// Which run of each peer was heard last, and when.
+    heard: Mutex<BTreeMap<NodeId, (NodeRun, Instant)>>,
+    /// Who has told a part of a state.
+    unfinished: Mutex<BTreeSet<SocketAddr>>,
 }
 
 impl Wire {
@@ -42,6 +50,31 @@ impl Wire {
     /// The peer that was noted last as having more to tell, once.
     pub(crate) fn take_truncated(&self) -> Option<SocketAddr> {
         lock(&self.truncated).take()
+    }
+
+    /// Notes that this run of a peer itself has said something.
+    pub(crate) fn set_heard(&self, from: NodeRun) {
+        let mut heard = lock(&self.heard);
+        let now = Instant::now();
+        if heard.len() >= HEARD_MAX {
+            heard.retain(|_, (_, at)| now.duration_since(*at) < HEARD_FOR);
+        }
+        heard.insert(from.node.clone(), (from, now));
+    }
+
+    /// Which run of each peer was heard last, and when.
+    pub(crate) fn heard(&self) -> BTreeMap<NodeId, (NodeRun, Instant)> {
+        lock(&self.heard).clone()
+    }
+
+    /// Notes that a peer has told a part of a state, and has more of it.
+    pub(crate) fn set_unfinished(&self, from: SocketAddr) {
+        lock(&self.unfinished).insert(from);
+    }
+
+    /// The peers that were noted as having more of a state, once.
+    pub(crate) fn take_unfinished(&self) -> BTreeSet<SocketAddr> {
+        std::mem::take(&mut *lock(&self.unfinished))
     }
 
     /// Records a message that was handed to the pipe, and what became of it.
@@ -68,6 +101,10 @@ impl Wire {
         }
     }
 }
+
+/// So many peers are remembered as long as they like, more of them only for a while.
+const HEARD_MAX: usize = 4_096;
+const HEARD_FOR: Duration = Duration::from_secs(60);
 
 /// What a lock guards here is whole at any time, also after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tidings_identity::{ClusterName, Identity, Incarnation, NodeId, NodeRun};
 use tidings_membership::{
-    EventSink, GossipError, Handover, Member, Membership, NodeSummary, Pattern, Pipe, Scope,
-    TopicSummary, View, Watch,
+    Credentials, EventSink, GossipError, Handover, Member, Membership, NodeSummary, Pattern, Pipe,
+    Scope, TopicSummary, View, Watch,
 };
 use tidings_transport::{Budget, Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
@@ -105,6 +105,10 @@ impl Node {
         let (broker, cut_off) = Broker::new(holds);
         let broker = Arc::new(broker);
 
+        let credentials = identity
+            .as_ref()
+            .map(|identity| credentials(identity, &net));
+        let credentials = credentials.transpose()?;
         let (transport, inbound) = match identity {
             Some(identity) => {
                 let local = Local {
@@ -151,6 +155,7 @@ impl Node {
             config.gossip.clone(),
             own,
             cluster.clone(),
+            credentials,
             pipe,
             seeds,
             events,
@@ -376,6 +381,16 @@ impl Drop for Inner {
     }
 }
 
+/// With what a node of this identity vouches for its words.
+fn credentials(identity: &Identity, net: &Arc<dyn Net>) -> Result<Credentials, StartError> {
+    let net = Arc::clone(net);
+    Ok(Credentials {
+        signer: identity.signer(),
+        trust: identity.trust().map_err(StartError::Authority)?,
+        unix_time: Arc::new(move || net.unix_time()),
+    })
+}
+
 /// Why a node did not start. Nothing of it is left running then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -383,6 +398,9 @@ pub enum StartError {
     /// The config does not hold.
     #[error("invalid configuration")]
     Config(#[from] ConfigError),
+    /// The certificates of the authorities cannot be used.
+    #[error("the authority's certificate cannot be used")]
+    Authority(#[source] tidings_identity::AuthoritiesError),
     /// The last incarnation is not known.
     #[error("the incarnation cannot be determined")]
     Incarnation(#[from] IncarnationError),

@@ -174,7 +174,7 @@ impl Hello {
 }
 
 /// The version of the protocol that this node speaks.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// Bytes that a gossip message grows by on the wire, its length aside.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
 const LENGTH_BYTES: usize = 4;

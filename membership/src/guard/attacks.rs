@@ -1,28 +1,28 @@
 //! What a member that means harm may send, and what becomes of it.
 
-use std::net::SocketAddr;
+use tidings_identity::NodeRun;
 
-use super::bench::{Bench, cluster, node, prove_sound};
+use super::Letter;
+use super::bench::{Bench, author, guard, node, prove_sound, run};
 use super::blocks::{BLOCK_BYTES_MAX, BLOCKS_MAX};
 use super::key::OTHER_KEYS_MAX;
-use super::room::DIGEST_BYTES_MAX;
 use super::script::{
-    ack, block, digest, id, id_at, known, long, message, short, syn, syn_ack, text, told, value,
-    version,
+    ack, block, certificate, digest, id, id_at, known, long, message, sealed, sealed_by, short,
+    syn, syn_ack, text, told, value, version,
 };
-use super::{Guard, Letter};
+use super::seal::SEAL_BYTES_MAX;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::fault::Fault;
 use crate::peer::bucket_key;
 use crate::pipe::GOSSIP_BYTES_MAX;
 
-fn from(n: u8) -> SocketAddr {
-    ([10, 0, 0, n], 4_000).into()
+fn from(n: u8) -> NodeRun {
+    run(n, 1)
 }
 
 fn read(bytes: &[u8]) -> Result<Letter, Fault> {
     let refused = |refusal: super::Refusal| refusal.fault();
-    Guard::new(cluster()).read(bytes).map_err(refused)
+    guard(1, 1, &author(1, 1)).read(bytes).map_err(refused)
 }
 
 #[test]
@@ -51,8 +51,7 @@ fn what_breaks_a_rule_is_refused_for_what_is_wrong_with_it() {
     let named = |name: &str| syn(&[known(&id_at(name, 1, &[10, 0, 0, 1], 1), 1, 1)]);
     let keyed = |key: &str| delta(&[value(key, "", 8)]);
     let gone = |kind: u8| [vec![1], text("b/0"), text(""), long(8), vec![kind]].concat();
-    let late = [n1.to_vec(), long(1), long(1), long(1)].concat();
-    let wide = "x".repeat(BUCKET_BYTES_MAX + 1);
+    let wide = "x".repeat(BUCKET_BYTES_MAX + SEAL_BYTES_MAX + 1);
     let beyond = 1 << 54;
     let wrong: Vec<(&str, Vec<u8>, Fault)> = vec![
         ("nothing", vec![], Fault::Format),
@@ -113,12 +112,12 @@ fn what_breaks_a_rule_is_refused_for_what_is_wrong_with_it() {
         ("wide value", delta(&[value("b/0", &wide, 8)]), Fault::Size),
         (
             "wide other value",
-            delta(&[value("x", &wide[..4_097], 8)]),
+            delta(&[value("x", &wide[..4_097 + SEAL_BYTES_MAX], 8)]),
             Fault::Size,
         ),
         (
             "wide mark",
-            delta(&[value("left", &wide[..17], 8)]),
+            delta(&[value("left", &wide[..65 + SEAL_BYTES_MAX], 8)]),
             Fault::Size,
         ),
         (
@@ -198,7 +197,6 @@ fn what_breaks_a_rule_is_refused_for_what_is_wrong_with_it() {
         ),
         ("deleted", delta(&[gone(1)]), Fault::Deletion),
         ("deleted later", delta(&[gone(2)]), Fault::Deletion),
-        ("forgotten", syn(&[late]), Fault::Deletion),
         (
             "begins again",
             ack(&[[vec![0], n1.to_vec(), long(9), long(0)].concat()]),
@@ -264,13 +262,21 @@ fn no_block_is_unpacked_that_is_too_long_or_of_another_format() {
     assert_eq!(of(&vec![bomb; BLOCKS_MAX]), Some(Fault::Node));
 }
 
+/// The certificate of node 2, and then these values of it.
+fn of_n2<'a>(shown: &'a str, values: &[(&'a str, &'a str, u64)]) -> Vec<u8> {
+    let says = [&[("cert", shown, 1)], values].concat();
+    [told(&id(2), 0), sealed(2, &[], &says)].concat()
+}
+
+const HAS: [(&str, u64); 1] = [("cert", 1)];
+
 #[tokio::test(start_paused = true)]
 async fn nobody_else_tells_a_node_about_itself() {
     let mut bench = Bench::start(1, 1).await;
     let own = bench.state_of(&node(1, 1)).await;
-    let peer = known(&id(2), 1, 1);
+    let (peer, shown) = (known(&id(2), 1, 1), certificate(2));
     for claim in [
-        vec![told(&id(1), 1), value("left", "1", 2)],
+        vec![told(&id(1), 1), value("left", "1", 9)],
         vec![
             told(&id(1), 0),
             value("b/0", "", 1),
@@ -278,29 +284,29 @@ async fn nobody_else_tells_a_node_about_itself() {
         ],
         vec![told(&id(1), 0), version(1 << 53)],
     ] {
-        let rest = vec![told(&id(2), 0), value("b/0", "", 1)];
+        let rest = vec![of_n2(&shown, &[("b/0", "x", 2)])];
         let delta = [claim, rest].concat();
         bench
-            .receive(from(2), syn_ack(std::slice::from_ref(&peer), &delta))
+            .receive(&from(2), syn_ack(std::slice::from_ref(&peer), &delta))
             .await;
     }
     assert_eq!(bench.state_of(&node(1, 1)).await, own);
-    let other = bench.state_of(&node(2, 1)).await;
-    assert_eq!(other, Some((1, vec![("b/0".into(), String::new())])));
+    let (version, _) = bench.state_of(&node(2, 1)).await.unwrap();
+    assert_eq!(version, 2);
     assert_eq!(
         (bench.faults().of(Fault::Itself), bench.faults().total()),
         (3, 3)
     );
     // What it knows itself, only later, is no claim.
     bench
-        .receive(from(2), ack(&[told(&id(1), 0), value("buckets", "64", 1)]))
+        .receive(&from(2), ack(&[told(&id(1), 0), value("buckets", "64", 2)]))
         .await;
     // A word in a digest changes nothing, but tells that somebody believes it.
     bench
-        .receive(from(2), syn(&[known(&id(1), 1 << 53, 1)]))
+        .receive(&from(2), syn(&[known(&id(1), 1 << 53, 1)]))
         .await;
     bench
-        .receive(from(2), syn(&[known(&id(1), 1, 1 << 53)]))
+        .receive(&from(2), syn(&[known(&id(1), 1, 1 << 53)]))
         .await;
     assert_eq!(
         (bench.faults().of(Fault::Itself), bench.faults().total()),
@@ -308,63 +314,165 @@ async fn nobody_else_tells_a_node_about_itself() {
     );
     bench.set("b/0", "a").await;
     let (version, _) = bench.state_of(&node(1, 1)).await.unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 4);
     prove_sound(&mut bench).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn phantoms_do_not_crowd_out_what_a_node_says() {
+async fn what_a_node_did_not_say_is_not_taken_for_its_word() {
     let mut bench = Bench::start(1, 1).await;
-    bench.receive(from(2), syn(&[known(&id(2), 1, 1)])).await;
+    let shown = certificate(2);
+    let truth = of_n2(&shown, &[("b/0", "x", 2)]);
+    bench
+        .receive(&from(3), ack(std::slice::from_ref(&truth)))
+        .await;
+    let before = bench.state_of(&node(2, 1)).await;
+    assert_eq!(
+        before.as_ref().map(|(at, _)| *at),
+        Some(2),
+        "others pass it on"
+    );
+    let has = [("cert", 1), ("b/0", 2)];
+    let more = |values| [told(&id(2), 2), values].concat();
+    let altered = |at: usize| {
+        let mut bytes = sealed(2, &has, &[("b/0", "", 3)]);
+        bytes[at] ^= 1;
+        more(bytes)
+    };
+    // Of the value: its key, version and text.
+    let lies = [
+        more(value("left", "1", 3)),
+        more(value("left", "1.AAAA", 3)),
+        more(sealed_by(3, 2, &has, &[("left", "1", 3)])),
+        more(sealed(3, &has, &[("left", "1", 3)])),
+        altered(5),
+        altered(8),
+        more(sealed_by(3, 2, &[], &[("cert", &certificate(3), 3)])),
+        more(sealed(2, &has, &[("cert", "AAA", 3)])),
+        more(sealed(2, &has, &[("pulse", "x", 3)])),
+        [
+            told(&id_at("n2", 2, &[10, 0, 0, 2], 4_000), 0),
+            sealed(2, &[], &[("cert", &shown, 1)]),
+        ]
+        .concat(),
+        [
+            told(&id_at("n2", 1, &[10, 0, 0, 9], 4_000), 0),
+            sealed(2, &[], &[("cert", &shown, 1)]),
+        ]
+        .concat(),
+    ];
+    for (n, lie) in lies.into_iter().enumerate() {
+        let faults = bench.faults().total();
+        bench.receive(&from(3), ack(&[lie])).await;
+        assert_eq!(bench.state_of(&node(2, 1)).await, before, "lie {n}");
+        if n != 10 {
+            assert_eq!(bench.faults().total(), faults + 1, "lie {n}");
+        }
+    }
+    assert!(bench.faults().of(Fault::Seal) >= 8, "{:?}", bench.faults());
+    // And the next true word is.
+    let word = more(sealed(2, &has, &[("b/0", "", 3)]));
+    bench.receive(&from(3), ack(&[word])).await;
+    assert_eq!(bench.state_of(&node(2, 1)).await.map(|(at, _)| at), Some(3));
+    prove_sound(&mut bench).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_kept_from_hearing_all_by_who_tells_a_part() {
+    let mut bench = Bench::start(1, 1).await;
+    let shown = certificate(2);
+    let says = [
+        ("cert", shown.as_str(), 1),
+        ("b/0", "x", 2),
+        ("b/1", "y", 3),
+    ];
+    let one = |at: usize| {
+        let has: Vec<_> = says[..at].iter().map(|(key, _, at)| (*key, *at)).collect();
+        sealed(2, &has, &says[at..=at])
+    };
+    let tell = |values: &[Vec<u8>]| ack(&[told(&id(2), 0), values.concat()]);
+    // Node 3 holds something back, and node 4 does not.
+    bench.receive(&from(3), tell(&[one(0), one(2)])).await;
+    assert_eq!(bench.state_of(&node(2, 1)).await, None);
+    bench.receive(&from(4), tell(&[one(0)])).await;
+    assert_eq!(bench.state_of(&node(2, 1)).await.map(|(at, _)| at), Some(1));
+    bench.receive(&from(3), tell(&[one(0), one(2)])).await;
+    assert_eq!(bench.state_of(&node(2, 1)).await.map(|(at, _)| at), Some(1));
+    bench
+        .receive(&from(4), tell(&[one(0), one(1), one(2)]))
+        .await;
+    let (version, values) = bench.state_of(&node(2, 1)).await.unwrap();
+    assert_eq!((version, values.len()), (3, 3));
+    assert_eq!(bench.faults().total(), 0, "{:?}", bench.faults());
+    prove_sound(&mut bench).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_makes_the_heart_of_another_beat() {
+    let (mut bench, mut n2) = (Bench::start(1, 1).await, Bench::start(2, 1).await);
+    let heart = node(2, 1);
+    let syn_of_n2 = n2.gossip(bench.run.addr).await.remove(0).1;
+    let syn_ack_to_n2 = bench.receive(&n2.run, syn_of_n2).await.remove(0).1;
+    let ack_of_n2 = n2.receive(&bench.run, syn_ack_to_n2).await.remove(0).1;
+    bench.receive(&n2.run, ack_of_n2).await;
+    let before = bench.heartbeat_of(&heart).await.unwrap();
+    for count in [2, 3, 4_095, 4_096, 10_000, 1 << 53] {
+        bench
+            .receive(&from(3), syn(&[known(&id(2), count, 4)]))
+            .await;
+        assert_eq!(bench.heartbeat_of(&heart).await, Some(before), "{count}");
+    }
+    assert!(bench.faults().of(Fault::Beat) >= 3, "{:?}", bench.faults());
+    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    let syn_of_n2 = n2.gossip(bench.run.addr).await.remove(0).1;
+    bench.receive(&from(3), syn_of_n2).await;
+    assert_eq!(
+        bench.heartbeat_of(&heart).await,
+        Some(before + 200),
+        "others pass it on"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_invents_nodes_and_a_name_has_few_runs() {
+    let mut bench = Bench::start(1, 1).await;
+    bench.receive(&from(2), syn(&[known(&id(2), 1, 1)])).await;
+    let said = bench.gossip(from(2).addr).await.remove(0).1.len();
     let phantom = |n: u32| {
         let [_, a, b, c] = n.to_be_bytes();
         known(&id_at(&format!("p{n:05}"), 1, &[11, a, b, c], 1), 1, 1)
     };
-    for first in [10_000, 11_000, 12_000, 13_000] {
-        let entries: Vec<_> = (first..first + 800).map(phantom).collect();
-        for (_, answer) in bench.receive(from(9), syn(&entries)).await {
-            assert!(answer.len() <= GOSSIP_BYTES_MAX);
-        }
+    let entries: Vec<_> = (10_000..10_800).map(phantom).collect();
+    bench.receive(&from(9), syn(&entries)).await;
+    assert_eq!(bench.gossip(from(2).addr).await.remove(0).1.len(), said);
+    for incarnation in 2..1_000 {
+        let run = run(2, incarnation);
+        let id = id_at("n2", incarnation, &[10, 0, 0, 2], 4_000);
+        bench.receive(&run, syn(&[known(&id, 1, 1)])).await;
     }
-    assert!(bench.faults().of(Fault::Room) > 1_000);
-    assert_eq!(bench.faults().of(Fault::Room), bench.faults().total());
-    let said = bench.gossip(from(2)).await;
-    assert!(said[0].1.len() < DIGEST_BYTES_MAX + 200);
-    assert!(said[0].1.len() > DIGEST_BYTES_MAX - 200);
-    // Who was known is heard.
-    let delta = [told(&id(2), 0), value("b/0", "x", 1)];
-    bench
-        .receive(from(2), syn_ack(&[known(&id(2), 2, 1)], &delta))
-        .await;
-    assert_eq!(
-        bench.state_of(&node(2, 1)).await.map(|state| state.0),
-        Some(1)
-    );
+    let longer = bench.gossip(from(2).addr).await.remove(0).1.len() - said;
+    assert!(longer < 17 * 45, "{longer}");
+    assert_eq!(bench.faults().total(), 0, "{:?}", bench.faults());
     prove_sound(&mut bench).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_node_has_few_keys_that_nobody_knows() {
     let mut bench = Bench::start(1, 1).await;
-    bench.receive(from(2), syn(&[known(&id(2), 1, 1)])).await;
-    let key = |n: u64| value(&format!("x{n}"), "", n);
-    for first in [1, 11, 21] {
-        let keys = (first..first + 10).map(key).collect::<Vec<_>>().concat();
-        bench
-            .receive(from(2), ack(&[told(&id(2), first - 1), keys]))
-            .await;
-    }
+    let shown = certificate(2);
+    bench.receive(&from(2), ack(&[of_n2(&shown, &[])])).await;
+    let keys: Vec<_> = (0..OTHER_KEYS_MAX + 1).map(|n| format!("x{n}")).collect();
+    let values = |count: usize| {
+        let value = |n: usize| (keys[n].as_str(), "", n as u64 + 2);
+        let values: Vec<_> = (0..count).map(value).collect();
+        ack(&[told(&id(2), 1), sealed(2, &HAS, &values)])
+    };
+    bench.receive(&from(2), values(OTHER_KEYS_MAX + 1)).await;
+    assert_eq!(bench.state_of(&node(2, 1)).await.map(|(at, _)| at), Some(1));
+    assert_eq!(bench.faults().of(Fault::Room), 1);
+    bench.receive(&from(2), values(OTHER_KEYS_MAX)).await;
     let (version, values) = bench.state_of(&node(2, 1)).await.unwrap();
-    assert_eq!((version, values.len()), (30, OTHER_KEYS_MAX));
-    assert_eq!(bench.faults().of(Fault::Room), 30 - OTHER_KEYS_MAX as u64);
-    let known_one = [
-        told(&id(2), 30),
-        value("x1", "new", 31),
-        value("b/0", "", 32),
-    ];
-    bench.receive(from(2), ack(&known_one)).await;
-    let (version, values) = bench.state_of(&node(2, 1)).await.unwrap();
-    assert_eq!((version, values.len()), (32, OTHER_KEYS_MAX + 1));
+    assert_eq!((version, values.len()), (17, OTHER_KEYS_MAX + 1));
     prove_sound(&mut bench).await;
 }
 
@@ -382,12 +490,12 @@ async fn what_packs_very_well_silences_nobody() {
 
 /// Tells a node in a few messages all that there is of node 2.
 async fn tell_all(from: &mut Bench, to: &mut Bench) {
-    for _ in 0..4 {
-        let syn = to.gossip(from.addr).await.remove(0).1;
-        let syn_ack = from.receive(to.addr, syn).await.remove(0).1;
-        to.receive(from.addr, syn_ack).await;
+    for _ in 0..6 {
+        let syn = to.gossip(from.run.addr).await.remove(0).1;
+        let syn_ack = from.receive(&to.run, syn).await.remove(0).1;
+        to.receive(&from.run, syn_ack).await;
     }
     assert_eq!(to.faults().total(), 0, "{:?}", to.faults());
     let (version, values) = to.state_of(&node(2, 1)).await.unwrap();
-    assert_eq!((version, values.len()), (1_025, 1_025));
+    assert_eq!((version, values.len()), (1_027, 1_027));
 }

@@ -1,22 +1,25 @@
 //! Real chitchat behind its guard, as it runs in a node, to be fed what peers may send.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-#[cfg(test)]
-use chitchat::ChitchatId;
-use chitchat::{ChitchatHandle, spawn_chitchat};
-use tidings_identity::{ClusterName, NodeId, NodeRun};
+use chitchat::{ChitchatHandle, ChitchatId, spawn_chitchat};
+use tidings_identity::{Authority, ClusterName, Identity, NodeId, NodeRun, Validity};
 use tokio::sync::{SetOnce, mpsc};
 use tokio::task::yield_now;
 
 use super::Guard;
+#[cfg(test)]
+use super::text;
+use crate::author::Author;
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::fault::Faults;
 use crate::membership::gossip_config;
-use crate::peer::BUCKETS_KEY;
 use crate::pipe::{Handover, Pipe};
 use crate::socket::PipeTransport;
 use crate::wire::Wire;
@@ -24,7 +27,8 @@ use crate::wire::Wire;
 /// One node's gossip. It says something only when it is told to.
 pub(crate) struct Bench {
     pub(crate) handle: ChitchatHandle,
-    pub(crate) addr: SocketAddr,
+    pub(crate) run: NodeRun,
+    author: Author,
     wire: Arc<Wire>,
     inbound: mpsc::Sender<(NodeRun, Bytes)>,
     outbound: mpsc::UnboundedReceiver<(SocketAddr, Bytes)>,
@@ -48,16 +52,20 @@ impl Bench {
             inbound: messages,
         };
         let (wire, state) = (Arc::<Wire>::default(), Arc::new(SetOnce::new()));
-        let guard = Guard::new(cluster());
-        let transport = PipeTransport::new(pipe, wire.clone(), guard, state.clone());
-        let initial = vec![(BUCKETS_KEY.to_owned(), "64".to_owned())];
         let gossip = gossip_config(&config, &run(n, incarnation), &cluster());
-        let handle = spawn_chitchat(gossip, initial, &transport).await;
+        let author = author(n, incarnation);
+        let guard = guard(n, incarnation, &author);
+        let transport = PipeTransport::new(pipe, wire.clone(), guard, state.clone());
+        let handle = spawn_chitchat(gossip, Vec::new(), &transport).await;
         let handle = handle.expect("the pipe is not in use");
+        let begin = |c: &mut chitchat::Chitchat| author.begin(c.self_node_state(), 64);
+        let begun = handle.with_chitchat(begin).await;
+        begun.expect("the key signs");
         let _ = state.set(handle.chitchat());
         Self {
             handle,
-            addr: run(n, incarnation).addr,
+            run: run(n, incarnation),
+            author,
             wire,
             inbound,
             outbound,
@@ -70,10 +78,10 @@ impl Bench {
     /// When gossip has ended.
     pub(crate) async fn receive(
         &mut self,
-        from: SocketAddr,
+        from: &NodeRun,
         bytes: impl Into<Bytes>,
     ) -> Vec<(SocketAddr, Bytes)> {
-        let _ = self.inbound.send((sender(from), bytes.into())).await;
+        let _ = self.inbound.send((from.clone(), bytes.into())).await;
         self.settle().await
     }
 
@@ -85,8 +93,10 @@ impl Bench {
 
     /// Writes a value of its own.
     pub(crate) async fn set(&mut self, key: &str, value: &str) {
-        let write = |c: &mut chitchat::Chitchat| c.self_node_state().set(key, value);
-        self.handle.with_chitchat(write).await;
+        let author = &self.author;
+        let write = |c: &mut chitchat::Chitchat| author.write(c.self_node_state(), key, value);
+        let written = self.handle.with_chitchat(write).await;
+        written.expect("the key signs");
     }
 
     /// What was found in the messages so far.
@@ -99,9 +109,16 @@ impl Bench {
     pub(crate) async fn state_of(&self, node: &ChitchatId) -> Option<(u64, Vec<(String, String)>)> {
         let read = |c: &mut chitchat::Chitchat| {
             let state = c.node_state(node)?;
-            let values = state.key_values().map(|(k, v)| (k.into(), v.into()));
+            let values = state.key_values().map(|(k, v)| (k.into(), text(v).into()));
             Some((state.max_version(), values.collect()))
         };
+        self.handle.with_chitchat(read).await
+    }
+
+    /// The heartbeat of a run, if it is known.
+    #[cfg(test)]
+    pub(crate) async fn heartbeat_of(&self, node: &ChitchatId) -> Option<u64> {
+        let read = |c: &mut chitchat::Chitchat| c.node_state(node).map(|s| s.heartbeat().into());
         self.handle.with_chitchat(read).await
     }
 
@@ -138,16 +155,16 @@ impl Drop for Bench {
 pub(crate) async fn prove_sound(bench: &mut Bench) {
     bench.set("b/0", "after").await;
     let mut other = Bench::start(OTHER, 1).await;
-    let (a, b) = (bench.addr, other.addr);
-    let mut messages = bench.gossip(b).await;
-    messages.extend(other.gossip(a).await);
+    let (a, b) = (bench.run.clone(), other.run.clone());
+    let mut messages = bench.gossip(b.addr).await;
+    messages.extend(other.gossip(a.addr).await);
     for _ in 0..6 {
         let mut answers = Vec::new();
         for (to, bytes) in messages {
-            if to == b {
-                answers.extend(other.receive(a, bytes).await);
-            } else if to == a {
-                answers.extend(bench.receive(b, bytes).await);
+            if to == b.addr {
+                answers.extend(other.receive(&a, bytes).await);
+            } else if to == a.addr {
+                answers.extend(bench.receive(&b, bytes).await);
             }
         }
         messages = answers;
@@ -166,23 +183,51 @@ pub(crate) fn cluster() -> ClusterName {
     ClusterName::parse("bench").expect("it is a label")
 }
 
+/// The guard of a run of node `n`, which writes like this.
+pub(crate) fn guard(n: u8, incarnation: u64, author: &Author) -> Guard {
+    let credentials = Credentials {
+        signer: identity(n).signer(),
+        trust: identity(n).trust().expect("there is an authority"),
+        unix_time: Arc::new(|| NOW),
+    };
+    let run = node(n, incarnation);
+    Guard::new(cluster(), run, author.pulse(), Some(credentials))
+}
+
+/// Writes for a run of node `n`.
+pub(crate) fn author(n: u8, incarnation: u64) -> Author {
+    let (run, signer) = (node(n, incarnation), identity(n).signer());
+    Author::new(cluster(), run, Some(signer), TICK).expect("the key signs")
+}
+
+/// Who node `n` is.
+pub(crate) fn identity(n: u8) -> Arc<Identity> {
+    type Issued = (Authority, BTreeMap<u8, Arc<Identity>>);
+    static ISSUED: Mutex<Option<Issued>> = Mutex::new(None);
+    let validity = Validity::starting(NOW, Duration::from_secs(3_600)).expect("it is not far");
+    let mut issued = ISSUED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (authority, identities) = issued.get_or_insert_with(|| {
+        let authority = Authority::create(&cluster(), validity);
+        (authority.expect("it can be made"), BTreeMap::new())
+    });
+    let issue = || {
+        let certificate = authority.issue(&run(n, 1).node, validity);
+        let node = certificate.expect("it can be issued");
+        let ca = authority.certificate_pem();
+        let identity = Identity::from_pem(ca, &node.certificate_pem, &node.key_pem);
+        Arc::new(identity.expect("it was just issued"))
+    };
+    Arc::clone(identities.entry(n).or_insert_with(issue))
+}
+
 /// Run `incarnation` of node `n`, as chitchat names it.
-#[cfg(test)]
 pub(crate) fn node(n: u8, incarnation: u64) -> ChitchatId {
     let run = run(n, incarnation);
     ChitchatId::new(run.node.as_str(), run.incarnation.get(), run.addr)
 }
 
-/// The first run of a node, at this address.
-fn sender(addr: SocketAddr) -> NodeRun {
-    let n = match addr.ip() {
-        IpAddr::V4(ip) => ip.octets()[3],
-        IpAddr::V6(_) => OTHER,
-    };
-    NodeRun { addr, ..run(n, 1) }
-}
-
-fn run(n: u8, incarnation: u64) -> NodeRun {
+/// Run `incarnation` of node `n`.
+pub(crate) fn run(n: u8, incarnation: u64) -> NodeRun {
     let node = NodeId::parse(&format!("n{n}")).expect("it is a label");
     NodeRun::new(node, incarnation.into(), ([10, 0, 0, n], 4_000).into())
 }
@@ -192,3 +237,9 @@ const SETTLED_YIELDS: usize = 8;
 
 /// A node that nothing else is called.
 const OTHER: u8 = 200;
+
+/// When it all takes place.
+const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+/// How often a heart beats.
+const TICK: Duration = Duration::from_millis(25);

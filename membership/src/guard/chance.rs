@@ -1,12 +1,12 @@
 //! Messages made up by chance: whatever the guard lets pass, gossip goes on.
 
-use std::net::SocketAddr;
-
 use proptest::prelude::*;
 
-use super::Guard;
-use super::bench::{Bench, cluster, prove_sound};
-use super::script::{ack, id, id_at, known, long, syn, syn_ack, value, version as version_alone};
+use super::bench::{Bench, author, guard, prove_sound, run};
+use super::script::{
+    ack, certificate, id, id_at, known, long, sealed, syn, syn_ack, told, value,
+    version as version_alone,
+};
 
 /// A number that is often one that matters.
 fn number() -> impl Strategy<Value = u64> {
@@ -47,6 +47,37 @@ fn some_told() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What nodes 2 to 4 may well say of themselves, or some of it.
+fn some_words() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop_oneof![
+        12 => (0..9_u8).prop_map(|n| format!("b/{n}")),
+        2 => "x[0-9]",
+        1 => Just("left".to_owned()),
+    ];
+    let values = proptest::collection::btree_map(key, ("[a-z]{0,9}", 1..4_u64), 0..6);
+    let held_back = proptest::option::weighted(0.2, any::<prop::sample::Index>());
+    (2..5_u8, values, held_back).prop_map(|(n, values, held_back)| {
+        let shown = certificate(n);
+        let mut version = 1;
+        let mut says = vec![("cert", shown.as_str(), version)];
+        for (key, (text, step)) in &values {
+            version += step;
+            says.push((key, text, version));
+        }
+        let sealed: Vec<_> = (0..says.len())
+            .map(|at| {
+                let has: Vec<_> = says[..at].iter().map(|(key, _, at)| (*key, *at)).collect();
+                sealed(n, &has, &says[at..=at])
+            })
+            .collect();
+        let without = held_back.map(|index| index.index(sealed.len()));
+        let kept = sealed.into_iter().enumerate();
+        let kept = kept.filter(|(at, _)| Some(*at) != without);
+        let values: Vec<_> = kept.map(|(_, bytes)| bytes).collect();
+        [told(&id(n), 0), values.concat()].concat()
+    })
+}
+
 fn some_message() -> impl Strategy<Value = Vec<u8>> {
     let entry = (some_id(), number(), number()).prop_map(|(id, beat, at)| known(&id, beat, at));
     let entries = proptest::collection::vec(entry, 0..5).prop_map(|mut entries| {
@@ -55,7 +86,8 @@ fn some_message() -> impl Strategy<Value = Vec<u8>> {
         entries.dedup_by_key(|entry| entry[..4].to_vec());
         entries
     });
-    let delta = proptest::collection::vec(some_told(), 0..4);
+    let one = prop_oneof![1 => some_told(), 2 => some_words()];
+    let delta = proptest::collection::vec(one, 0..4);
     (entries, delta, 0..8_u8).prop_map(|(entries, delta, kind)| match kind {
         0 => syn(&entries),
         1..5 => ack(&delta),
@@ -88,30 +120,29 @@ fn changed(mut bytes: Vec<u8>, changes: Vec<Change>) -> Vec<u8> {
 /// changes what is in them.
 async fn honest_messages() -> Vec<Vec<u8>> {
     let (mut a, mut b) = (Bench::start(2, 1).await, Bench::start(3, 1).await);
-    let (guard, mut messages) = (Guard::new(cluster()), Vec::new());
+    let (guard, mut messages) = (guard(2, 1, &author(2, 1)), Vec::new());
     for round in 0..3 {
         a.set(&format!("b/{round}"), "text").await;
         b.set("b/0", &format!("text {round}")).await;
-        let (syn, at) = (a.gossip(b.addr).await.remove(0).1, a.addr);
-        let syn_ack = b.receive(at, syn.clone()).await.remove(0).1;
-        let ack = a.receive(b.addr, syn_ack.clone()).await.remove(0).1;
-        b.receive(at, ack.clone()).await;
-        messages.extend([syn, syn_ack, ack].map(|bytes| guard.read(&bytes).unwrap().write()));
+        let (syn, at) = (a.gossip(b.run.addr).await.remove(0).1, a.run.clone());
+        let syn_ack = b.receive(&at, syn.clone()).await.remove(0).1;
+        let ack = a.receive(&b.run, syn_ack.clone()).await.remove(0).1;
+        b.receive(&at, ack.clone()).await;
+        messages.extend([syn, syn_ack, ack].map(|bytes| guard.read(&bytes).unwrap().rewrite()));
     }
     messages
 }
 
 async fn feed(messages: Vec<Vec<u8>>) {
-    let (mut victim, from): (_, SocketAddr) =
-        (Bench::start(1, 1).await, ([10, 0, 0, 2], 4_000).into());
+    let (mut victim, from) = (Bench::start(1, 1).await, run(2, 1));
     for (n, message) in messages.into_iter().enumerate() {
-        victim.receive(from, message).await;
+        victim.receive(&from, message).await;
         victim.set("b/0", &n.to_string()).await;
     }
     prove_sound(&mut victim).await;
 }
 
-fn run(test: impl Future<Output = ()>) {
+fn within_time(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -126,14 +157,14 @@ proptest! {
         messages in proptest::collection::vec(some_message(), 1..8),
     ) {
         let known = syn(&[2, 3, 4].map(|n| known(&id(n), 1, 0)));
-        run(feed([vec![known], messages].concat()));
+        within_time(feed([vec![known], messages].concat()));
     }
 
     #[test]
     fn nothing_that_was_honest_once_ends_gossip(
         changes in proptest::collection::vec((0..9_usize, changes()), 1..12),
     ) {
-        run(async {
+        within_time(async {
             let honest = honest_messages().await;
             let change = |(n, changes): (usize, _)| changed(honest[n].clone(), changes);
             feed(changes.into_iter().map(change).collect()).await;

@@ -1,11 +1,14 @@
+use super::seal::SEAL_BYTES_MAX;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
-use crate::peer::{BUCKET_PREFIX, BUCKETS_KEY, LEFT_KEY};
+use crate::peer::{BUCKET_PREFIX, BUCKETS_KEY, CERTIFICATE_KEY, LEFT_KEY, PULSE_KEY};
 
 /// What a key of a node's state is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
     /// The text of a bucket.
     Bucket,
+    /// The certificate by which the others are checked.
+    Certificate,
     /// One of the others that nodes write.
     Plain,
     /// What a newer version of this software may write.
@@ -15,7 +18,10 @@ pub(crate) enum Key {
 impl Key {
     /// The kind of this key. None if no node writes such a one.
     pub(crate) fn parse(key: &str) -> Option<Self> {
-        if key == BUCKETS_KEY || key == LEFT_KEY {
+        if key == CERTIFICATE_KEY {
+            return Some(Self::Certificate);
+        }
+        if [BUCKETS_KEY, LEFT_KEY, PULSE_KEY].contains(&key) {
             return Some(Self::Plain);
         }
         if let Some(index) = key.strip_prefix(BUCKET_PREFIX) {
@@ -30,20 +36,24 @@ impl Key {
         is_one.then_some(Self::Other)
     }
 
-    /// The longest value it may have, in bytes.
+    /// The longest value it may have, in bytes: a text and its seal.
     pub(crate) fn value_bytes_max(self) -> usize {
-        match self {
+        let text = match self {
             Self::Bucket => BUCKET_BYTES_MAX,
+            Self::Certificate => CERTIFICATE_BYTES_MAX,
             Self::Plain => PLAIN_VALUE_BYTES_MAX,
             Self::Other => OTHER_VALUE_BYTES_MAX,
-        }
+        };
+        text + SEAL_BYTES_MAX
     }
 }
 
 /// How many keys a node may have that are unknown here.
 pub(crate) const OTHER_KEYS_MAX: usize = 16;
 
-const PLAIN_VALUE_BYTES_MAX: usize = 16;
+/// A chain of three with keys of RSA.
+const CERTIFICATE_BYTES_MAX: usize = 8_192;
+const PLAIN_VALUE_BYTES_MAX: usize = 64;
 const OTHER_KEY_BYTES_MAX: usize = 32;
 const OTHER_VALUE_BYTES_MAX: usize = 4_096;
 
@@ -59,7 +69,9 @@ mod tests {
         }
         assert_eq!(Key::parse("buckets"), Some(Key::Plain));
         assert_eq!(Key::parse("left"), Some(Key::Plain));
-        assert_eq!(Key::parse("cert"), Some(Key::Other));
+        assert_eq!(Key::parse("pulse"), Some(Key::Plain));
+        assert_eq!(Key::parse("cert"), Some(Key::Certificate));
+        assert_eq!(Key::parse("schema"), Some(Key::Other));
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! message of a node has by itself, and what chitchat takes for granted:
 //!
 //! - In a digest nodes are in order, in a delta each is named once. Nothing was ever deleted, so all
-//!   that is told of deletions is zero.
+//!   that is told of deletions is zero; in a digest the token of a heartbeat stands there instead.
 //! - Versions of a node's values go up, and begin above the one that its receiver is to have. Only
 //!   where there is no value the version follows by itself.
 
 use std::collections::BTreeSet;
 
-use chitchat::{ChitchatId, Serializable};
+use chitchat::{ChitchatId, NodeState, Serializable};
 
 use super::blocks;
 use super::key::Key;
@@ -34,6 +34,8 @@ pub(crate) struct Letter {
 pub(crate) struct Known {
     pub(crate) node: ChitchatId,
     pub(crate) heartbeat: u64,
+    /// Shows that the node made this heartbeat.
+    pub(crate) token: u64,
     pub(crate) version: u64,
 }
 
@@ -101,6 +103,10 @@ impl Letter {
 
     /// The message as chitchat reads it; not compressed, so it may be long.
     pub(crate) fn write(&self) -> Vec<u8> {
+        self.write_with(|_| NEVER_DELETED)
+    }
+
+    fn write_with(&self, mark: impl Fn(&Known) -> u64) -> Vec<u8> {
         let mut bytes = HEAD.to_vec();
         bytes.push(match self.kind {
             MessageKind::Syn => SYN,
@@ -112,7 +118,7 @@ impl Letter {
             let count = u16::try_from(self.digest.len()).unwrap_or(u16::MAX);
             count.serialize(&mut bytes);
             for known in &self.digest {
-                known.write(&mut bytes);
+                known.write(mark(known), &mut bytes);
             }
         }
         if self.kind == MessageKind::Syn {
@@ -134,15 +140,42 @@ impl Known {
         node.serialized_len() + 3 * size_of::<u64>()
     }
 
-    fn write(&self, to: &mut Vec<u8>) {
+    /// How well a node is known that has this state. Of its heart nothing is said.
+    pub(crate) fn of((node, state): (&ChitchatId, &NodeState)) -> Self {
+        Self {
+            node: node.clone(),
+            heartbeat: 0,
+            token: 0,
+            version: state.max_version(),
+        }
+    }
+
+    fn write(&self, mark: u64, to: &mut Vec<u8>) {
         self.node.serialize(to);
         self.heartbeat.serialize(to);
-        NEVER_DELETED.serialize(to);
+        mark.serialize(to);
         self.version.serialize(to);
     }
 }
 
+impl Value {
+    /// What it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        VALUE_BYTES + self.key.len() + self.value.len()
+    }
+}
+
 impl Told {
+    /// How well whoever tells this knows the node.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            node: self.node.clone(),
+            heartbeat: 0,
+            token: 0,
+            version: self.version,
+        }
+    }
+
     fn write(&self, to: &mut Vec<u8>) {
         to.push(NODE);
         self.node.serialize(to);
@@ -171,13 +204,11 @@ pub(super) fn read_digest(from: &mut Reader<'_>) -> Result<Vec<Known>, Refusal> 
         if digest.last().is_some_and(|last| last.node >= node) {
             return Err(Refusal::NodeTwice);
         }
-        let heartbeat = from.count()?;
-        never_deleted(from)?;
-        let version = from.count()?;
         digest.push(Known {
             node,
-            heartbeat,
-            version,
+            heartbeat: from.count()?,
+            token: from.u64()?,
+            version: from.count()?,
         });
     }
     Ok(digest)
@@ -272,7 +303,7 @@ fn never_deleted(from: &mut Reader<'_>) -> Result<(), Refusal> {
 
 /// Magic number and version of the protocol.
 pub(super) const HEAD: [u8; 3] = [0x53, 0xb0, 0];
-const SYN: u8 = 0;
+pub(super) const SYN: u8 = 0;
 pub(super) const SYN_ACK: u8 = 1;
 pub(super) const ACK: u8 = 2;
 const BAD_CLUSTER: u8 = 3;
@@ -285,11 +316,19 @@ const SET: u8 = 0;
 const DELETED: u8 = 1;
 const DELETED_LATER: u8 = 2;
 
+/// What a value takes in memory besides key and text.
+pub(super) const VALUE_BYTES: usize = 128;
+
 /// The version up to which what was deleted is forgotten.
 const NEVER_DELETED: u64 = 0;
 
 #[cfg(test)]
 impl Letter {
+    /// The message as it was sent, but for how it was compressed.
+    pub(crate) fn rewrite(&self) -> Vec<u8> {
+        self.write_with(|known| known.token)
+    }
+
     /// An Ack with this delta.
     pub(crate) fn telling(delta: Vec<Told>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-use tidings_identity::NameError;
+use tidings_identity::{NameError, TrustError};
 
 use crate::fault::Fault;
 
@@ -47,6 +47,16 @@ pub(crate) enum Refusal {
     Count(u64),
     #[error("it deletes something")]
     Deletion,
+    #[error("a value in it has no seal")]
+    Seal,
+    #[error("a seal in it is not of the node that is said to have made it")]
+    Signature,
+    #[error("a certificate in it is for another node than the one that is said to show it")]
+    Speaker,
+    #[error("a certificate in it is none of a node of this cluster")]
+    Certificate(#[source] TrustError),
+    #[error("a heartbeat in it is made up")]
+    Beat,
 }
 
 impl Refusal {
@@ -69,6 +79,8 @@ impl Refusal {
             Self::Key(_) | Self::KeyTwice => Fault::Key,
             Self::Version { .. } | Self::Count(_) => Fault::Version,
             Self::Deletion => Fault::Deletion,
+            Self::Seal | Self::Signature | Self::Speaker | Self::Certificate(_) => Fault::Seal,
+            Self::Beat => Fault::Beat,
         }
     }
 }

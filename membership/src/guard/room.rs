@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use chitchat::{ChitchatId, NodeState};
 
 use super::key::{Key, OTHER_KEYS_MAX};
-use super::letter::{Known, Letter, Told, Value};
+use super::letter::{Known, Letter, Told, VALUE_BYTES, Value};
 
 /// How much of gossip a node holds, and how much more it may.
 ///
@@ -44,15 +44,28 @@ impl Room {
             if state.is_none() && named().is_err() {
                 return false;
             }
-            left_out += fit_keys(told, state);
-            let Some(after) = bytes_with(told, state, bytes) else {
-                left_out += 1;
-                return false;
-            };
-            bytes = after;
-            true
+            let of_node = self.of_node(&told.node);
+            match more_with(told, state, of_node, bytes) {
+                Some(more) if !has_too_many_keys(told, state) => {
+                    bytes = bytes.saturating_add_signed(more);
+                    true
+                }
+                _ => {
+                    left_out += 1;
+                    false
+                }
+            }
         });
         left_out as u64
+    }
+
+    /// The bytes of all runs of this node, when they were last counted.
+    fn of_node(&self, node: &ChitchatId) -> usize {
+        let of_name = self
+            .held
+            .iter()
+            .filter(|(held, _)| held.node_id == node.node_id);
+        of_name.map(|(_, held)| held.bytes).sum()
     }
 
     /// The bytes of all other nodes' states.
@@ -93,42 +106,37 @@ fn fit_nodes(digest: &mut Vec<Known>, states: &BTreeMap<ChitchatId, NodeState>) 
     });
 }
 
-/// Leaves out values under keys that are unknown here, when a node would have too many.
-fn fit_keys(told: &mut Told, state: Option<&NodeState>) -> usize {
-    let is_other = |value: &Value| value.kind == Key::Other;
-    if !told.values.iter().any(is_other) {
-        return 0;
-    }
+/// Whether a node would have too many keys that are unknown here.
+fn has_too_many_keys(told: &Told, state: Option<&NodeState>) -> bool {
     let has = |key: &str| state.is_some_and(|state| state.get_versioned(key).is_some());
-    let keys = state
+    let is_new = |value: &&Value| value.kind == Key::Other && !has(&value.key);
+    let new = told.values.iter().filter(is_new).count();
+    let known = state
         .into_iter()
         .flat_map(NodeState::key_values_including_deleted);
-    let mut others = keys
-        .filter(|(key, _)| Key::parse(key) == Some(Key::Other))
-        .count();
-    let before = told.values.len();
-    told.values.retain(|value| {
-        if !is_other(value) || has(&value.key) {
-            return true;
-        }
-        others += 1;
-        others <= OTHER_KEYS_MAX
-    });
-    before - told.values.len()
+    let is_other = |(key, _): &(&str, _)| Key::parse(key) == Some(Key::Other);
+    new > 0 && known.filter(is_other).count() + new > OTHER_KEYS_MAX
 }
 
-/// How many bytes all states have with what is told. None if that is more than now and too many.
-fn bytes_with(told: &Told, state: Option<&NodeState>, bytes: usize) -> Option<usize> {
+/// How many bytes more there are with what is told of a node, of whose runs there are so many, and of
+/// all nodes. None if that is too many.
+fn more_with(
+    told: &Told,
+    state: Option<&NodeState>,
+    of_node: usize,
+    of_all: usize,
+) -> Option<isize> {
     let version = state.map_or(0, NodeState::max_version);
     let news = told.values.iter().filter(|value| value.version > version);
-    let (mut more, mut less) = (0, 0);
+    let mut more = 0;
     for value in news {
-        more += value_bytes(&value.key, &value.value);
+        more += value.bytes() as isize;
         let old = state.and_then(|state| state.get_versioned(&value.key));
-        less += old.map_or(0, |old| value_bytes(&value.key, &old.value));
+        more -= old.map_or(0, |old| value_bytes(&value.key, &old.value)) as isize;
     }
-    let after = bytes + more - less.min(bytes + more);
-    (more <= less || after <= STATES_BYTES_MAX).then_some(after)
+    let fits = of_node.saturating_add_signed(more) <= NODE_BYTES_MAX
+        && of_all.saturating_add_signed(more) <= STATES_BYTES_MAX;
+    (more <= 0 || fits).then_some(more)
 }
 
 fn value_bytes(key: &str, value: &str) -> usize {
@@ -142,8 +150,9 @@ pub(crate) const DIGEST_BYTES_MAX: usize = 65_000;
 /// The most that keys and values of all other nodes may take. That is about 5,000,000 memberships.
 const STATES_BYTES_MAX: usize = 128 << 20;
 
-/// What a value takes besides key and text.
-const VALUE_BYTES: usize = 128;
+/// The most that keys and values of all runs of one node may take, and less than what all of its
+/// buckets could: some 1,000,000 memberships.
+pub(crate) const NODE_BYTES_MAX: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,10 @@
 //! Gossip messages put together by hand, right or wrong, by nothing that the guard itself is made of.
 
-use super::bench::cluster;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use ring::digest::{SHA256, digest as hash};
+
+use super::bench::{cluster, identity};
 use super::blocks::BLOCK_BYTES_MAX;
 
 pub(crate) fn short(number: usize) -> Vec<u8> {
@@ -44,6 +48,50 @@ pub(crate) fn digest(entries: &[Vec<u8>]) -> Vec<u8> {
 
 pub(crate) fn told(id: &[u8], from: u64) -> Vec<u8> {
     [vec![0], id.to_vec(), long(0), long(from)].concat()
+}
+
+/// What run 1 of node `n` says of itself beside what it `has`: these keys with texts and versions.
+pub(crate) fn sealed(n: u8, has: &[(&str, u64)], values: &[(&str, &str, u64)]) -> Vec<u8> {
+    sealed_by(n, n, has, values)
+}
+
+/// What node `by` makes up in the name of node `n`.
+pub(crate) fn sealed_by(
+    by: u8,
+    n: u8,
+    has: &[(&str, u64)],
+    values: &[(&str, &str, u64)],
+) -> Vec<u8> {
+    let mut state: std::collections::BTreeMap<&str, u64> = has.iter().copied().collect();
+    let mut bytes = Vec::new();
+    for &(key, says, version) in values {
+        state.insert(key, version);
+        let versions = state
+            .iter()
+            .flat_map(|(key, version)| [key.as_bytes(), &[0], &version.to_le_bytes()[..]].concat());
+        let sum = hash(&SHA256, &versions.collect::<Vec<u8>>()).as_ref()[..16].to_vec();
+        let said = [
+            b"tidings record 1\0".to_vec(),
+            text(cluster().as_str()),
+            id(n),
+            text(key),
+            long(version),
+            sum.clone(),
+            hash(&SHA256, says.as_bytes()).as_ref().to_vec(),
+        ];
+        let signature = identity(by).signer().sign(&said.concat()).unwrap();
+        let scheme = signature.scheme.to_be_bytes().to_vec();
+        let seal = BASE64.encode([vec![1], sum, scheme, signature.bytes].concat());
+        bytes.extend(value(key, &format!("{says}.{seal}"), version));
+    }
+    bytes
+}
+
+/// The text under `cert` of node `n`.
+pub(crate) fn certificate(n: u8) -> String {
+    let signer = identity(n).signer();
+    let chain = signer.chain().iter();
+    BASE64.encode(chain.flat_map(|der| text(&der[..])).collect::<Vec<u8>>())
 }
 
 pub(crate) fn value(key: &str, value: &str, version: u64) -> Vec<u8> {

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_identity::{ClusterName, NodeId, NodeRun};
+use tidings_identity::{Authority, ClusterName, Identity, NodeId, NodeRun, Validity};
 use tidings_membership::{
-    AgentName, Config, Event, Handover, Member, MemberId, MemberIds, Membership, Pattern, Pipe,
-    Scope, View,
+    AgentName, Config, Credentials, Event, Handover, Member, MemberId, MemberIds, Membership,
+    Pattern, Pipe, Scope, View,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -130,6 +130,7 @@ impl Node {
             run,
             cluster,
         } = setup;
+        let credentials = credentials(&cluster, &run);
         let pipe = board.connect(run.clone());
         let seeds = watch::Sender::new(seeds.iter().copied().map(addr).collect());
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
@@ -145,6 +146,7 @@ impl Node {
             config,
             run,
             cluster,
+            Some(credentials),
             pipe,
             seeds.subscribe(),
             Box::new(sink),
@@ -285,3 +287,24 @@ pub(crate) async fn until(
 const LATENCY: Duration = Duration::from_millis(1);
 /// How many messages a pipe holds in each direction.
 const PIPE_MESSAGES: usize = 4096;
+
+/// What the authority of a cluster gives a node.
+fn credentials(cluster: &ClusterName, run: &NodeRun) -> Credentials {
+    static AUTHORITIES: Mutex<BTreeMap<ClusterName, Authority>> = Mutex::new(BTreeMap::new());
+    let validity = Validity::starting(NOW, Duration::from_secs(86_400)).unwrap();
+    let mut authorities = AUTHORITIES.lock().unwrap();
+    let authority = authorities
+        .entry(cluster.clone())
+        .or_insert_with(|| Authority::create(cluster, validity).unwrap());
+    let node = authority.issue(&run.node, validity).unwrap();
+    let ca = authority.certificate_pem();
+    let identity = Identity::from_pem(ca, &node.certificate_pem, &node.key_pem).unwrap();
+    Credentials {
+        signer: identity.signer(),
+        trust: identity.trust().unwrap(),
+        unix_time: Arc::new(|| NOW),
+    }
+}
+
+/// When it all takes place.
+const NOW: Duration = Duration::from_secs(1_800_000_000);

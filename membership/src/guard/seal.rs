@@ -1,0 +1,136 @@
+//! How a node vouches for what it says, so that others can pass it on.
+//!
+//! A *record* is a value in gossip: a text, a dot and base64 (standard alphabet, no padding) of its
+//! *seal*: one byte, the format (1), the 16 bytes of a [`Sum`], two of a signature scheme of TLS
+//! 1.3, high one first, and the signature. What is signed, [`Statement`] says.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use chitchat::{ChitchatId, NodeState, Serializable};
+use ring::digest::{Context, SHA256, digest};
+use tidings_identity::{Certified, SignError, Signature, Signer};
+
+/// Which version of each key there is in a node's state, in a few bytes. It tells a state from one
+/// in which something is missing, or older than it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sum([u8; SUM_BYTES]);
+
+/// What a node says when it writes a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statement<'a> {
+    pub(crate) cluster: &'a str,
+    pub(crate) node: &'a ChitchatId,
+    pub(crate) key: &'a str,
+    pub(crate) version: u64,
+    /// Of the state with this record.
+    pub(crate) sum: Sum,
+    pub(crate) text: &'a str,
+}
+
+/// A record that was read. What its seal is worth is not known yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) sum: Sum,
+    signature: Signature,
+}
+
+impl Sum {
+    /// The sum of a state with these keys, each once and in order, and the versions of their values.
+    pub(crate) fn of<'a>(versions: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
+        let mut context = Context::new(&SHA256);
+        for (key, version) in versions {
+            // No key has a byte below that of a space.
+            context.update(key.as_bytes());
+            context.update(&[0]);
+            context.update(&version.to_le_bytes());
+        }
+        Self(first(context.finish().as_ref()))
+    }
+
+    /// The sum of this state once the value of a key has this version.
+    pub(crate) fn with(state: &NodeState, key: &str, version: u64) -> Self {
+        let has = state.key_values_including_deleted();
+        let mut versions: BTreeMap<&str, u64> =
+            has.map(|(key, value)| (key, value.version)).collect();
+        versions.insert(key, version);
+        Self::of(versions)
+    }
+}
+
+impl Statement<'_> {
+    /// The record that says so.
+    pub(crate) fn record(&self, signer: &Signer) -> Result<String, SignError> {
+        let signature = signer.sign(&self.bytes())?;
+        let mut seal = vec![FORMAT];
+        seal.extend(self.sum.0);
+        seal.extend(signature.scheme.to_be_bytes());
+        seal.extend(signature.bytes);
+        let mut record = self.text.to_owned();
+        record.push(DOT);
+        BASE64.encode_string(seal, &mut record);
+        Ok(record)
+    }
+
+    /// Whether this record of it was sealed with the key of that certificate.
+    pub(crate) fn is_of(&self, certified: &Certified, record: &Record<'_>) -> bool {
+        certified.has_signed(&self.bytes(), &record.signature)
+    }
+
+    /// What is signed.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = DOMAIN.to_vec();
+        self.cluster.serialize(&mut bytes);
+        self.node.serialize(&mut bytes);
+        self.key.serialize(&mut bytes);
+        self.version.serialize(&mut bytes);
+        bytes.extend(self.sum.0);
+        bytes.extend(digest(&SHA256, self.text.as_bytes()).as_ref());
+        bytes
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Reads a value as a record. None if it is not written like one.
+    pub(crate) fn read(value: &'a str) -> Option<Self> {
+        let (text, seal) = value.rsplit_once(DOT)?;
+        let seal = BASE64.decode(seal).ok()?;
+        let (&format, seal) = seal.split_first()?;
+        let (sum, seal) = seal.split_first_chunk()?;
+        let (scheme, signature) = seal.split_first_chunk()?;
+        let signature = Signature {
+            scheme: u16::from_be_bytes(*scheme),
+            bytes: signature.to_vec(),
+        };
+        let sum = Sum(*sum);
+        (format == FORMAT).then_some(Self {
+            text,
+            sum,
+            signature,
+        })
+    }
+}
+
+/// The text of a record.
+pub(crate) fn text(value: &str) -> &str {
+    value.rsplit_once(DOT).map_or(value, |(text, _)| text)
+}
+
+/// The beginning of a digest.
+pub(crate) fn first<const N: usize>(digest: &[u8]) -> [u8; N] {
+    let mut first = [0; N];
+    first.copy_from_slice(&digest[..N]);
+    first
+}
+
+/// The longest seal with its dot: room for a signature of RSA with 4,096 bits.
+pub(crate) const SEAL_BYTES_MAX: usize = 720;
+
+/// So that no signature for anything else is one of a record.
+const DOMAIN: &[u8] = b"tidings record 1\0";
+const FORMAT: u8 = 1;
+const SUM_BYTES: usize = 16;
+/// The last one in a value counts, though no text has one.
+const DOT: char = '.';
