@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use tidings_identity::NodeRun;
@@ -17,7 +18,22 @@ pub struct Pipe {
     pub outbound: Box<dyn Fn(SocketAddr, Bytes) -> Handover + Send + Sync>,
     /// Messages from peers, each with its sender. Its name must be certain; answers go to the address
     /// of its run.
-    pub inbound: mpsc::Receiver<(NodeRun, Bytes)>,
+    pub inbound: Box<dyn Inbound>,
+}
+
+/// Where gossip messages arrive.
+pub trait Inbound: Send + Sync {
+    /// The next message, or `None` when there will be no more. Dropping what is returned loses none.
+    fn recv(&mut self) -> Receiving<'_>;
+}
+
+/// What [`Inbound::recv`] returns.
+pub type Receiving<'a> = Pin<Box<dyn Future<Output = Option<(NodeRun, Bytes)>> + Send + 'a>>;
+
+impl Inbound for mpsc::Receiver<(NodeRun, Bytes)> {
+    fn recv(&mut self) -> Receiving<'_> {
+        Box::pin(self.recv())
+    }
 }
 
 /// What became of a message that was handed to a [`Pipe`].

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tidings_identity::{ClusterName, Identity, Incarnation, NodeId, NodeRun};
 use tidings_membership::{
-    Credentials, EventSink, GossipError, Handover, Member, Membership, NodeSummary, Pattern, Pipe,
-    Scope, TopicSummary, View, Watch,
+    Credentials, EventSink, GossipError, Handover, Inbound, Member, Membership, NodeSummary,
+    Pattern, Pipe, Scope, TopicSummary, View, Watch,
 };
 use tidings_transport::{Budget, Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
@@ -109,7 +109,7 @@ impl Node {
             .as_ref()
             .map(|identity| credentials(identity, &net));
         let credentials = credentials.transpose()?;
-        let (transport, inbound) = match identity {
+        let (transport, inbound): (_, Box<dyn Inbound>) = match identity {
             Some(identity) => {
                 let local = Local {
                     listen: config.listen,
@@ -123,10 +123,10 @@ impl Node {
                 let (net, tasks, token) = (net.clone(), tasks.clone(), token.clone());
                 let (transport, inbound) =
                     Transport::start(links, local, identity, net, receive, tasks, token)?;
-                (Some(transport), inbound)
+                (Some(transport), Box::new(wiring::Arriving(inbound)))
             }
             // Nothing is ever received: the sender is gone at once.
-            None => (None, mpsc::channel(1).1),
+            None => (None, Box::new(mpsc::channel(1).1)),
         };
         let advertise = transport
             .as_ref()

@@ -6,13 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_identity::NodeRun;
-use tidings_membership::{Event, EventSink, Membership, Pattern, Scope};
-use tidings_transport::{Direction, Transport};
+use tidings_membership::{Event, EventSink, Inbound, Membership, Pattern, Receiving, Scope};
+use tidings_transport::{Direction, GossipReceiver, Transport};
 use tokio::time::sleep;
 use tracing::info;
 
 use crate::broker::Broker;
 use crate::route::{Remote, RouteChange};
+
+/// The gossip that arrives on links, for membership.
+pub(crate) struct Arriving(pub(crate) GossipReceiver);
+
+impl Inbound for Arriving {
+    fn recv(&mut self) -> Receiving<'_> {
+        Box::pin(self.0.recv())
+    }
+}
 
 /// Makes links and routes follow membership.
 pub(crate) fn events(broker: Arc<Broker>, transport: Transport, window_bytes: usize) -> EventSink {

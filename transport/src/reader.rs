@@ -1,18 +1,17 @@
 //! The receiving sides of a link: a task for each lane and one for the control stream. They hand over what
-//! arrives and never wait for anything else.
+//! arrives and wait for nothing else, but that of the control stream for room for more gossip of its peer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use quinn::{ReadError, ReadExactError, RecvStream};
-use tidings_identity::NodeRun;
-use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::control::{Control, ControlError};
 use crate::cursor::Lack;
 use crate::frame::{FrameDecoder, FrameTooLargeError, Piece};
+use crate::gossip_in::GossipIn;
 use crate::link::Link;
 use crate::opening::Opening;
 use crate::stats::Counters;
@@ -31,7 +30,7 @@ pub(crate) struct LaneReader {
 pub(crate) struct ControlReader {
     pub(crate) link: Arc<Link>,
     pub(crate) receiver: Arc<dyn Receive>,
-    pub(crate) gossip_in: mpsc::Sender<(NodeRun, Bytes)>,
+    pub(crate) gossip_in: Arc<GossipIn>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) control_bytes_max: usize,
 }
@@ -177,7 +176,7 @@ impl ControlReader {
         loop {
             let unexpected = match Control::read(&mut stream, self.control_bytes_max).await {
                 Ok(Control::Gossip(message)) => {
-                    self.hand_over(message);
+                    self.hand_over(message).await;
                     tokio::task::coop::consume_budget().await;
                     continue;
                 }
@@ -204,15 +203,19 @@ impl ControlReader {
         }
     }
 
-    fn hand_over(&self, message: Bytes) {
+    /// Waits for room, and meanwhile the peer for this link, until it ends.
+    async fn hand_over(&self, message: Bytes) {
         let counters = &self.counters;
         counters.gossip_received.fetch_add(1, Relaxed);
         counters
             .gossip_bytes_received
             .fetch_add(message.len() as u64, Relaxed);
-        // Waiting for membership would hold up this link; gossip repeats itself.
-        let from = self.link.run();
-        if self.gossip_in.try_send((from, message)).is_err() {
+        let is_taken = tokio::select! {
+            biased;
+            is_taken = self.gossip_in.push(self.link.run(), message) => is_taken,
+            _ = self.link.connection.closed() => false,
+        };
+        if !is_taken {
             counters.gossip_dropped.fetch_add(1, Relaxed);
         }
     }

@@ -81,6 +81,7 @@ stats! {
     gossip_received,
     /// Bytes of those messages.
     gossip_bytes_received,
-    /// Gossip messages dropped on either way: no link came up, a queue was full, or too large.
+    /// Gossip messages dropped. To be sent: no link came up, a queue was full, or too large. Received:
+    /// the link ended before there was room.
     gossip_dropped,
 }

@@ -1,13 +1,11 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use tidings_identity::NodeRun;
-use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::Receive;
 use crate::candidate::Candidate;
+use crate::gossip_in::GossipIn;
 use crate::link::Link;
 use crate::reader::{ControlReader, LaneReader};
 use crate::stats::Counters;
@@ -18,7 +16,7 @@ use crate::writer::{ControlWriter, LaneWriter};
 pub(crate) struct Traffic {
     pub(crate) tasks: Tasks,
     pub(crate) receiver: Arc<dyn Receive>,
-    pub(crate) gossip_in: mpsc::Sender<(NodeRun, Bytes)>,
+    pub(crate) gossip_in: Arc<GossipIn>,
     pub(crate) counters: Arc<Counters>,
     /// How many lanes we open.
     pub(crate) lanes: u8,

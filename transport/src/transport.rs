@@ -8,7 +8,6 @@ use bytes::Bytes;
 use quinn::Endpoint;
 use tidings_bounds::{Count, CountError};
 use tidings_identity::{Identity, NodeId, NodeRun};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::acceptor::Acceptor;
 use crate::control::Hello;
 use crate::dialler::{Backoff, Dialler};
+use crate::gossip_in::GossipIn;
 use crate::handshake::Handshake;
 use crate::links::Links;
 use crate::net::WallClock;
@@ -25,8 +25,8 @@ use crate::tasks::Tasks;
 use crate::tls::TlsError;
 use crate::traffic::Traffic;
 use crate::{
-    CloseCode, Config, ConfigError, Gap, Gossiped, LinkInfo, LinkNumber, Local, Net, Peer, Receive,
-    Stats, quic,
+    CloseCode, Config, ConfigError, Gap, GossipReceiver, Gossiped, LinkInfo, LinkNumber, Local,
+    Net, Peer, Receive, Stats, quic,
 };
 
 /// One node's end of all its links.
@@ -84,9 +84,8 @@ pub enum StartError {
 impl Transport {
     /// Opens the socket and begins to accept links.
     ///
-    /// Returns, next to the transport, the gossip that arrives: messages with their sender, whose
-    /// name its certificate says, and whose run and address it says itself. Up to 1024 wait there;
-    /// when it is full further ones are dropped and counted.
+    /// Returns, next to the transport, the gossip that arrives: see
+    /// [`GossipReceiver`].
     ///
     /// All tasks run on `net`, are known to `tasks` and end when `token` is cancelled, except those of quinn,
     /// which end soon after. Must be called within a tokio runtime.
@@ -101,7 +100,7 @@ impl Transport {
         receiver: Arc<dyn Receive>,
         tasks: TaskTracker,
         token: CancellationToken,
-    ) -> Result<(Self, mpsc::Receiver<(NodeRun, Bytes)>), StartError> {
+    ) -> Result<(Self, GossipReceiver), StartError> {
         Count::<1, FRAME_BYTES_MAX>::try_from(local.frame_bytes_max).map_err(StartError::Frame)?;
         config.check(local.frame_bytes_max)?;
         let clock = Arc::new(WallClock(net.clone()));
@@ -136,7 +135,8 @@ impl Transport {
             tasks.draining().clone(),
         );
         let links = Arc::new(links);
-        let (gossip_in, gossip) = mpsc::channel(GOSSIP_IN_MAX);
+        let gossip_in = Arc::<GossipIn>::default();
+        let gossip = GossipReceiver::new(gossip_in.clone(), token.clone());
         let handshake = Arc::new(Handshake {
             node: run.node.clone(),
             hello: Hello {
@@ -307,4 +307,3 @@ impl fmt::Debug for Inner {
 const FAREWELL: Duration = Duration::from_millis(200);
 /// Largest that frames may be allowed to be.
 const FRAME_BYTES_MAX: usize = 256 << 20;
-const GOSSIP_IN_MAX: usize = 1024;

@@ -5,7 +5,7 @@
 mod cluster;
 
 use bytes::Bytes;
-use cluster::{Cluster, LONG, eventually, everywhere, free_port, linked};
+use cluster::{Cluster, LONG, Node, eventually, everywhere, free_port, linked, number, numbered};
 use tidings_bounds::Time;
 use tidings_transport::{Config, Gossiped};
 use tokio::time::timeout;
@@ -83,3 +83,45 @@ async fn a_node_that_dials_itself_notices_and_remembers() {
     assert_eq!((stats.links_opened, stats.dials_failed), (0, 0));
     assert_eq!(stats.handshakes_refused, 0);
 }
+
+#[tokio::test]
+async fn the_backlog_of_one_peer_delays_no_other_and_none_of_it_is_lost() {
+    let cluster = Cluster::new("c");
+    let (mut a, busy, quiet) = (cluster.start("a"), cluster.start("b"), cluster.start("c"));
+    for peer in [&busy, &quiet] {
+        peer.keep(&a);
+        linked(&a, peer).await;
+    }
+    let to = a.transport.advertise();
+    let flood = async {
+        for n in 0..FLOOD_MESSAGES {
+            eventually("there is room for another", || {
+                let message = numbered(n, 65_507);
+                busy.transport.gossip(to, message) == Gossiped::Sent
+            })
+            .await;
+        }
+    };
+    let receive = async {
+        let received = |n| move |a: &Node| a.transport.stats().gossip_received == n;
+        let full = WAITING_MAX + 1;
+        eventually("no more is read of it", || received(full)(&a)).await;
+        let hi = Bytes::from_static(b"hi");
+        assert_eq!(quiet.transport.gossip(to, hi), Gossiped::Sent);
+        eventually("another is read", || received(full + 1)(&a)).await;
+        let first = a.gossip.recv().await.unwrap();
+        assert_eq!(first, (busy.run(), numbered(0, 65_507)));
+        let second = a.gossip.recv().await.unwrap();
+        assert_eq!((&second.0, &second.1[..]), (&quiet.run(), &b"hi"[..]));
+        for n in 1..FLOOD_MESSAGES {
+            assert_eq!(number(&a.gossip.recv().await.unwrap().1), n);
+        }
+    };
+    tokio::join!(flood, receive);
+    assert_eq!(a.transport.stats().gossip_dropped, 0);
+}
+
+/// More than there is room for on the way.
+const FLOOD_MESSAGES: u32 = 300;
+/// As many of the longest messages of a peer wait to be received; one more waits for room.
+const WAITING_MAX: u64 = 17;

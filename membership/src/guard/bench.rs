@@ -49,7 +49,7 @@ impl Bench {
         };
         let pipe = Pipe {
             outbound: Box::new(hand_over),
-            inbound: messages,
+            inbound: Box::new(messages),
         };
         let (wire, state) = (Arc::<Wire>::default(), Arc::new(SetOnce::new()));
         let gossip = gossip_config(&config, &run(n, incarnation), &cluster());

@@ -60,7 +60,7 @@ impl Switchboard {
         };
         Pipe {
             outbound: Box::new(hand_over),
-            inbound,
+            inbound: Box::new(inbound),
         }
     }
 

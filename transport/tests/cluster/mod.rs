@@ -14,10 +14,9 @@ use tidings_identity::{
     Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
 };
 use tidings_transport::{
-    Budget, Config, Credit, Frame, LinkInfo, LinkUp, Local, Net, Peer, Receive, SystemNet,
-    Transport, Violation,
+    Budget, Config, Credit, Frame, GossipReceiver, LinkInfo, LinkUp, Local, Net, Peer, Receive,
+    SystemNet, Transport, Violation,
 };
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,7 +27,7 @@ pub(crate) struct Cluster {
 
 pub(crate) struct Node {
     pub(crate) transport: Transport,
-    pub(crate) gossip: mpsc::Receiver<(NodeRun, Bytes)>,
+    pub(crate) gossip: GossipReceiver,
     pub(crate) received: Arc<Received>,
     pub(crate) tasks: TaskTracker,
     pub(crate) token: CancellationToken,
