@@ -52,7 +52,7 @@ pub use fault::{Fault, Faults};
 pub use member_id::{MemberId, MemberIdError, MemberIds};
 pub use membership::{Membership, Task};
 pub use pattern::Pattern;
-pub use pipe::{GOSSIP_BYTES_MAX, Handover, Inbound, Pipe, Receiving};
+pub use pipe::{Blame, GOSSIP_BYTES_MAX, Handover, Inbound, Pipe, Receiving};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use share::Share;
 pub use stats::Stats;

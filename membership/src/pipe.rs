@@ -19,7 +19,13 @@ pub struct Pipe {
     /// Messages from peers, each with its sender. Its name must be certain; answers go to the address
     /// of its run.
     pub inbound: Box<dyn Inbound>,
+    /// Told of each message that was refused as a whole, by whom it was sent and why. No honest peer
+    /// sends such a message, or passes on what makes another do so. It must not wait.
+    pub blame: Box<Blame>,
 }
+
+/// What [`Pipe::blame`] calls: with the sender and the reason.
+pub type Blame = dyn Fn(&NodeRun, String) + Send + Sync;
 
 /// Where gossip messages arrive.
 pub trait Inbound: Send + Sync {

@@ -1,5 +1,6 @@
 //! How gossip leaves and enters: the thin shell around the pipe.
 
+use std::error::Error;
 use std::future::ready;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -86,9 +87,9 @@ struct Arrived {
 }
 
 impl PipeSocket {
-    /// Reads a message. One that is refused is a fault of the peer that sent it: no honest node says
-    /// or passes on such a thing.
-    fn read(&mut self, from: NodeRun, bytes: &Bytes) -> Option<Arrived> {
+    /// Reads a message. One that is refused is a fault of the peer that sent it, who is blamed: no
+    /// honest node says or passes on such a thing.
+    fn read(&self, from: NodeRun, bytes: &Bytes) -> Option<Arrived> {
         let counters = &self.wire.counters;
         counters.messages_in.fetch_add(1, Relaxed);
         counters.bytes_in.fetch_add(bytes.len() as u64, Relaxed);
@@ -99,18 +100,15 @@ impl PipeSocket {
                 letter,
             }),
             Err(refusal) => {
-                self.refuse(&from, bytes.len(), &refusal);
+                self.refuse(&from, &refusal);
                 None
             }
         }
     }
 
-    fn refuse(&mut self, from: &NodeRun, bytes: usize, refusal: &Refusal) {
+    fn refuse(&self, from: &NodeRun, refusal: &Refusal) {
         self.found(refusal.fault(), 1);
-        if self.warning_is_due() {
-            let error: &dyn std::error::Error = refusal;
-            warn!(peer = %from.node, addr = %from.addr, bytes, error, "skipped a gossip message");
-        }
+        (self.pipe.blame)(from, reason(refusal));
     }
 
     /// Counts what was left out of a message of this peer, who may have it from others.
@@ -198,7 +196,7 @@ impl PipeSocket {
             let left_out = match fitted {
                 Ok(left_out) => left_out,
                 Err(refusal) => {
-                    self.refuse(&from, bytes, &refusal);
+                    self.refuse(&from, &refusal);
                     continue;
                 }
             };
@@ -223,6 +221,18 @@ impl PipeSocket {
             }
         }
     }
+}
+
+/// What is wrong with a message, with all causes.
+fn reason(refusal: &Refusal) -> String {
+    let mut reason = format!("bad gossip: {refusal}");
+    let mut source = refusal.source();
+    while let Some(cause) = source {
+        reason.push_str(": ");
+        reason.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    reason
 }
 
 /// A message with a delta of at least this many bytes may have been truncated to fit, so the peer

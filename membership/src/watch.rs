@@ -32,7 +32,11 @@ use crate::view::View;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let own = NodeRun::new("n1".parse()?, Incarnation::new(1), "10.0.0.1:7946".parse()?);
 /// # let (_inbound, inbound) = mpsc::channel(1);
-/// # let pipe = Pipe { outbound: Box::new(|_, _| Handover::Dropped), inbound: Box::new(inbound) };
+/// # let pipe = Pipe {
+/// #     outbound: Box::new(|_, _| Handover::Dropped),
+/// #     inbound: Box::new(inbound),
+/// #     blame: Box::new(|_, _| ()),
+/// # };
 /// # let (_seeds, seeds) = watch::channel(Vec::new());
 /// # let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
 /// # let membership = Membership::start(

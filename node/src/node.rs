@@ -143,7 +143,17 @@ impl Node {
             },
             None => Handover::Dropped,
         });
-        let pipe = Pipe { outbound, inbound };
+        let carrier = transport.clone();
+        let blame = Box::new(move |run: &NodeRun, reason: String| {
+            if let Some(transport) = &carrier {
+                transport.blame(run, &reason);
+            }
+        });
+        let pipe = Pipe {
+            outbound,
+            inbound,
+            blame,
+        };
         let events: EventSink = match &transport {
             Some(transport) => {
                 let window_bytes = config.limits.publish_window_bytes.get();

@@ -51,6 +51,10 @@ impl Dialler {
             match self.links.next_dial(addr) {
                 DialStep::Pause { failures } => sleep(self.backoff.wait(failures)).await,
                 DialStep::Attempt { target, redial } => {
+                    if let Some(left) = self.pause(&target) {
+                        let _ = timeout(left, wake.notified()).await;
+                        continue;
+                    }
                     if redial {
                         self.counters.redials.fetch_add(1, Relaxed);
                     }
@@ -64,6 +68,14 @@ impl Dialler {
                 }
                 DialStep::End => return,
             }
+        }
+    }
+
+    /// How much longer a peer is not dialled, because it broke the protocol.
+    fn pause(&self, target: &Target) -> Option<Duration> {
+        match target {
+            Target::Peer(peer) => self.links.pause(peer),
+            Target::Anyone => None,
         }
     }
 

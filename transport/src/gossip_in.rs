@@ -121,6 +121,14 @@ impl GossipIn {
         true
     }
 
+    /// Drops what waits of a run of a peer. Returns how many messages that were.
+    pub(crate) fn discard(&self, run: &NodeRun) -> u64 {
+        let mut state = self.state();
+        let discarded = state.intake.discard(run);
+        state.make_room(&run.node);
+        discarded
+    }
+
     fn take(&self) -> Next {
         let mut state = self.state();
         let next = state.intake.take(Instant::now());

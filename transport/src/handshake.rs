@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tidings_identity::NodeId;
@@ -41,6 +42,9 @@ pub(crate) enum HandshakeError {
     Write(#[from] quinn::WriteError),
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// It broke the protocol, and is refused for so long.
+    #[error("it broke the protocol, and gets no link for another {0:?}")]
+    Paused(Duration),
     /// We refuse the peer, or this connection with it.
     #[error("{0}")]
     Refused(CloseCode),
@@ -62,6 +66,7 @@ impl Handshake {
             return Err(HandshakeError::Refused(CloseCode::NameTaken));
         }
         let refused = HandshakeError::Refused;
+        self.check_pause(&peer)?;
         let candidate = Candidate::new(self.links.clone(), peer, connection);
         let number = candidate.offer().ok_or(refused(CloseCode::Abandoned))?;
         self.send_hello(&mut send, number).await?;
@@ -76,6 +81,7 @@ impl Handshake {
     /// is up.
     pub(crate) async fn accepted(&self, connection: &Connection) -> Result<(), HandshakeError> {
         let peer = peer_name(connection)?;
+        self.check_pause(&peer)?;
         let (mut send, mut receive) = connection.accept_bi().await?;
         let hello = self.read_hello(&mut receive).await?;
         let refused = HandshakeError::Refused;
@@ -120,12 +126,13 @@ impl Handshake {
         let code = match error {
             HandshakeError::Refused(code) => *code,
             HandshakeError::Control(ControlError::Version(_)) => CloseCode::Version,
-            _ => CloseCode::Violation,
+            HandshakeError::Paused(_) => CloseCode::Violation,
+            _ => {
+                self.counters.violations.fetch_add(1, Relaxed);
+                CloseCode::Violation
+            }
         };
         code.close_because(connection, error);
-        if code == CloseCode::Violation {
-            self.counters.violations.fetch_add(1, Relaxed);
-        }
         self.refused(remote, Refusal::ours(code), error);
         Some(code)
     }
@@ -142,6 +149,14 @@ impl Handshake {
         if refusal.concerns_people() {
             self.counters.handshakes_refused.fetch_add(1, Relaxed);
             self.refusals.log(remote, refusal, detail);
+        }
+    }
+
+    /// After a violation nothing is done for a peer for a while.
+    fn check_pause(&self, peer: &NodeId) -> Result<(), HandshakeError> {
+        match self.links.pause(peer) {
+            Some(left) => Err(HandshakeError::Paused(left)),
+            None => Ok(()),
         }
     }
 

@@ -38,6 +38,7 @@ mod local;
 mod mesh;
 mod meter;
 mod net;
+mod offences;
 mod opening;
 mod pair;
 mod peer;

@@ -1,15 +1,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 
 use quinn::Connection;
 use tidings_identity::{Incarnation, NodeRun};
-use tracing::warn;
 
 use crate::control::Hello;
 use crate::gossip::GossipQueue;
-use crate::stats::Counters;
-use crate::{CloseCode, LinkNumber, LinkUp, Peer};
+use crate::{LinkNumber, LinkUp, Peer};
 
 /// A connection that both sides agree on.
 #[derive(Debug)]
@@ -27,6 +25,8 @@ pub(crate) struct Link {
     lanes: u8,
     /// One bit for each lane that the peer has opened.
     lanes_opened: AtomicU16,
+    /// The peer broke the protocol over it.
+    is_violated: AtomicBool,
 }
 
 impl Link {
@@ -45,6 +45,7 @@ impl Link {
             gossip: GossipQueue::default(),
             lanes: hello.lanes,
             lanes_opened: AtomicU16::new(0),
+            is_violated: AtomicBool::new(false),
         }
     }
 
@@ -75,11 +76,13 @@ impl Link {
         lane < self.lanes && self.lanes_opened.fetch_or(bit, Relaxed) & bit == 0
     }
 
-    /// The peer broke the protocol: closes this link and nothing else.
-    pub(crate) fn violation(&self, counters: &Counters, error: &dyn std::fmt::Display) {
-        counters.violations.fetch_add(1, Relaxed);
-        let peer = self.peer.name();
-        warn!(%peer, addr = %self.advertised, %error, "closing the link: protocol violation");
-        CloseCode::Violation.close_because(&self.connection, error);
+    /// Notes that the peer broke the protocol over it. False when that is known.
+    pub(crate) fn violate(&self) -> bool {
+        !self.is_violated.swap(true, Relaxed)
+    }
+
+    /// Whether the peer broke the protocol over it. What it still has to say is not to be read.
+    pub(crate) fn is_violated(&self) -> bool {
+        self.is_violated.load(Relaxed)
     }
 }

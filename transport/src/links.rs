@@ -1,19 +1,24 @@
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::Connection;
 use tidings_identity::{NodeId, NodeRun};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::control::GOSSIP_OVERHEAD_BYTES;
 use crate::gap::Gaps;
+use crate::gossip_in::GossipIn;
 use crate::link::Link;
 use crate::mesh::{DIALS_MAX, DialOutcome, DialStep, Effect, Mesh, Route};
+use crate::offences::Offences;
 use crate::pair::Claim;
 use crate::stats::Counters;
 use crate::{Budget, CloseCode, Config, Gap, Gossiped, LinkInfo, LinkNumber, Peer};
@@ -27,6 +32,7 @@ pub(crate) struct Links {
     frame_bytes_max: usize,
     budget: Arc<Budget>,
     gaps: Arc<Gaps>,
+    gossip_in: Arc<GossipIn>,
     counters: Arc<Counters>,
     /// Cancelled when no new links are wanted.
     draining: CancellationToken,
@@ -43,6 +49,7 @@ pub(crate) struct ConnectionId(u64);
 
 struct State {
     mesh: Mesh<ConnectionId>,
+    offences: Offences,
     /// Never removed; see [`Peer`].
     peers: BTreeMap<NodeId, Arc<Peer>>,
     connections: BTreeMap<ConnectionId, Held>,
@@ -72,6 +79,7 @@ impl Links {
         let (dials, requests) = mpsc::channel(DIALS_MAX);
         let state = State {
             mesh: Mesh::new(run, local),
+            offences: Offences::default(),
             peers: BTreeMap::new(),
             connections: BTreeMap::new(),
             connections_registered: 0,
@@ -82,6 +90,7 @@ impl Links {
             frame_bytes_max,
             budget,
             gaps: Arc::default(),
+            gossip_in: Arc::default(),
             counters,
             draining,
             dials,
@@ -117,6 +126,11 @@ impl Links {
             Route::Waiting => Gossiped::Waiting,
             Route::Dropped => Gossiped::Dropped,
         })
+    }
+
+    /// The gossip that arrives.
+    pub(crate) fn gossip_in(&self) -> &Arc<GossipIn> {
+        &self.gossip_in
     }
 
     /// Dials no more and takes no more links.
@@ -239,6 +253,58 @@ impl Links {
     /// See [`Mesh::lingered`].
     pub(crate) fn lingered(&self, addr: SocketAddr) {
         self.decide(|state| state.mesh.lingered(addr));
+    }
+
+    /// The peer broke the protocol over this link: closes it, and nothing else but what the same run of
+    /// the peer has, and gives the peer none for a while.
+    pub(crate) fn violation(&self, link: &Link, error: &dyn Display) {
+        if link.violate() {
+            self.counters.violations.fetch_add(1, Relaxed);
+            CloseCode::Violation.close_because(&link.connection, error);
+            self.convict(&link.run(), error);
+        }
+    }
+
+    /// See [`Transport::blame`](crate::Transport::blame).
+    pub(crate) fn blame(&self, run: &NodeRun, reason: &str) {
+        let state = self.state();
+        let link = state.mesh.link(&run.node).and_then(|id| state.link(id));
+        let link = link
+            .filter(|link| link.incarnation == run.incarnation)
+            .cloned();
+        drop(state);
+        match link {
+            Some(link) => self.violation(&link, &reason),
+            // It is gone already, which is to make no difference to the peer.
+            None => self.convict(run, &reason),
+        }
+    }
+
+    /// How much longer a peer gets no link, because it broke the protocol.
+    pub(crate) fn pause(&self, peer: &NodeId) -> Option<Duration> {
+        self.state().offences.pause(peer, Instant::now())
+    }
+
+    fn convict(&self, run: &NodeRun, error: &dyn Display) {
+        let NodeRun {
+            node: peer,
+            incarnation,
+            addr,
+        } = run;
+        let consequence = self.decide(|state| {
+            state.mesh.violated(peer, *incarnation);
+            state.offences.record(peer, Instant::now())
+        });
+        self.lose_gossip(self.gossip_in.discard(run));
+        if let Some(consequence) = consequence
+            && let Some(unlogged) = consequence.log
+        {
+            let pause = consequence.pause;
+            warn!(
+                %peer, %incarnation, %addr, %error, ?pause, unlogged,
+                "a peer broke the protocol: it gets no link for a while"
+            );
+        }
     }
 
     fn decide<T>(&self, input: impl FnOnce(&mut State) -> T) -> T {

@@ -77,6 +77,11 @@ impl<C: Copy + Eq> Mesh<C> {
             .map(|(peer, _, link)| (peer, link))
     }
 
+    /// The connection that is the link to a peer.
+    pub(crate) fn link(&self, peer: &NodeId) -> Option<C> {
+        self.peers.get(peer)?.link()
+    }
+
     /// The peer is to have a link.
     pub(crate) fn keep(&mut self, run: &NodeRun) {
         let (peer, incarnation, addr) = (&run.node, run.incarnation, run.addr);
@@ -123,6 +128,17 @@ impl<C: Copy + Eq> Mesh<C> {
         let entry = self.peers.get(peer);
         let run = entry.and_then(|entry| entry.incarnation);
         self.release(peer, Some(run.unwrap_or_default()));
+    }
+
+    /// This run of the peer broke the protocol, and is to have no connection.
+    pub(crate) fn violated(&mut self, peer: &NodeId, incarnation: Incarnation) {
+        if let Some(entry) = self.peers.get_mut(peer)
+            && let Some(slot) = entry.pair.slot()
+            // A later run may be well. Who answers a dial of ours is not known yet.
+            && slot.incarnation.is_none_or(|held| held <= incarnation)
+        {
+            self.effects.extend(entry.evict(CloseCode::Violation));
+        }
     }
 
     fn release(&mut self, peer: &NodeId, left: Option<Incarnation>) {

@@ -13,6 +13,7 @@ use crate::cursor::Lack;
 use crate::frame::{FrameDecoder, FrameTooLargeError, Piece};
 use crate::gossip_in::GossipIn;
 use crate::link::Link;
+use crate::links::Links;
 use crate::opening::Opening;
 use crate::stats::Counters;
 use crate::{Receive, Violation};
@@ -21,6 +22,7 @@ use crate::{Receive, Violation};
 #[derive(Clone)]
 pub(crate) struct LaneReader {
     pub(crate) link: Arc<Link>,
+    pub(crate) links: Arc<Links>,
     pub(crate) receiver: Arc<dyn Receive>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) frame_bytes_max: usize,
@@ -29,6 +31,7 @@ pub(crate) struct LaneReader {
 /// Reads gossip and reports from the control stream of one link.
 pub(crate) struct ControlReader {
     pub(crate) link: Arc<Link>,
+    pub(crate) links: Arc<Links>,
     pub(crate) receiver: Arc<dyn Receive>,
     pub(crate) gossip_in: Arc<GossipIn>,
     pub(crate) counters: Arc<Counters>,
@@ -59,7 +62,7 @@ impl LaneReader {
             Ok(()) => {}
             // Whatever ended the connection is reported with the link.
             Err(LaneError::Opening(_) | LaneError::Read(_)) => {}
-            Err(error) => self.link.violation(&self.counters, &error),
+            Err(error) => self.links.violation(&self.link, &error),
         }
     }
 
@@ -174,6 +177,9 @@ impl ControlReader {
     /// Reads until the link ends or the peer has nothing more to say.
     pub(crate) async fn run(self, mut stream: RecvStream) {
         loop {
+            if self.link.is_violated() {
+                return;
+            }
             let unexpected = match Control::read(&mut stream, self.control_bytes_max).await {
                 Ok(Control::Gossip(message)) => {
                     self.hand_over(message).await;
@@ -199,7 +205,7 @@ impl ControlReader {
                 Err(ControlError::Read(_)) => return,
                 Err(error) => error,
             };
-            return self.link.violation(&self.counters, &unexpected);
+            return self.links.violation(&self.link, &unexpected);
         }
     }
 

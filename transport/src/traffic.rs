@@ -7,6 +7,7 @@ use crate::Receive;
 use crate::candidate::Candidate;
 use crate::gossip_in::GossipIn;
 use crate::link::Link;
+use crate::links::Links;
 use crate::reader::{ControlReader, LaneReader};
 use crate::stats::Counters;
 use crate::tasks::Tasks;
@@ -15,6 +16,7 @@ use crate::writer::{ControlWriter, LaneWriter};
 /// Moves what goes over links, each with its own tasks.
 pub(crate) struct Traffic {
     pub(crate) tasks: Tasks,
+    pub(crate) links: Arc<Links>,
     pub(crate) receiver: Arc<dyn Receive>,
     pub(crate) gossip_in: Arc<GossipIn>,
     pub(crate) counters: Arc<Counters>,
@@ -51,6 +53,7 @@ impl Traffic {
         }
         let reader = ControlReader {
             link: link.clone(),
+            links: self.links.clone(),
             receiver: self.receiver.clone(),
             gossip_in: self.gossip_in.clone(),
             counters: self.counters.clone(),
@@ -59,6 +62,7 @@ impl Traffic {
         self.tasks.spawn(reader.run(receive));
         let reader = LaneReader {
             link: link.clone(),
+            links: self.links.clone(),
             receiver: self.receiver.clone(),
             counters: self.counters.clone(),
             frame_bytes_max: self.frame_bytes_max,

@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use crate::acceptor::Acceptor;
 use crate::control::Hello;
 use crate::dialler::{Backoff, Dialler};
-use crate::gossip_in::GossipIn;
 use crate::handshake::Handshake;
 use crate::links::Links;
 use crate::net::WallClock;
@@ -135,7 +134,7 @@ impl Transport {
             tasks.draining().clone(),
         );
         let links = Arc::new(links);
-        let gossip_in = Arc::<GossipIn>::default();
+        let gossip_in = links.gossip_in().clone();
         let gossip = GossipReceiver::new(gossip_in.clone(), token.clone());
         let handshake = Arc::new(Handshake {
             node: run.node.clone(),
@@ -149,6 +148,7 @@ impl Transport {
             links: links.clone(),
             traffic: Traffic {
                 tasks: tasks.clone(),
+                links: links.clone(),
                 receiver,
                 gossip_in,
                 counters: counters.clone(),
@@ -238,6 +238,12 @@ impl Transport {
     /// closes it, so that what it has sent still arrives.
     pub fn departed(&self, peer: &NodeId) {
         self.inner.links.departed(peer);
+    }
+
+    /// What this run of a peer has said over its link is against the protocol, as `reason` tells it and
+    /// people: closes the link, and gives the peer none for a while. A link to a later run of it stays.
+    pub fn blame(&self, run: &NodeRun, reason: &str) {
+        self.inner.links.blame(run, reason);
     }
 
     /// The handle for sending frames to a peer, whether there is a link to it or not.

@@ -50,6 +50,7 @@ impl Bench {
         let pipe = Pipe {
             outbound: Box::new(hand_over),
             inbound: Box::new(messages),
+            blame: Box::new(|_, _| ()),
         };
         let (wire, state) = (Arc::<Wire>::default(), Arc::new(SetOnce::new()));
         let gossip = gossip_config(&config, &run(n, incarnation), &cluster());

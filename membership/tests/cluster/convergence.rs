@@ -6,6 +6,7 @@ use crate::switchboard::{
     Node, Switchboard, addr, cluster, contents, members, pattern, setup, until,
 };
 use tidings_bounds::Count;
+use tidings_identity::NodeRun;
 use tidings_membership::{Event, Fault, JoinError, LeaveError, MemberId, Scope};
 use tokio::time::sleep;
 
@@ -302,11 +303,15 @@ async fn watchers_are_told_everything_between_two_snapshots() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gossip_that_cannot_be_read_is_skipped_and_counted() {
+async fn gossip_that_cannot_be_read_is_skipped_counted_and_blamed_on_its_sender() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 2).await;
+    let later = NodeRun {
+        incarnation: 7.into(),
+        ..setup(1).run
+    };
     for junk in [&b""[..], b"junk", &[0; 70_000]] {
-        board.deliver(setup(1).run, addr(0), junk.to_vec().into());
+        board.deliver(later.clone(), addr(0), junk.to_vec().into());
     }
     let member = nodes[1].join("a");
     until("gossip goes on", SOON, || {
@@ -317,6 +322,13 @@ async fn gossip_that_cannot_be_read_is_skipped_and_counted() {
     let found = Fault::ALL.map(|fault| (fault.name(), faults.of(fault)));
     let found: Vec<_> = found.into_iter().filter(|(_, n)| *n > 0).collect();
     assert_eq!(found, [("format", 2), ("size", 1)]);
+    let reasons = [
+        "it ends too early",
+        "it is of another protocol or version",
+        "it has 70000 bytes",
+    ];
+    let blamed = reasons.map(|reason| (later.clone(), format!("bad gossip: {reason}")));
+    assert_eq!(board.blamed(), blamed);
 }
 
 #[tokio::test(start_paused = true)]

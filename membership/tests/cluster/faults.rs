@@ -355,6 +355,7 @@ async fn a_key_that_would_end_the_gossip_library_does_no_harm() {
         assert!(failed().await.is_err(), "{key:?}");
     }
     assert_eq!(node.membership.stats().faults.of(Fault::Key), 2);
+    assert_eq!(board.blamed().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,8 @@ struct Wires {
     /// What becomes of a message from one node to another as it is handed to the pipe. What is not
     /// sent never arrives. All are if there is none.
     handover: Option<HandOver>,
+    /// Which runs were blamed for what.
+    blamed: Vec<(NodeRun, String)>,
 }
 
 impl Switchboard {
@@ -58,9 +60,15 @@ impl Switchboard {
             Handover::Waiting => Handover::Waiting,
             _ => Handover::Dropped,
         };
+        let board = self.clone();
+        let blame = move |run: &NodeRun, reason| {
+            let mut wires = board.0.lock().unwrap();
+            wires.blamed.push((run.clone(), reason));
+        };
         Pipe {
             outbound: Box::new(hand_over),
             inbound: Box::new(inbound),
+            blame: Box::new(blame),
         }
     }
 
@@ -91,6 +99,11 @@ impl Switchboard {
         handover.map_or(Handover::Sent, |handover| {
             handover(number(from), number(to))
         })
+    }
+
+    /// Which runs any node has blamed for what.
+    pub(crate) fn blamed(&self) -> Vec<(NodeRun, String)> {
+        self.0.lock().unwrap().blamed.clone()
     }
 
     pub(crate) fn heal(&self) {

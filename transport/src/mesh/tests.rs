@@ -73,6 +73,35 @@ fn a_kept_peer_is_dialled_and_its_later_run_takes_the_place_of_the_link() {
 }
 
 #[test]
+fn a_run_that_broke_the_protocol_loses_its_connection_and_a_later_one_does_not() {
+    let mut mesh = mesh();
+    let (first, second) = (run("a", 1, 2), run("a", 2, 2));
+    let claim = |counter, incarnation| Claim {
+        incarnation,
+        number: (0..counter).fold(LinkNumber::default(), |number, _| number.next(1.into())),
+    };
+    mesh.answer(&first.node, claim(1, first.incarnation), 7)
+        .unwrap();
+    assert!(mesh.up(&first.node, 7, first.addr, None));
+    mesh.effects();
+    mesh.violated(&first.node, first.incarnation);
+    let close = Effect::Close {
+        connection: 7,
+        code: CloseCode::Violation,
+    };
+    assert_eq!(mesh.effects(), [close]);
+    assert_eq!(mesh.link(&first.node), None);
+
+    mesh.answer(&second.node, claim(2, second.incarnation), 8)
+        .unwrap();
+    assert!(mesh.up(&second.node, 8, second.addr, None));
+    mesh.effects();
+    mesh.violated(&first.node, first.incarnation);
+    assert_eq!(mesh.effects(), []);
+    assert_eq!(mesh.link(&second.node), Some(8));
+}
+
+#[test]
 fn a_node_does_not_keep_itself_nor_gossip_with_itself() {
     let mut mesh = mesh();
     mesh.keep(&run("m", 2, 2));
