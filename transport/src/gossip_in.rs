@@ -161,6 +161,9 @@ impl State {
 mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -197,7 +200,8 @@ mod tests {
         assert!(gossip.push(run("b"), Bytes::from_static(b"hi")).await);
         assert_eq!(receiver.recv().await.unwrap().0, run("a"));
         assert_eq!(receiver.recv().await.unwrap().0, run("b"));
-        assert!(waits.await, "there is room");
+        let waits = timeout(Duration::from_secs(1), waits).await;
+        assert_eq!(waits, Ok(true), "there is room");
         for _ in 1..full {
             assert_eq!(receiver.recv().await.unwrap().1, "flood");
         }
