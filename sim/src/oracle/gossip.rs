@@ -2,7 +2,7 @@ use crate::oracle::Oracle;
 use crate::truth::Truth;
 use tidings::{GossipFault, Stats};
 
-/// Nodes find nothing wrong with each other's gossip.
+/// Nodes find nothing wrong with each other's gossip, nor with anything else on their links.
 #[derive(Debug, Default)]
 pub struct Gossip;
 
@@ -15,6 +15,12 @@ impl Oracle for Gossip {
             return Err(format!(
                 "gossip: host {host} found {faults:?} in messages of others, and {values} values \
                  that it cannot read"
+            ));
+        }
+        let violations = stats.transport.map_or(0, |transport| transport.violations);
+        if violations > 0 {
+            return Err(format!(
+                "gossip: peers of host {host} broke the protocol on {violations} links"
             ));
         }
         Ok(())
