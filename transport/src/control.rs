@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_nonsense() {
-        let newer = Bytes::from_static(&[HELLO, 0, 4, 0xff, 0xff]);
+        let newer = Bytes::from_static(&[HELLO, 0, 5, 0xff, 0xff]);
         assert!(matches!(
             Control::decode(newer),
-            Err(ControlError::Version(4))
+            Err(ControlError::Version(5))
         ));
     }
 

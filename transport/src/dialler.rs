@@ -14,6 +14,7 @@ use tracing::debug;
 use crate::handshake::Handshake;
 use crate::links::{DialRequest, Links};
 use crate::mesh::{DialOutcome, DialStep, Target};
+use crate::refusal::Refusal;
 use crate::stats::Counters;
 use crate::tasks::Tasks;
 use crate::{CloseCode, tls};
@@ -99,7 +100,13 @@ impl Dialler {
             Ok(Ok(connection)) => connection,
             Ok(Err(reason)) => {
                 self.handshake.lost(addr, &reason);
-                return failed(&reason);
+                let outcome = failed(&reason);
+                return match target {
+                    Target::Peer(peer) if Refusal::is_of_another_name(&reason) => {
+                        DialOutcome::Elsewhere(peer)
+                    }
+                    _ => outcome,
+                };
             }
             Err(_) => return failed(&"nobody answers"),
         };

@@ -234,6 +234,11 @@ impl Links {
         });
     }
 
+    /// See [`Mesh::is_of_another`].
+    pub(crate) fn is_of_another(&self, addr: SocketAddr, peer: &NodeId) -> bool {
+        self.state().mesh.is_of_another(addr, peer)
+    }
+
     /// See [`Mesh::next_dial`].
     pub(crate) fn next_dial(&self, addr: SocketAddr) -> DialStep {
         self.decide(|state| {

@@ -39,11 +39,19 @@ pub(crate) struct Mesh<C> {
     /// Never removed, so that numbers go on where they were when a peer comes back.
     peers: BTreeMap<NodeId, Entry<C>>,
     /// Which peer's link leads to an address.
-    routes: BTreeMap<SocketAddr, NodeId>,
+    routes: BTreeMap<SocketAddr, Lead>,
     dials: BTreeMap<SocketAddr, Dial>,
     /// No new links are wanted.
     draining: bool,
     effects: Vec<Effect<C>>,
+}
+
+/// To whom an address leads.
+#[derive(Debug)]
+struct Lead {
+    peer: NodeId,
+    /// Whether the peer has answered there. Otherwise it merely says so.
+    is_proven: bool,
 }
 
 impl<C: Copy + Eq> Mesh<C> {
@@ -95,7 +103,15 @@ impl<C: Copy + Eq> Mesh<C> {
         {
             return;
         }
-        let before = entry.kept.replace(Kept { incarnation, addr });
+        let same = |kept: &Kept| (kept.incarnation, kept.addr) == (incarnation, addr);
+        let is_elsewhere = entry
+            .kept
+            .is_some_and(|kept| same(&kept) && kept.is_elsewhere);
+        let before = entry.kept.replace(Kept {
+            incarnation,
+            addr,
+            is_elsewhere,
+        });
         self.effects.push(Effect::ReviveLanes(peer.clone()));
         let held = entry.pair.slot().and_then(|slot| slot.incarnation);
         if held.is_some_and(|held| held < incarnation) {
@@ -110,7 +126,7 @@ impl<C: Copy + Eq> Mesh<C> {
             self.wake_dial(before.addr);
         }
         if let Some(link) = link {
-            self.add_route(addr, peer, link);
+            self.claim(addr, peer, link);
         }
         self.dial_if_missing(peer, false);
     }
@@ -228,9 +244,12 @@ impl<C: Copy + Eq> Mesh<C> {
         self.effects.extend(entry.expect_run(peer, incarnation));
         // The peer may be kept at another address than the one it tells us.
         let kept = entry.kept.map(|kept| kept.addr);
-        self.routes.retain(|_, to| to != peer);
-        for addr in dialled.into_iter().chain(kept).chain([advertised]) {
-            self.add_route(addr, peer, connection);
+        self.routes.retain(|_, to| to.peer != *peer);
+        if let Some(addr) = dialled {
+            self.prove(addr, peer, connection);
+        }
+        for addr in kept.into_iter().chain([advertised]) {
+            self.claim(addr, peer, connection);
         }
         true
     }
@@ -242,7 +261,7 @@ impl<C: Copy + Eq> Mesh<C> {
         };
         entry.pair.release(connection);
         if entry.link().is_none() {
-            self.routes.retain(|_, to| to != peer);
+            self.routes.retain(|_, to| to.peer != *peer);
         }
         self.dial_if_missing(peer, true);
     }
@@ -272,9 +291,17 @@ impl<C: Copy + Eq> Mesh<C> {
             }
             DialOutcome::Superseded(peer) => {
                 if let Some(link) = self.peers.get(&peer).and_then(Entry::link) {
-                    self.add_route(addr, &peer, link);
+                    self.prove(addr, &peer, link);
                 }
                 self.target(addr).is_some()
+            }
+            DialOutcome::Elsewhere(peer) => {
+                let entry = self.peers.get_mut(&peer);
+                let kept = entry.and_then(|entry| entry.kept.as_mut());
+                if let Some(kept) = kept.filter(|kept| kept.addr == addr) {
+                    kept.is_elsewhere = true;
+                }
+                true
             }
             DialOutcome::Failed => true,
         };
@@ -317,12 +344,40 @@ impl<C: Copy + Eq> Mesh<C> {
 
     /// The link over which gossip for `addr` goes.
     fn link_to(&self, addr: SocketAddr) -> Option<C> {
-        self.peers.get(self.routes.get(&addr)?)?.link()
+        self.peers.get(&self.routes.get(&addr)?.peer)?.link()
+    }
+
+    /// Whether another than this peer has answered at `addr`.
+    pub(crate) fn is_of_another(&self, addr: SocketAddr, peer: &NodeId) -> bool {
+        let to = self.routes.get(&addr);
+        to.is_some_and(|to| to.is_proven && to.peer != *peer)
+    }
+
+    /// A peer says that it is reached at `addr`. If another with a link says so too, it is neither's
+    /// until one of them has answered there.
+    fn claim(&mut self, addr: SocketAddr, peer: &NodeId, connection: C) {
+        match self.routes.get(&addr) {
+            Some(to) if to.peer == *peer || to.is_proven => {}
+            Some(_) => {
+                self.routes.remove(&addr);
+                if let Some(dial) = self.dial(addr, false) {
+                    dial.probe();
+                    self.effects.push(Effect::WakeDial(addr));
+                }
+            }
+            None => self.add_route(addr, peer, connection, false),
+        }
+    }
+
+    /// A peer has answered at `addr`.
+    fn prove(&mut self, addr: SocketAddr, peer: &NodeId, connection: C) {
+        self.add_route(addr, peer, connection, true);
     }
 
     /// From now on gossip for `addr` goes over this link; so does what waits for a dial.
-    fn add_route(&mut self, addr: SocketAddr, peer: &NodeId, connection: C) {
-        self.routes.insert(addr, peer.clone());
+    fn add_route(&mut self, addr: SocketAddr, peer: &NodeId, connection: C, is_proven: bool) {
+        let peer = peer.clone();
+        self.routes.insert(addr, Lead { peer, is_proven });
         if let Some(dial) = self.dials.get_mut(&addr) {
             let sent = dial.take_waiting().map(|message| Effect::Gossip {
                 connection,
@@ -338,6 +393,7 @@ impl<C: Copy + Eq> Mesh<C> {
             return;
         };
         if let (Some(kept), None) = (entry.kept, entry.pair.slot())
+            && !kept.is_elsewhere
             && self.dial(kept.addr, pause).is_some()
         {
             self.effects.push(Effect::WakeDial(kept.addr));
@@ -369,16 +425,20 @@ impl<C: Copy + Eq> Mesh<C> {
 
     /// Whom to dial at `addr`, or `None` when nobody needs it now.
     fn target(&self, addr: SocketAddr) -> Option<Target> {
-        let at_addr =
-            |(_, entry): &(&NodeId, &Entry<C>)| entry.kept.is_some_and(|kept| kept.addr == addr);
-        let mut kept = self.peers.iter().filter(at_addr).peekable();
-        if kept.peek().is_some() {
-            // With a connection in the slot, gossip goes over it as soon as it is up.
-            let missing = kept.find(|(_, entry)| entry.pair.slot().is_none());
-            return missing.map(|(peer, _)| Target::Peer(peer.clone()));
+        let at_addr = |(_, entry): &(&NodeId, &Entry<C>)| {
+            let kept = entry.kept.filter(|kept| kept.addr == addr);
+            kept.is_some_and(|kept| !kept.is_elsewhere)
+        };
+        let mut kept = self.peers.iter().filter(at_addr);
+        if let Some((peer, _)) = kept.clone().find(|(_, entry)| entry.pair.slot().is_none()) {
+            return Some(Target::Peer(peer.clone()));
         }
-        let has_waiting = self.dials.get(&addr)?.waiting() > 0;
-        (has_waiting && !self.own_addrs.contains(&addr)).then_some(Target::Anyone)
+        // With a connection in the slot, gossip goes over it as soon as it is up.
+        if kept.any(|(_, entry)| entry.link().is_none()) {
+            return None;
+        }
+        let is_for_anyone = self.dials.get(&addr)?.is_for_anyone();
+        (is_for_anyone && !self.own_addrs.contains(&addr)).then_some(Target::Anyone)
     }
 
     fn lose_gossip(&mut self, messages: u64) {

@@ -209,16 +209,23 @@ impl ControlReader {
         }
     }
 
-    /// Waits for room, and meanwhile the peer for this link, until it ends.
+    /// Waits for room, and meanwhile the peer for this link, until it ends. Who claims the address of
+    /// another is not heard.
     async fn hand_over(&self, message: Bytes) {
         let counters = &self.counters;
         counters.gossip_received.fetch_add(1, Relaxed);
         counters
             .gossip_bytes_received
             .fetch_add(message.len() as u64, Relaxed);
+        let run = self.link.run();
+        // Answers would go to whoever has answered there.
+        if self.links.is_of_another(run.addr, &run.node) {
+            counters.gossip_dropped.fetch_add(1, Relaxed);
+            return;
+        }
         let is_taken = tokio::select! {
             biased;
-            is_taken = self.gossip_in.push(self.link.run(), message) => is_taken,
+            is_taken = self.gossip_in.push(run, message) => is_taken,
             _ = self.link.connection.closed() => false,
         };
         if !is_taken {

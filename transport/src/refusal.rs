@@ -57,6 +57,12 @@ impl Refusal {
         Some(Self { cause, by_peer })
     }
 
+    /// Whether a connection ended because we found another node than the one that we dialled.
+    pub(crate) fn is_of_another_name(error: &ConnectionError) -> bool {
+        let alert = Cause::Alert(AlertDescription::BadCertificate.into());
+        Self::from_error(error).is_some_and(|refusal| refusal.cause == alert && !refusal.by_peer)
+    }
+
     /// Whether it points at something that somebody has to put right. The others are the course
     /// of things.
     pub(crate) fn concerns_people(&self) -> bool {

@@ -3,12 +3,12 @@
 use tidings_identity::NodeRun;
 
 use super::Letter;
-use super::bench::{Bench, author, guard, node, prove_sound, run};
+use super::bench::{Bench, author, guard, issue, node, prove_sound, run};
 use super::blocks::{BLOCK_BYTES_MAX, BLOCKS_MAX};
 use super::key::OTHER_KEYS_MAX;
 use super::script::{
-    ack, block, certificate, digest, id, id_at, known, long, message, sealed, sealed_by, short,
-    syn, syn_ack, text, told, value, version,
+    ack, block, certificate, certificate_of, digest, id, id_at, known, long, message, sealed,
+    sealed_by, short, syn, syn_ack, text, told, value, version,
 };
 use super::seal::SEAL_BYTES_MAX;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
@@ -349,6 +349,13 @@ async fn what_a_node_did_not_say_is_not_taken_for_its_word() {
         altered(8),
         more(sealed_by(3, 2, &[], &[("cert", &certificate(3), 3)])),
         more(sealed(2, &has, &[("cert", "AAA", 3)])),
+        // Another that is good, which anybody may know.
+        more(sealed_by(
+            3,
+            2,
+            &has,
+            &[("cert", &certificate_of(&issue(2)), 3)],
+        )),
         more(sealed(2, &has, &[("pulse", "x", 3)])),
         [
             told(&id_at("n2", 2, &[10, 0, 0, 2], 4_000), 0),
@@ -365,7 +372,7 @@ async fn what_a_node_did_not_say_is_not_taken_for_its_word() {
         let faults = bench.faults().total();
         bench.receive(&from(3), ack(&[lie])).await;
         assert_eq!(bench.state_of(&node(2, 1)).await, before, "lie {n}");
-        if n != 10 {
+        if n != 11 {
             assert_eq!(bench.faults().total(), faults + 1, "lie {n}");
         }
     }

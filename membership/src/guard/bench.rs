@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -203,22 +203,22 @@ pub(crate) fn author(n: u8, incarnation: u64) -> Author {
 
 /// Who node `n` is.
 pub(crate) fn identity(n: u8) -> Arc<Identity> {
-    type Issued = (Authority, BTreeMap<u8, Arc<Identity>>);
-    static ISSUED: Mutex<Option<Issued>> = Mutex::new(None);
-    let validity = Validity::starting(NOW, Duration::from_secs(3_600)).expect("it is not far");
+    static ISSUED: Mutex<BTreeMap<u8, Arc<Identity>>> = Mutex::new(BTreeMap::new());
     let mut issued = ISSUED.lock().unwrap_or_else(PoisonError::into_inner);
-    let (authority, identities) = issued.get_or_insert_with(|| {
-        let authority = Authority::create(&cluster(), validity);
-        (authority.expect("it can be made"), BTreeMap::new())
-    });
-    let issue = || {
-        let certificate = authority.issue(&run(n, 1).node, validity);
-        let node = certificate.expect("it can be issued");
-        let ca = authority.certificate_pem();
-        let identity = Identity::from_pem(ca, &node.certificate_pem, &node.key_pem);
-        Arc::new(identity.expect("it was just issued"))
-    };
-    Arc::clone(identities.entry(n).or_insert_with(issue))
+    Arc::clone(issued.entry(n).or_insert_with(|| Arc::new(issue(n))))
+}
+
+/// A new certificate for node `n`.
+pub(crate) fn issue(n: u8) -> Identity {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    let validity = Validity::starting(NOW, Duration::from_secs(3_600)).expect("it is not far");
+    let authority =
+        AUTHORITY.get_or_init(|| Authority::create(&cluster(), validity).expect("it can be made"));
+    let node = authority.issue(&run(n, 1).node, validity);
+    let node = node.expect("it can be issued");
+    let ca = authority.certificate_pem();
+    let identity = Identity::from_pem(ca, &node.certificate_pem, &node.key_pem);
+    identity.expect("it was just issued")
 }
 
 /// Run `incarnation` of node `n`, as chitchat names it.

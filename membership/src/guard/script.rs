@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use ring::digest::{SHA256, digest as hash};
+use tidings_identity::Identity;
 
 use super::bench::{cluster, identity};
 use super::blocks::BLOCK_BYTES_MAX;
@@ -89,7 +90,12 @@ pub(crate) fn sealed_by(
 
 /// The text under `cert` of node `n`.
 pub(crate) fn certificate(n: u8) -> String {
-    let signer = identity(n).signer();
+    certificate_of(&identity(n))
+}
+
+/// The text under `cert` of this node.
+pub(crate) fn certificate_of(identity: &Identity) -> String {
+    let signer = identity.signer();
     let chain = signer.chain().iter();
     BASE64.encode(chain.flat_map(|der| text(&der[..])).collect::<Vec<u8>>())
 }

@@ -25,7 +25,7 @@ use super::letter::{Known, Letter, Told, Value};
 use super::pulse::{Beat, Beats, Worth};
 use super::reader::Reader;
 use super::refusal::Refusal;
-use super::seal::{Record, Statement, Sum};
+use super::seal::{Record, Statement, Sum, text};
 use super::shelf::{Part, Shelf};
 use crate::credentials::Credentials;
 use crate::message_kind::MessageKind;
@@ -169,27 +169,29 @@ impl Voices {
             None => None,
         };
         let unix_time = self.unix_time();
-        match (shown, self.voices.get_mut(&told.node)) {
-            (Some(certified), Some(voice)) => voice.certified = certified,
-            (Some(certified), None) => {
-                let voice = Voice {
-                    certified,
-                    beats: Beats::new(&told.node),
-                    records: Allowance::new(RECORDS_AT_ONCE, RECORD_EACH, now),
-                };
-                self.voices.insert(told.node.clone(), voice);
-            }
+        let voice = self.voices.get_mut(&told.node);
+        let certified = match (&shown, &voice) {
+            (Some(certified), _) => certified,
             (None, Some(voice)) if voice.is_over(unix_time) => return Ok(Fate::Uncertified),
-            (None, Some(_)) => {}
+            (None, Some(voice)) => &voice.certified,
             (None, None) => return Ok(Fate::Nothing),
         }
-        let Some(voice) = self.voices.get_mut(&told.node) else {
-            return Ok(Fate::Nothing);
+        .clone();
+        let fresh = || Voice {
+            certified: certified.clone(),
+            beats: Beats::new(&told.node),
+            records: Allowance::new(RECORDS_AT_ONCE, RECORD_EACH, now),
         };
-        if !voice.records.take(told.values.len(), now) {
+        let mut records = voice.map_or_else(|| fresh().records, |voice| voice.records);
+        if !records.take(told.values.len(), now) {
             return Ok(Fate::Hasty);
         }
-        let sum = voice.check(&self.cluster, told)?;
+        let sum = check(&certified, &self.cluster, told)?;
+        // Not before it is known to be true: else somebody could show another certificate of this node,
+        // and its words would be refused from then on.
+        let voice = self.voices.entry(told.node.clone()).or_insert_with(fresh);
+        (voice.certified, voice.records) = (certified, records);
+        voice.anchor(told)?;
         if state.is_none() && part.is_none() && !may_run(&mut self.runs, &told.node, now) {
             return Ok(Fate::Hasty);
         }
@@ -295,29 +297,35 @@ impl Voice {
         self.certified.not_after() < unix_time
     }
 
-    /// Checks the seals of all records; returns the sum that the newest one names.
-    fn check(&mut self, cluster: &ClusterName, told: &Told) -> Result<Sum, Refusal> {
-        let mut sum = None;
-        for value in &told.values {
-            let record = Record::read(&value.value).ok_or(Refusal::Seal)?;
-            let statement = Statement {
-                cluster: cluster.as_str(),
-                node: &told.node,
-                key: &value.key,
-                version: value.version,
-                sum: record.sum,
-                text: record.text,
-            };
-            if !statement.is_of(&self.certified, &record) {
-                return Err(Refusal::Signature);
-            }
-            if value.key == PULSE_KEY && !self.beats.anchor(record.text) {
-                return Err(Refusal::Beat);
-            }
-            sum = Some(record.sum);
+    /// Takes in the anchors of the heart, if they are told.
+    fn anchor(&mut self, told: &Told) -> Result<(), Refusal> {
+        let told = told.values.iter().find(|value| value.key == PULSE_KEY);
+        match told {
+            Some(value) if !self.beats.anchor(text(&value.value)) => Err(Refusal::Beat),
+            _ => Ok(()),
         }
-        sum.ok_or(Refusal::Order)
     }
+}
+
+/// Checks the seals of all records; returns the sum that the newest one names.
+fn check(certified: &Certified, cluster: &ClusterName, told: &Told) -> Result<Sum, Refusal> {
+    let mut sum = None;
+    for value in &told.values {
+        let record = Record::read(&value.value).ok_or(Refusal::Seal)?;
+        let statement = Statement {
+            cluster: cluster.as_str(),
+            node: &told.node,
+            key: &value.key,
+            version: value.version,
+            sum: record.sum,
+            text: record.text,
+        };
+        if !statement.is_of(certified, &record) {
+            return Err(Refusal::Signature);
+        }
+        sum = Some(record.sum);
+    }
+    sum.ok_or(Refusal::Order)
 }
 
 impl fmt::Debug for Voices {

@@ -15,6 +15,8 @@ pub(super) struct Dial {
     /// The next attempt is made because an earlier one failed or a link was lost.
     redial: bool,
     lingered: bool,
+    /// It is to be found out who answers there.
+    probe: bool,
 }
 
 /// What is next in the dialling of an address.
@@ -49,6 +51,8 @@ pub(crate) enum DialOutcome {
     FoundSelf,
     /// The address leads to this peer, with which a link has come up otherwise or is about to.
     Superseded(NodeId),
+    /// This peer is not at the address, where somebody else has answered.
+    Elsewhere(NodeId),
     /// Without a link.
     Failed,
 }
@@ -61,7 +65,18 @@ impl Dial {
             pause,
             redial: pause,
             lingered: false,
+            probe: false,
         }
+    }
+
+    /// Whoever answers is wanted, whether a message waits or not.
+    pub(super) fn probe(&mut self) {
+        self.probe = true;
+    }
+
+    /// Whether anyone who answers is wanted.
+    pub(super) fn is_for_anyone(&self) -> bool {
+        self.probe || !self.waiting.is_empty()
     }
 
     /// How many messages wait.
@@ -79,7 +94,9 @@ impl Dial {
         full.into()
     }
 
+    /// Takes what waits, now that it is known who is there.
     pub(super) fn take_waiting(&mut self) -> impl Iterator<Item = Bytes> {
+        self.probe = false;
         std::mem::take(&mut self.waiting).into_iter()
     }
 
@@ -109,6 +126,7 @@ impl Dial {
     pub(super) fn ended(&mut self, failed: bool) -> u64 {
         self.pause = failed;
         self.redial = failed;
+        self.probe = false;
         if !failed {
             self.failures = 0;
             return 0;

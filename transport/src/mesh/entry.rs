@@ -20,6 +20,8 @@ pub(super) struct Entry<C> {
 pub(super) struct Kept {
     pub(super) incarnation: Incarnation,
     pub(super) addr: SocketAddr,
+    /// Somebody else has answered there, so the peer is waited for and not dialled.
+    pub(super) is_elsewhere: bool,
 }
 
 impl<C: Copy + Eq> Entry<C> {

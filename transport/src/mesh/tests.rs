@@ -101,6 +101,80 @@ fn a_run_that_broke_the_protocol_loses_its_connection_and_a_later_one_does_not()
     assert_eq!(mesh.link(&second.node), Some(8));
 }
 
+/// A link to this run comes up that it has dialled.
+fn link(mesh: &mut Mesh<u32>, run: &NodeRun, connection: u32) {
+    let claim = Claim {
+        incarnation: run.incarnation,
+        number: (0..connection).fold(LinkNumber::default(), |number, _| number.next(1.into())),
+    };
+    mesh.answer(&run.node, claim, connection).unwrap();
+    assert!(mesh.up(&run.node, connection, run.addr, None));
+    mesh.effects();
+}
+
+#[test]
+fn an_address_that_two_claim_is_of_the_one_that_answers_there() {
+    let mut mesh = mesh();
+    let (liar, honest) = (run("a", 1, 2), run("b", 1, 2));
+    let addr = honest.addr;
+    link(&mut mesh, &liar, 7);
+    assert!(matches!(
+        mesh.gossip(addr, Bytes::new()),
+        Route::Link { connection: 7, .. }
+    ));
+    link(&mut mesh, &honest, 8);
+    let attempt = |target| DialStep::Attempt {
+        target,
+        redial: false,
+    };
+    assert_eq!(
+        mesh.next_dial(addr),
+        attempt(Target::Anyone),
+        "it is to be found out"
+    );
+    assert_eq!(mesh.gossip(addr, Bytes::new()), Route::Waiting);
+    mesh.dial_ended(addr, DialOutcome::Superseded(honest.node.clone()));
+    assert_eq!(mesh.next_dial(addr), DialStep::End);
+    for connection in 9..12 {
+        mesh.ended(&liar.node, connection - 2);
+        link(&mut mesh, &liar, connection);
+        assert!(matches!(
+            mesh.gossip(addr, Bytes::new()),
+            Route::Link { connection: 8, .. }
+        ));
+        assert!(mesh.is_of_another(addr, &liar.node));
+        assert!(!mesh.is_of_another(addr, &honest.node));
+    }
+    // Once the one is gone it may be the other's.
+    mesh.ended(&honest.node, 8);
+    assert!(!mesh.is_of_another(addr, &liar.node));
+}
+
+#[test]
+fn who_is_not_where_it_says_is_dialled_no_more_but_who_else_is_to_be_there_is() {
+    let mut mesh = mesh();
+    let (liar, honest) = (run("a", 1, 2), run("b", 1, 2));
+    let addr = honest.addr;
+    let target = |mesh: &mut Mesh<u32>| loop {
+        match mesh.next_dial(addr) {
+            DialStep::Pause { .. } => {}
+            DialStep::Attempt { target, .. } => return Some(target),
+            DialStep::Linger | DialStep::End => return None,
+        }
+    };
+    mesh.keep(&liar);
+    mesh.keep(&honest);
+    assert_eq!(target(&mut mesh), Some(Target::Peer(liar.node.clone())));
+    mesh.dial_ended(addr, DialOutcome::Elsewhere(liar.node.clone()));
+    mesh.keep(&liar);
+    assert_eq!(target(&mut mesh), Some(Target::Peer(honest.node.clone())));
+    mesh.forget(&honest.node);
+    assert_eq!(target(&mut mesh), None);
+    // Another run is another chance.
+    mesh.keep(&run("a", 2, 2));
+    assert_eq!(target(&mut mesh), Some(Target::Peer(liar.node.clone())));
+}
+
 #[test]
 fn a_node_does_not_keep_itself_nor_gossip_with_itself() {
     let mut mesh = mesh();
