@@ -10,6 +10,9 @@ pub enum StartError {
     /// Gossip did not start.
     #[error("gossip did not start")]
     Gossip(#[source] anyhow::Error),
+    /// The pipe did not come back from the gossip that ended.
+    #[error("the pipe of gossip is still in use")]
+    NoPipe,
     /// The node cannot sign what it says.
     #[error("the node cannot sign what it says about itself")]
     Sign(#[from] tidings_identity::SignError),
@@ -60,9 +63,6 @@ pub enum LeaveError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GossipError {
-    /// It says nothing about why.
-    #[error("gossip has ended by itself")]
-    Ended,
     /// Something in it has broken.
     #[error("gossip has ended by itself")]
     Broken(#[source] anyhow::Error),

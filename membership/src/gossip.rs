@@ -30,6 +30,7 @@ use crate::packed::{bucket_text_bytes, pack};
 use crate::peer::{Peer, bucket_key};
 use crate::peers::Peers;
 use crate::sighting::Sighting;
+use crate::starter::Starter;
 use crate::view::View;
 use crate::views::Views;
 use crate::wire::Wire;
@@ -37,6 +38,8 @@ use crate::wire::Wire;
 /// Carries changes from the view to gossip and back.
 pub(crate) struct Gossip {
     pub(crate) handle: AbortOnDrop,
+    /// Where others find the newest one.
+    pub(crate) handles: watch::Sender<Arc<ChitchatHandle>>,
     pub(crate) wire: Arc<Wire>,
     pub(crate) views: Arc<Views>,
     pub(crate) peers: Peers,
@@ -51,8 +54,46 @@ pub(crate) struct Gossip {
 pub(crate) struct AbortOnDrop(pub(crate) Arc<ChitchatHandle>);
 
 impl Gossip {
+    /// Never returns, unless gossip ends and cannot be begun anew.
+    pub(crate) async fn run(
+        mut self,
+        mut starter: Starter,
+        config: Config,
+        mut seeds: watch::Receiver<Vec<SocketAddr>>,
+    ) {
+        let mut begun_anew = None;
+        loop {
+            let end = tokio::select! {
+                end = self.handle.0.termination_watcher() => end,
+                () = self.follow(&config, &mut seeds) => return,
+            };
+            let reason = end
+                .err()
+                .map_or("it gives no reason".into(), |error| format!("{error:#}"));
+            let last = begun_anew.replace(Instant::now());
+            if last.is_some_and(|last: Instant| last.elapsed() < RESTART_AGAIN) {
+                let _ = self.wire.failure.set(reason);
+                return;
+            }
+            error!(reason, "gossip has ended by itself, and is begun anew");
+            self.wire.counters.restarts.fetch_add(1, Relaxed);
+            match starter.start(Some(&self.handle.0)).await {
+                Ok(handle) => {
+                    let handle = Arc::new(handle);
+                    self.handle = AbortOnDrop(handle.clone());
+                    self.handles.send_replace(handle);
+                    self.peers.begin_anew(Instant::now());
+                }
+                Err(error) => {
+                    let _ = self.wire.failure.set(format!("{reason}; {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
     /// Never returns.
-    pub(crate) async fn run(mut self, config: Config, mut seeds: watch::Receiver<Vec<SocketAddr>>) {
+    async fn follow(&mut self, config: &Config, seeds: &mut watch::Receiver<Vec<SocketAddr>>) {
         let mut round = every(config.interval.get());
         let mut rejoin = every(config.rejoin_interval.get());
         let mut live = self
@@ -270,6 +311,9 @@ async fn at(time: Option<Instant>) {
         None => pending().await,
     }
 }
+
+/// If gossip ends again within so long, something is broken that a new beginning does not mend.
+const RESTART_AGAIN: Duration = Duration::from_secs(60);
 
 /// How many events the sink is told before other tasks may run: some hundred microseconds of work.
 const EVENTS_AT_ONCE_MAX: usize = 512;

@@ -36,6 +36,7 @@ mod scope;
 mod share;
 mod sighting;
 mod socket;
+mod starter;
 mod stats;
 mod topic;
 mod view;

@@ -1,14 +1,13 @@
 use std::fmt;
-use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
+use chitchat::ChitchatHandle;
 use tidings_identity::{ClusterName, NodeId, NodeRun};
-use tokio::sync::{OnceCell, SetOnce, watch};
+use tokio::sync::{OnceCell, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,13 +21,12 @@ use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
 use crate::gossip::{AbortOnDrop, Gossip};
-use crate::guard::Guard;
 use crate::pace::Pace;
 use crate::peer::LEFT_KEY;
 use crate::peers::Peers;
 use crate::pipe::Pipe;
 use crate::share::Share;
-use crate::socket::PipeTransport;
+use crate::starter::Starter;
 use crate::stats::Stats;
 use crate::view::View;
 use crate::views::Views;
@@ -55,7 +53,8 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Shared {
     views: Arc<Views>,
-    handle: Arc<ChitchatHandle>,
+    /// The newest chitchat.
+    handles: watch::Receiver<Arc<ChitchatHandle>>,
     wire: Arc<Wire>,
     author: Arc<Author>,
     interval: Duration,
@@ -96,46 +95,42 @@ impl Membership {
     ) -> Result<Self, StartError> {
         config.check()?;
         let wire = Arc::new(Wire::default());
-        let chitchat = Arc::new(SetOnce::new());
-        let gossip = gossip_config(&config, &own, &cluster);
-        let (run, tick) = (gossip.chitchat_id.clone(), config.interval.get() / BEATS);
-        let signer = credentials.as_ref().map(|own| own.signer.clone());
-        let author = Arc::new(Author::new(cluster.clone(), run.clone(), signer, tick)?);
-        let guard = Guard::new(cluster, run, author.pulse(), credentials);
-        let transport = PipeTransport::new(pipe, wire.clone(), guard, chitchat.clone());
-        let handle = spawn_chitchat(gossip, Vec::new(), &transport)
-            .await
-            .map_err(StartError::Gossip)?;
-        let (writer, buckets) = (&author, config.buckets.get());
-        let begun = handle.with_chitchat(|c| writer.begin(c.self_node_state(), buckets));
-        begun.await.inspect_err(|_| handle.abort())?;
-        // Nobody else sets it.
-        let _ = chitchat.set(handle.chitchat());
-        let handle = Arc::new(handle);
+        let interval = config.interval.get();
+        let mut starter = Starter::new(
+            config.clone(),
+            own.clone(),
+            cluster,
+            credentials,
+            pipe,
+            wire.clone(),
+        )?;
+        let handle = Arc::new(starter.start(None).await?);
         let views = Arc::new(Views::new(&config, own.clone()));
         let written = views.snapshot().local.buckets().to_vec();
         let token = token.child_token();
+        let handles = watch::Sender::new(handle.clone());
         let shared = Shared {
             views: views.clone(),
-            handle: handle.clone(),
+            handles: handles.subscribe(),
             wire: wire.clone(),
-            author: author.clone(),
-            interval: config.interval.get(),
+            author: starter.author(),
+            interval,
             departed: OnceCell::new(),
             token: token.clone(),
             _stop: token.clone().drop_guard(),
         };
         let gossip = Gossip {
             handle: AbortOnDrop(handle),
+            handles,
             wire,
             views,
             peers: Peers::new(&config, own),
             events,
-            author,
+            author: starter.author(),
             written,
             pace: Pace::new(&config, Instant::now()),
         };
-        let gossip = token.run_until_cancelled_owned(gossip.run(config, seeds));
+        let gossip = token.run_until_cancelled_owned(gossip.run(starter, config, seeds));
         spawn(Box::pin(async move {
             gossip.await;
         }));
@@ -255,15 +250,12 @@ impl Membership {
 
     /// Resolves when gossip has ended by itself, never when it was ended by dropping or cancelling.
     /// The view no longer follows the cluster then, so the node must stop and say why.
+    ///
+    /// Once a minute it is begun anew instead, and nobody notices but by the log and the
+    /// [stats](Stats::restarts).
     pub async fn failed(&self) -> GossipError {
-        let end = self.shared.handle.termination_watcher().await;
-        if self.shared.token.is_cancelled() {
-            return pending().await;
-        }
-        match end {
-            Ok(()) => GossipError::Ended,
-            Err(error) => GossipError::Broken(error),
-        }
+        let reason = self.shared.wire.failure.wait().await;
+        GossipError::Broken(anyhow::Error::msg(reason.clone()))
     }
 
     /// What membership has done so far, and how it stands. Counts all memberships, so not for a
@@ -281,6 +273,7 @@ impl Membership {
             faults: counters.faults(),
             values_malformed: counters.values_malformed.load(Relaxed),
             eager_rounds: counters.eager_rounds.load(Relaxed),
+            restarts: counters.restarts.load(Relaxed),
             nodes_live: 1 + view.remote.len(),
             nodes_gone: view.gone.len(),
             memberships_local,
@@ -298,7 +291,8 @@ impl Membership {
             .values()
             .map(|peer| peer.run.addr)
             .collect();
-        let mark = shared.handle.with_chitchat(|c| {
+        let handle = shared.handle();
+        let mark = handle.with_chitchat(|c| {
             let signed = shared.author.write(c.self_node_state(), LEFT_KEY, "1");
             if let Err(error) = signed {
                 let error: &dyn std::error::Error = &error;
@@ -316,7 +310,7 @@ impl Membership {
             }
             for peer in pending {
                 // If gossip has ended there is nobody to tell; the deadline ends the wait.
-                let _ = shared.handle.gossip(peer);
+                let _ = shared.handle().gossip(peer);
             }
             // A message may get lost, so it is said again.
             let complete = shared.wire.farewell_complete.notified();
@@ -325,43 +319,26 @@ impl Membership {
     }
 }
 
+#[cfg(test)]
+impl Membership {
+    /// The newest chitchat.
+    pub(crate) fn handle(&self) -> Arc<ChitchatHandle> {
+        self.shared.handle()
+    }
+}
+
+impl Shared {
+    fn handle(&self) -> Arc<ChitchatHandle> {
+        self.handles.borrow().clone()
+    }
+}
+
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.shared.handle.chitchat_id();
+        let handle = self.shared.handle();
+        let id = handle.chitchat_id();
         f.debug_struct("Membership")
             .field("id", id)
             .finish_non_exhaustive()
     }
 }
-
-pub(crate) fn gossip_config(
-    config: &Config,
-    own: &NodeRun,
-    cluster: &ClusterName,
-) -> ChitchatConfig {
-    let interval = config.interval.get();
-    let dead_node_grace_period = config.dead_node_grace.get();
-    let detector = FailureDetectorConfig {
-        initial_interval: interval,
-        // A longer interval would be remembered after a node was away, and delay the news of its
-        // death for long.
-        max_interval: interval * 5,
-        dead_node_grace_period,
-        ..FailureDetectorConfig::default()
-    };
-    ChitchatConfig {
-        chitchat_id: ChitchatId::new(own.node.as_str(), own.incarnation.get(), own.addr),
-        cluster_id: cluster.to_string(),
-        gossip_interval: interval,
-        listen_addr: own.addr,
-        // The address book does what seeds would do here, and more.
-        seed_nodes: Vec::new(),
-        failure_detector_config: detector,
-        marked_for_deletion_grace_period: dead_node_grace_period.mul_f64(1.5),
-        catchup_callback: None,
-        extra_liveness_predicate: None,
-    }
-}
-
-/// How often a node's heart beats in an interval of gossip.
-const BEATS: u32 = 10;

@@ -27,6 +27,8 @@ pub(crate) struct Peers {
     /// A longer time without a look at gossip means that this node itself stood still.
     pause_max: Duration,
     observed_at: Option<Instant>,
+    /// Until then it is no news that gossip does not know a peer.
+    settled_at: Option<Instant>,
     peers: BTreeMap<NodeId, Peer>,
     pub(crate) book: AddressBook,
 }
@@ -48,6 +50,7 @@ impl Peers {
             silence_min,
             pause_max: silence_min.max(interval * 5),
             observed_at: None,
+            settled_at: None,
             peers: BTreeMap::new(),
             book: AddressBook::new(own.addr, config.address_book_max.get()),
             own,
@@ -57,6 +60,14 @@ impl Peers {
     /// The peer of this name, if gossip knows one.
     pub(crate) fn get(&self, name: &str) -> Option<&Peer> {
         self.peers.get(name)
+    }
+
+    /// Gossip has begun anew, and knows nothing yet.
+    pub(crate) fn begin_anew(&mut self, now: Instant) {
+        self.settled_at = Some(now + 2 * self.silence_min);
+        for peer in self.peers.values_mut() {
+            peer.liveness.restart_silence(now);
+        }
     }
 
     /// Takes in the newest incarnation of each other node that gossip knows. Peers that are not
@@ -76,10 +87,11 @@ impl Peers {
                 seen.insert(node);
             }
         }
+        let is_settled = self.settled_at.is_none_or(|at| now >= at);
         let known = self.peers.len();
         let book = &mut self.book;
         self.peers.retain(|node, peer| {
-            let keep = seen.contains(node);
+            let keep = seen.contains(node) || !is_settled;
             if !keep && peer.state() != PeerState::Left {
                 book.record(&peer.run, PeerState::Down);
             }

@@ -12,14 +12,14 @@ use bytes::Bytes;
 use chitchat::transport::{Socket, Transport};
 use chitchat::{Chitchat, ChitchatMessage, Deserializable, Serializable};
 use tidings_identity::NodeRun;
-use tokio::sync::SetOnce;
+use tokio::sync::{SetOnce, mpsc};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::fault::Fault;
 use crate::guard::{Guard, LeftOut, Letter, Refusal};
 use crate::message_kind::MessageKind;
-use crate::pipe::Pipe;
+use crate::pipe::{Handover, Pipe};
 use crate::wire::Wire;
 
 /// Hands out the socket over a pipe, once.
@@ -35,7 +35,19 @@ pub(crate) type State = Arc<SetOnce<Arc<tokio::sync::Mutex<Chitchat>>>>;
 impl PipeTransport {
     /// A transport whose messages pass this guard. They wait until the state is there which it is to
     /// know.
-    pub(crate) fn new(pipe: Pipe, wire: Arc<Wire>, guard: Guard, state: State) -> Self {
+    ///
+    /// The pipe goes back there when the socket ends, however it does.
+    pub(crate) fn new(
+        pipe: Pipe,
+        back: mpsc::Sender<Pipe>,
+        wire: Arc<Wire>,
+        guard: Guard,
+        state: State,
+    ) -> Self {
+        let pipe = Borrowed {
+            pipe: Some(pipe),
+            back,
+        };
         Self(Mutex::new(Some(PipeSocket {
             pipe,
             wire,
@@ -66,8 +78,14 @@ impl Transport for PipeTransport {
 /// What the methods of chitchat's traits return.
 type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + Send + 'f>>;
 
+/// The pipe, until it goes back.
+struct Borrowed {
+    pipe: Option<Pipe>,
+    back: mpsc::Sender<Pipe>,
+}
+
 struct PipeSocket {
-    pipe: Pipe,
+    pipe: Borrowed,
     wire: Arc<Wire>,
     guard: Guard,
     state: State,
@@ -108,7 +126,9 @@ impl PipeSocket {
 
     fn refuse(&self, from: &NodeRun, refusal: &Refusal) {
         self.found(refusal.fault(), 1);
-        (self.pipe.blame)(from, reason(refusal));
+        if let Some(pipe) = &self.pipe.pipe {
+            (pipe.blame)(from, reason(refusal));
+        }
     }
 
     /// Counts what was left out of a message of this peer, who may have it from others.
@@ -143,6 +163,15 @@ impl PipeSocket {
     }
 }
 
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(pipe) = self.pipe.take() {
+            // Nobody takes it when gossip is not to go on.
+            let _ = self.back.try_send(pipe);
+        }
+    }
+}
+
 impl Socket for PipeSocket {
     /// Hands a message to the pipe, or drops it; never waits and never fails.
     fn send<'a, 'f>(&'a mut self, to: SocketAddr, message: ChitchatMessage) -> BoxFuture<'f, ()>
@@ -151,7 +180,8 @@ impl Socket for PipeSocket {
     {
         let bytes = Bytes::from(self.guard.send(to, message.serialize_to_vec()));
         let (kind, len) = (MessageKind::of(&message), bytes.len());
-        let handover = (self.pipe.outbound)(to, bytes);
+        let pipe = self.pipe.pipe.as_ref();
+        let handover = pipe.map_or(Handover::Dropped, |pipe| (pipe.outbound)(to, bytes));
         self.wire.handed_over(to, kind, len, handover);
         Box::pin(ready(Ok(())))
     }
@@ -173,7 +203,11 @@ impl PipeSocket {
         }
         loop {
             if self.unfitted.is_none() {
-                let Some((from, bytes)) = self.pipe.inbound.recv().await else {
+                let arrived = match &mut self.pipe.pipe {
+                    Some(pipe) => pipe.inbound.recv().await,
+                    None => None,
+                };
+                let Some((from, bytes)) = arrived else {
                     return std::future::pending().await;
                 };
                 self.unfitted = self.read(from, &bytes);

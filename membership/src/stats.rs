@@ -23,6 +23,8 @@ pub struct Stats {
     pub values_malformed: u64,
     /// Changes of this node that were told to its peers at once, after coalescing.
     pub eager_rounds: u64,
+    /// How often gossip ended by itself and was begun anew.
+    pub restarts: u64,
     /// Live nodes, with this one.
     pub nodes_live: usize,
     /// Known nodes that are not live.
@@ -45,6 +47,7 @@ pub(crate) struct Counters {
     pub(crate) faults: [AtomicU64; Fault::ALL.len()],
     pub(crate) values_malformed: AtomicU64,
     pub(crate) eager_rounds: AtomicU64,
+    pub(crate) restarts: AtomicU64,
 }
 
 impl Counters {

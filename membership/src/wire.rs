@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidings_identity::{NodeId, NodeRun};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 use tokio::time::Instant;
 
 use crate::farewell::Farewell;
@@ -21,6 +21,8 @@ pub(crate) struct Wire {
     pub(crate) delta_applied: Notify,
     /// Every peer has been sent the farewell.
     pub(crate) farewell_complete: Notify,
+    /// Why gossip has ended for good.
+    pub(crate) failure: SetOnce<String>,
     farewell: Mutex<Option<Farewell>>,
     /// Who sent the last delta that may have been truncated.
     truncated: Mutex<Option<SocketAddr>>,

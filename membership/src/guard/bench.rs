@@ -19,9 +19,9 @@ use crate::author::Author;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::fault::Faults;
-use crate::membership::gossip_config;
 use crate::pipe::{Handover, Pipe};
 use crate::socket::PipeTransport;
+use crate::starter::gossip_config;
 use crate::wire::Wire;
 
 /// One node's gossip. It says something only when it is told to.
@@ -56,7 +56,8 @@ impl Bench {
         let gossip = gossip_config(&config, &run(n, incarnation), &cluster());
         let author = author(n, incarnation);
         let guard = guard(n, incarnation, &author);
-        let transport = PipeTransport::new(pipe, wire.clone(), guard, state.clone());
+        let transport =
+            PipeTransport::new(pipe, mpsc::channel(1).0, wire.clone(), guard, state.clone());
         let handle = spawn_chitchat(gossip, Vec::new(), &transport).await;
         let handle = handle.expect("the pipe is not in use");
         let begin = |c: &mut chitchat::Chitchat| author.begin(c.self_node_state(), 64);
@@ -186,13 +187,17 @@ pub(crate) fn cluster() -> ClusterName {
 
 /// The guard of a run of node `n`, which writes like this.
 pub(crate) fn guard(n: u8, incarnation: u64, author: &Author) -> Guard {
-    let credentials = Credentials {
+    let run = node(n, incarnation);
+    Guard::new(cluster(), run, author.pulse(), Some(credentials(n)))
+}
+
+/// With what node `n` vouches for its words.
+pub(crate) fn credentials(n: u8) -> Credentials {
+    Credentials {
         signer: identity(n).signer(),
         trust: identity(n).trust().expect("there is an authority"),
         unix_time: Arc::new(|| NOW),
-    };
-    let run = node(n, incarnation);
-    Guard::new(cluster(), run, author.pulse(), Some(credentials))
+    }
 }
 
 /// Writes for a run of node `n`.

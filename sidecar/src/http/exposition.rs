@@ -181,6 +181,8 @@ impl Collector for Sample {
         to.counters("gossip_malformed", help, "what", &malformed)?;
         let help = "Changes that were told to peers at once";
         to.counter("gossip_eager_rounds", help, membership.eager_rounds)?;
+        let help = "How often gossip ended by itself and was begun anew";
+        to.counter("gossip_restarts", help, membership.restarts)?;
 
         let LostLines { limited, unwritten } = LostLines::now();
         let lost = [("limited", limited), ("unwritten", unwritten)];
