@@ -181,6 +181,9 @@ impl Gossip {
             .counters
             .values_malformed
             .fetch_add(observed.malformed, Relaxed);
+        if let Some(later) = observed.outdated_by {
+            self.wire.outdated_by.send_replace(Some(later));
+        }
         if !observed.changed {
             return;
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::ChitchatHandle;
-use tidings_identity::{ClusterName, NodeId, NodeRun};
+use tidings_identity::{ClusterName, Incarnation, NodeId, NodeRun};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -256,6 +256,19 @@ impl Membership {
     pub async fn failed(&self) -> GossipError {
         let reason = self.shared.wire.failure.wait().await;
         GossipError::Broken(anyhow::Error::msg(reason.clone()))
+    }
+
+    /// Resolves when a later run of this node is known by its own word, and has ended: as when the clock
+    /// was ahead in it. Peers do not heed this run then; one with a greater number than that, which
+    /// this returns, they do.
+    pub async fn outdated(&self) -> Incarnation {
+        let mut outdated_by = self.shared.wire.outdated_by.subscribe();
+        let later = outdated_by.wait_for(Option::is_some).await;
+        match later.map(|later| *later) {
+            Ok(Some(later)) => later,
+            // Cannot be: the sender is held here.
+            _ => std::future::pending().await,
+        }
     }
 
     /// What membership has done so far, and how it stands. Counts all memberships, so not for a

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{NodeId, NodeRun};
+use tidings_identity::{Incarnation, NodeId, NodeRun};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -30,6 +30,7 @@ pub(crate) struct Peers {
     /// Until then it is no news that gossip does not know a peer.
     settled_at: Option<Instant>,
     peers: BTreeMap<NodeId, Peer>,
+    rival: Option<Rival>,
     pub(crate) book: AddressBook,
 }
 
@@ -40,6 +41,17 @@ pub(crate) struct Observed {
     pub(crate) changed: bool,
     /// How many values could not be read.
     pub(crate) malformed: u64,
+    /// A later run of this node itself, which has ended: others heed it and not this one.
+    pub(crate) outdated_by: Option<Incarnation>,
+}
+
+/// A later run of this node than this one.
+#[derive(Debug)]
+struct Rival {
+    run: NodeRun,
+    heartbeat: u64,
+    /// When its heart was seen to beat last.
+    beaten: Instant,
 }
 
 impl Peers {
@@ -52,6 +64,7 @@ impl Peers {
             observed_at: None,
             settled_at: None,
             peers: BTreeMap::new(),
+            rival: None,
             book: AddressBook::new(own.addr, config.address_book_max.get()),
             own,
         }
@@ -83,6 +96,10 @@ impl Peers {
         let mut seen = BTreeSet::new();
         for sighting in sightings {
             let node = sighting.run.node.clone();
+            if node == self.own.node {
+                observed.outdated_by = self.meet_rival(&sighting, now);
+                continue;
+            }
             if self.observe_one(sighting, now, &mut observed) {
                 seen.insert(node);
             }
@@ -152,20 +169,35 @@ impl Peers {
         true
     }
 
-    /// A node or incarnation that is new here, if it is one that counts.
-    fn discover(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
-        if seen.run.node == self.own.node {
-            if seen.run.incarnation > self.own.incarnation {
+    /// Takes in another run of this node; returns its number if it is later, and has ended.
+    fn meet_rival(&mut self, seen: &Sighting, now: Instant) -> Option<Incarnation> {
+        if seen.run.incarnation <= self.own.incarnation {
+            return None;
+        }
+        let known = self.rival.as_ref().filter(|rival| rival.run == seen.run);
+        let beats = known.is_none_or(|rival| seen.heartbeat > rival.heartbeat);
+        if beats {
+            if known.is_none() {
                 warn!(
                     node = %self.own.node, addr = %seen.run.addr,
                     incarnation = %seen.run.incarnation,
-                    "another node goes by the name of this one"
+                    "a later run of this node is known"
                 );
-                // So that it is said once for each.
-                self.own.incarnation = seen.run.incarnation;
             }
+            self.rival = Some(Rival {
+                run: seen.run.clone(),
+                heartbeat: seen.heartbeat,
+                beaten: now,
+            });
             return None;
         }
+        let silence = known.map(|rival| now.duration_since(rival.beaten))?;
+        // Two that run at a time are for people to sort out: they would outdo each other for ever.
+        (!seen.detected && silence >= 2 * self.silence_min).then_some(seen.run.incarnation)
+    }
+
+    /// A node or incarnation that is new here, if it is one that counts.
+    fn discover(&mut self, seen: &Sighting, now: Instant) -> Option<Peer> {
         let counts = self.book.record(&seen.run, PeerState::Down);
         counts.then(|| Peer::new(seen, now))
     }
@@ -257,6 +289,27 @@ mod tests {
             assert_eq!(observed, Observed::default());
         }
         assert_eq!((topics(&peers), peers.gone()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_later_run_of_this_node_counts_once_it_has_ended() {
+        let (mut peers, start) = (peers(), Instant::now());
+        let mut see = |incarnation, heartbeat, detected, ms| {
+            let seen = Sighting {
+                heartbeat,
+                detected,
+                ..sighting("n0", incarnation, 2)
+            };
+            let now = start + Duration::from_millis(ms);
+            peers.observe(vec![seen], now).outdated_by
+        };
+        assert_eq!(see(4, 1, false, 0), None);
+        assert_eq!(see(4, 1, false, 5_000), None);
+        assert_eq!(see(9, 1, false, 5_100), None);
+        assert_eq!(see(9, 2, false, 6_000), None, "it lives");
+        assert_eq!(see(9, 2, true, 8_100), None, "it may");
+        assert_eq!(see(9, 2, false, 7_900), None);
+        assert_eq!(see(9, 2, false, 8_000), Some(9.into()));
     }
 
     #[test]

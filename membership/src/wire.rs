@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidings_identity::{NodeId, NodeRun};
-use tokio::sync::{Notify, SetOnce};
+use tidings_identity::{Incarnation, NodeId, NodeRun};
+use tokio::sync::{Notify, SetOnce, watch};
 use tokio::time::Instant;
 
 use crate::farewell::Farewell;
@@ -21,6 +21,8 @@ pub(crate) struct Wire {
     pub(crate) delta_applied: Notify,
     /// Every peer has been sent the farewell.
     pub(crate) farewell_complete: Notify,
+    /// A later run of this node, which has ended.
+    pub(crate) outdated_by: watch::Sender<Option<Incarnation>>,
     /// Why gossip has ended for good.
     pub(crate) failure: SetOnce<String>,
     farewell: Mutex<Option<Farewell>>,
