@@ -1,11 +1,15 @@
 //! What must hold of whatever bytes a peer sends. Only there when the crate is built to be fuzzed.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use chitchat::{ChitchatMessage, Deserializable, NodeState};
 
 use crate::config::BUCKET_BYTES_MAX;
-use crate::guard::bench::{Bench, prove_sound, run};
+use crate::guard::bench::{Bench, heartless_guard, node, prove_sound, run};
 use crate::packed;
+use crate::pipe::GOSSIP_BYTES_MAX;
 
 /// Reads the text of a bucket, and once more the text whose base64 decodes to the input. What is a
 /// bucket is the same after another way through gossip, and knows how long its text is.
@@ -23,16 +27,46 @@ pub fn gossip(input: &[u8]) {
     let runtime = runtime.enable_time().build().expect("it needs nothing");
     runtime.block_on(async {
         let mut bench = Bench::start(1, 1).await;
-        let from = run(2, 1);
-        let mut rest = input;
-        while let Some((len, after)) = rest.split_first_chunk() {
-            let len = usize::from(u16::from_le_bytes(*len)).min(after.len());
-            let (message, after) = after.split_at(len);
-            bench.receive(&from, message.to_vec()).await;
-            rest = after;
+        for message in messages(input) {
+            bench.receive(&run(2, 1), message.to_vec()).await;
         }
         prove_sound(&mut bench).await;
     });
+}
+
+/// Gives gossip messages, written as for [`gossip`], to the guard alone. What it lets pass chitchat
+/// reads, and the guard itself once more.
+pub fn guard(input: &[u8]) {
+    let mut guard = heartless_guard(1);
+    let mut states = BTreeMap::new();
+    for n in [1, 2] {
+        states.insert(node(n, 1), NodeState::for_test());
+    }
+    for message in messages(input) {
+        let Ok(mut letter) = guard.read(message) else {
+            continue;
+        };
+        let written = letter.write();
+        if written.len() <= GOSSIP_BYTES_MAX {
+            assert_eq!(guard.read(&written).map(|again| again.write()).ok(), Some(written));
+        }
+        if guard.fit(&run(2, 1), &mut letter, &states).is_ok() {
+            let written = letter.write();
+            assert!(ChitchatMessage::deserialize(&mut &written[..]).is_ok());
+        }
+    }
+}
+
+/// The messages in an input.
+fn messages(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = input;
+    std::iter::from_fn(move || {
+        let (len, after) = rest.split_first_chunk()?;
+        let len = usize::from(u16::from_le_bytes(*len)).min(after.len());
+        let (message, after) = after.split_at(len);
+        rest = after;
+        Some(message)
+    })
 }
 
 fn unpack(text: &str) {

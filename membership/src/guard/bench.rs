@@ -191,6 +191,12 @@ pub(crate) fn guard(n: u8, incarnation: u64, author: &Author) -> Guard {
     Guard::new(cluster(), run, author.pulse(), Some(credentials(n)))
 }
 
+/// A guard of node `n` that does not make its heart beat, which is quickly made.
+#[cfg(fuzzing)]
+pub(crate) fn heartless_guard(n: u8) -> Guard {
+    Guard::new(cluster(), node(n, 1), None, Some(credentials(n)))
+}
+
 /// With what node `n` vouches for its words.
 pub(crate) fn credentials(n: u8) -> Credentials {
     Credentials {
