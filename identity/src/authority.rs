@@ -1,16 +1,19 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use crate::subject::{self, SubjectError};
-use crate::{ClusterName, NodeId, Validity};
+use crate::{AuthorityKey, ClusterName, NodeId, RevocationList, Validity};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType, SigningKey,
 };
 use rustls::pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 /// The certificate authority of one cluster. Whoever holds its key decides who is a node.
 ///
-/// Keys are Ed25519. It keeps no record of what it has issued and cannot revoke: give certificates
-/// a life short enough to live with, and renew them.
+/// Keys are Ed25519. It keeps no record of what it has issued, nor of what it has revoked: whoever
+/// holds its key keeps the newest [`RevocationList`] beside it.
 #[derive(Debug)]
 pub struct Authority {
     cluster: ClusterName,
@@ -45,6 +48,28 @@ pub enum AuthorityError {
     /// Key and certificate belong to different authorities.
     #[error("the private key does not belong to the authority's certificate")]
     KeyMismatch,
+}
+
+/// Why a node was not revoked. The list is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// The list to go on from is of another authority, or for another cluster.
+    #[error("the revocation list is not of this authority")]
+    Foreign,
+    /// The list names as many nodes as it can.
+    #[error(
+        "{max} nodes are revoked, which is all that a list can hold: make a new authority and move \
+         the cluster to it",
+        max = RevocationList::ENTRIES_MAX
+    )]
+    Full,
+    /// The authority's key is not of the kind that lists are signed with.
+    #[error("the authority's key is not Ed25519, so it cannot revoke")]
+    Key,
+    /// Signing failed.
+    #[error("cannot sign the revocation list")]
+    Sign(#[source] rcgen::Error),
 }
 
 impl Authority {
@@ -134,6 +159,53 @@ impl Authority {
             key_pem: key.serialize_pem(),
         })
     }
+
+    /// Revokes `node` as of `unix_time`, since the Unix epoch: its certificates that begin then or
+    /// before are void for whoever has the list that is returned, which goes on from `before`.
+    ///
+    /// `before` must be the newest list of this authority, or else what that one revoked is good
+    /// again for new nodes, and nodes that know it refuse the new one.
+    ///
+    /// # Errors
+    /// See [`RevokeError`].
+    pub fn revoke(
+        &self,
+        before: Option<&RevocationList>,
+        node: &NodeId,
+        unix_time: Duration,
+    ) -> Result<RevocationList, RevokeError> {
+        let key = self.public_key().ok_or(RevokeError::Key)?;
+        let is_ours =
+            |list: &RevocationList| *list.authority() == key && *list.cluster() == self.cluster;
+        if before.is_some_and(|list| !is_ours(list)) {
+            return Err(RevokeError::Foreign);
+        }
+        let entries = before.into_iter().flat_map(RevocationList::entries);
+        let entries = entries.map(|(node, at)| (node.clone(), at.as_secs()));
+        let mut revoked: BTreeMap<_, _> = entries.collect();
+        let at = revoked.entry(node.clone()).or_default();
+        // A clock that has stepped back makes nothing good again.
+        *at = unix_time.as_secs().max(*at);
+        if revoked.len() > RevocationList::ENTRIES_MAX {
+            return Err(RevokeError::Full);
+        }
+        let sequence = before.map_or(0, RevocationList::sequence).saturating_add(1);
+        RevocationList::signed(key, &self.cluster, sequence, revoked, |list| {
+            self.sign(list)
+        })
+        .map_err(RevokeError::Sign)
+    }
+
+    /// Its public key, if it is Ed25519, as that of every authority made here.
+    pub fn public_key(&self) -> Option<AuthorityKey> {
+        let key = self.issuer.key();
+        let bytes = (key.algorithm() == &PKCS_ED25519).then(|| key.der_bytes().try_into().ok());
+        bytes.flatten().map(AuthorityKey::from_bytes)
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.issuer.key().sign(message)
+    }
 }
 
 impl std::fmt::Debug for NodeCertificate {
@@ -215,6 +287,39 @@ mod tests {
         let other = Authority::create(&"c".parse().unwrap(), year()).unwrap();
         let refused = Authority::from_pem(one.certificate_pem(), &other.key_pem());
         assert!(matches!(refused, Err(AuthorityError::KeyMismatch)));
+    }
+
+    #[test]
+    fn revocations_add_up_and_never_go_back() {
+        let authority = Authority::create(&"c".parse().unwrap(), year()).unwrap();
+        let (n1, n2): (NodeId, NodeId) = ("n1".parse().unwrap(), "n2".parse().unwrap());
+        let at = Duration::from_secs;
+        let first = authority.revoke(None, &n1, at(10)).unwrap();
+        let second = authority.revoke(Some(&first), &n2, at(20)).unwrap();
+        let third = authority.revoke(Some(&second), &n1, at(5)).unwrap();
+        assert_eq!(third.revoked_at(&n1), Some(at(10)));
+        assert_eq!(third.revoked_at(&n2), Some(at(20)));
+        assert_eq!([&first, &second, &third].map(|l| l.sequence()), [1, 2, 3]);
+        let other = Authority::create(&"c".parse().unwrap(), year()).unwrap();
+        let foreign = other.revoke(Some(&third), &n1, at(30));
+        assert!(matches!(foreign, Err(RevokeError::Foreign)));
+    }
+
+    #[test]
+    fn a_full_list_says_what_to_do() {
+        let authority = Authority::create(&"c".parse().unwrap(), year()).unwrap();
+        let name = |n: usize| format!("n{n}").parse::<NodeId>().unwrap();
+        let entries = (0..RevocationList::ENTRIES_MAX).map(|n| (name(n), 1));
+        let key = authority.public_key().unwrap();
+        let full = RevocationList::signed(key, authority.cluster(), 1, entries.collect(), |list| {
+            authority.sign(list)
+        });
+        let full = full.unwrap();
+        let again = authority.revoke(Some(&full), &name(7), Duration::from_secs(9));
+        assert_eq!(again.unwrap().sequence(), 2);
+        let refused = authority.revoke(Some(&full), &name(500), Duration::from_secs(9));
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("make a new authority"), "{told}");
     }
 
     #[test]

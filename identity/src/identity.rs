@@ -10,7 +10,10 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::{self, PemObject};
 
 use crate::subject::{Subject, SubjectError};
-use crate::{AuthoritiesError, ClusterName, NodeId, Signer, Trust};
+use crate::{
+    AuthoritiesError, AuthorityKey, ClusterName, ForeignListError, NodeId, RevocationList,
+    RevocationListError, Signer, Trust, Validity,
+};
 
 /// What a node presents to its peers, and whom it trusts.
 ///
@@ -19,7 +22,10 @@ use crate::{AuthoritiesError, ClusterName, NodeId, Signer, Trust};
 /// an expired certificate starts and is refused by everybody.
 pub struct Identity {
     subject: Subject,
+    validity: Validity,
     roots: Arc<RootCertStore>,
+    authorities: Vec<AuthorityKey>,
+    revoked: Vec<RevocationList>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     signing: Arc<dyn SigningKey>,
@@ -79,6 +85,24 @@ pub enum IdentityError {
         #[source]
         source: rustls::Error,
     },
+    /// What is to be a revocation list is none.
+    #[error("{what} is not a revocation list")]
+    Revoked {
+        /// Which text, or file.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: RevocationListError,
+    },
+    /// A revocation list is for another cluster than the certificate.
+    #[error("{what} is not for this cluster")]
+    Foreign {
+        /// Which text, or file.
+        what: String,
+        /// For which it is.
+        #[source]
+        source: ForeignListError,
+    },
 }
 
 impl Identity {
@@ -101,10 +125,12 @@ impl Identity {
         )
     }
 
-    /// Reads an identity from `ca.pem`, `node.pem` and `node-key.pem` in `directory`.
+    /// Reads an identity from `ca.pem`, `node.pem` and `node-key.pem` in `directory`, and what is
+    /// revoked from `revoked.list` if it is there.
     ///
     /// # Errors
-    /// As [`Identity::from_pem`]; every error names its file.
+    /// As [`Identity::from_pem`], and when `revoked.list` holds anything but revocation lists of
+    /// this cluster; every error names its file.
     pub fn load(directory: &Path) -> Result<Self, IdentityError> {
         let text = |file: &str| {
             let path = directory.join(file);
@@ -117,11 +143,39 @@ impl Identity {
         let (ca, ca_name) = text("ca.pem")?;
         let (certificate, certificate_name) = text("node.pem")?;
         let (key, key_name) = text("node-key.pem")?;
-        Self::read(
+        let identity = Self::read(
             (&ca, &ca_name),
             (&certificate, &certificate_name),
             (&key, &key_name),
-        )
+        )?;
+        let path = directory.join("revoked.list");
+        let lists = match std::fs::read(&path) {
+            Ok(bytes) => RevocationList::parse_all(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(identity),
+            Err(source) => return Err(IdentityError::File { path, source }),
+        };
+        let what = path.display().to_string();
+        match lists {
+            Ok(lists) => identity
+                .with_revoked(lists)
+                .map_err(|source| IdentityError::Foreign { what, source }),
+            Err(source) => Err(IdentityError::Revoked { what, source }),
+        }
+    }
+
+    /// The same with what is known to be revoked. Lists of authorities that it does not trust mean
+    /// nothing.
+    ///
+    /// # Errors
+    /// When a list is for another cluster.
+    pub fn with_revoked(self, lists: Vec<RevocationList>) -> Result<Self, ForeignListError> {
+        lists
+            .iter()
+            .try_for_each(|list| list.check_cluster(self.cluster()))?;
+        Ok(Self {
+            revoked: lists,
+            ..self
+        })
     }
 
     /// The node's name.
@@ -132,6 +186,21 @@ impl Identity {
     /// The cluster it belongs to.
     pub fn cluster(&self) -> &ClusterName {
         &self.subject.cluster
+    }
+
+    /// From when until when its certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The keys of the authorities that it trusts, of those that can revoke: whose keys are Ed25519.
+    pub fn authorities(&self) -> &[AuthorityKey] {
+        &self.authorities
+    }
+
+    /// What it brings along of what is revoked.
+    pub fn revoked(&self) -> &[RevocationList] {
+        &self.revoked
     }
 
     /// The certificates of the authorities that it trusts.
@@ -163,18 +232,20 @@ impl Identity {
     }
 
     fn read(ca: Text<'_>, certificate: Text<'_>, key: Text<'_>) -> Result<Self, IdentityError> {
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut authorities) = (RootCertStore::empty(), Vec::new());
         for root in certificates(ca)? {
+            authorities.extend(AuthorityKey::of_certificate(&root));
             roots.add(root).map_err(|source| IdentityError::Authority {
                 what: ca.1.to_owned(),
                 source,
             })?;
         }
         let chain = certificates(certificate)?;
-        let subject = Subject::from_der(&chain[0]).map_err(|source| IdentityError::Subject {
-            what: certificate.1.to_owned(),
-            source,
-        })?;
+        let (subject, validity) =
+            Subject::with_validity(&chain[0]).map_err(|source| IdentityError::Subject {
+                what: certificate.1.to_owned(),
+                source,
+            })?;
         let der = PrivateKeyDer::from_pem_slice(key.0.as_bytes()).map_err(|source| {
             IdentityError::Pem {
                 what: key.1.to_owned(),
@@ -189,7 +260,10 @@ impl Identity {
                 })?;
         Ok(Self {
             subject,
+            validity,
             roots: Arc::new(roots),
+            authorities,
+            revoked: Vec::new(),
             chain,
             key: der,
             signing: certified.key,
@@ -257,6 +331,16 @@ mod tests {
         write("node-key.pem", &node.key_pem);
         let identity = Identity::load(directory.path()).unwrap();
         assert_eq!(identity.name().as_str(), "n1");
+        assert_eq!(identity.revoked(), []);
+
+        let path = directory.path().join("revoked.list");
+        std::fs::write(&path, "not a list").unwrap();
+        assert!(message().contains("revoked.list is not a revocation list"));
+        let at = Duration::from_secs(1_800_000_000);
+        let list = authority.revoke(None, &"n2".parse().unwrap(), at).unwrap();
+        std::fs::write(&path, list.as_bytes()).unwrap();
+        let identity = Identity::load(directory.path()).unwrap();
+        assert_eq!(identity.revoked(), [list]);
     }
 
     #[test]

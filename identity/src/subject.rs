@@ -1,6 +1,6 @@
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::{ClusterName, NameError, NodeId};
+use crate::{ClusterName, NameError, NodeId, Validity};
 
 /// Which node of which cluster a certificate belongs to, read from its subject alternative names.
 ///
@@ -39,6 +39,14 @@ impl Subject {
     /// # Errors
     /// When the bytes are no certificate, or one that does not name exactly one node.
     pub fn from_der(der: &[u8]) -> Result<Self, SubjectError> {
+        Self::with_validity(der).map(|(subject, _)| subject)
+    }
+
+    /// Reads it, and from when until when the certificate claims to be valid.
+    ///
+    /// # Errors
+    /// As [`from_der`](Self::from_der).
+    pub fn with_validity(der: &[u8]) -> Result<(Self, Validity), SubjectError> {
         let names = Names::from_der(der)?;
         let form = "spiffe://<cluster>/node/<node>";
         let (cluster, node) = names
@@ -57,7 +65,7 @@ impl Subject {
                 return Err(SubjectError::Dns(dns));
             }
         }
-        Ok(subject)
+        Ok((subject, names.validity))
     }
 }
 
@@ -86,6 +94,7 @@ struct Names {
     dns: Vec<String>,
     uris: Vec<String>,
     public_key: Vec<u8>,
+    validity: Validity,
 }
 
 impl Names {
@@ -99,6 +108,10 @@ impl Names {
             dns: Vec::new(),
             uris: Vec::new(),
             public_key: certificate.public_key().subject_public_key.data.to_vec(),
+            validity: Validity {
+                not_before: certificate.validity().not_before,
+                not_after: certificate.validity().not_after,
+            },
         };
         for name in extension.iter().flat_map(|e| &e.value.general_names) {
             match name {

@@ -39,6 +39,39 @@ impl Validity {
             not_after: date(not_after).ok_or(ValidityError)?,
         })
     }
+
+    /// The same, but beginning after `unix_time`, since the Unix epoch: what a node needs that was
+    /// revoked at that time. Nothing changes if it does so anyway.
+    ///
+    /// # Errors
+    /// When the time lies beyond the year 9999.
+    pub fn beginning_after(self, unix_time: Duration) -> Result<Self, ValidityError> {
+        let next = unix_time.saturating_add(Duration::from_secs(1));
+        let later = Self::between(next, next)?;
+        Ok(Self {
+            not_before: self.not_before.max(later.not_before),
+            ..self
+        })
+    }
+
+    /// When it begins, since the Unix epoch, to the second. What began before that began then.
+    pub fn not_before(&self) -> Duration {
+        since_epoch(self.not_before)
+    }
+
+    /// The last second of it, since the Unix epoch.
+    pub fn not_after(&self) -> Duration {
+        since_epoch(self.not_after)
+    }
+
+    /// Whether it is over at `unix_time`, since the Unix epoch.
+    pub fn is_over(&self, unix_time: Duration) -> bool {
+        unix_time.as_secs() > self.not_after().as_secs()
+    }
+}
+
+fn since_epoch(time: ASN1Time) -> Duration {
+    Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
 }
 
 /// How far the clocks of nodes may be behind that of whoever makes certificates.
@@ -54,5 +87,27 @@ mod tests {
         assert!(Validity::starting(day, day).is_ok());
         assert_eq!(Validity::starting(day, 3_000_000 * day), Err(ValidityError));
         assert_eq!(Validity::starting(Duration::MAX, day), Err(ValidityError));
+    }
+
+    #[test]
+    fn it_is_over_with_the_second_after_its_last() {
+        let s = Duration::from_secs;
+        let validity = Validity::between(s(10), s(20)).unwrap();
+        assert_eq!(
+            [validity.not_before(), validity.not_after()],
+            [s(10), s(20)]
+        );
+        assert!(!validity.is_over(s(20)) && !validity.is_over(Duration::from_millis(20_999)));
+        assert!(validity.is_over(s(21)));
+    }
+
+    #[test]
+    fn one_for_a_revoked_node_begins_after_its_revocation() {
+        let s = Duration::from_secs;
+        let validity = Validity::starting(s(100_000), s(3600)).unwrap();
+        let after = |moment| validity.beginning_after(s(moment)).unwrap().not_before();
+        assert_eq!(after(99_999), s(100_000));
+        assert_eq!(after(1), validity.not_before());
+        assert!(validity.beginning_after(Duration::MAX).is_err());
     }
 }

@@ -48,7 +48,10 @@ pub fn guard(input: &[u8]) {
         };
         let written = letter.write();
         if written.len() <= GOSSIP_BYTES_MAX {
-            assert_eq!(guard.read(&written).map(|again| again.write()).ok(), Some(written));
+            assert_eq!(
+                guard.read(&written).map(|again| again.write()).ok(),
+                Some(written)
+            );
         }
         if guard.fit(&run(2, 1), &mut letter, &states).is_ok() {
             let written = letter.write();
