@@ -163,19 +163,17 @@ impl Identity {
         }
     }
 
-    /// The same with what is known to be revoked. Lists of authorities that it does not trust mean
-    /// nothing.
+    /// The same with what is known to be revoked besides. Lists of authorities that it does not
+    /// trust mean nothing.
     ///
     /// # Errors
     /// When a list is for another cluster.
-    pub fn with_revoked(self, lists: Vec<RevocationList>) -> Result<Self, ForeignListError> {
+    pub fn with_revoked(mut self, lists: Vec<RevocationList>) -> Result<Self, ForeignListError> {
         lists
             .iter()
             .try_for_each(|list| list.check_cluster(self.cluster()))?;
-        Ok(Self {
-            revoked: lists,
-            ..self
-        })
+        self.revoked.extend(lists);
+        Ok(self)
     }
 
     /// The node's name.

@@ -134,6 +134,11 @@ impl Revocations {
 }
 
 impl RevocationWatch {
+    /// Whether something has changed since the last time, or since the watch was made.
+    pub fn has_changed(&mut self) -> bool {
+        self.0.borrow_and_update().has_changed()
+    }
+
     /// Waits until something has changed since the last time, or since the watch was made. It never
     /// returns when nothing can change any more. Cancelling the call loses nothing.
     pub async fn changed(&mut self) {
@@ -227,14 +232,13 @@ mod tests {
         let twin = revoke(&ours, Some(&first), "n4");
         let learn = |list: &RevocationList| revocations.learn(list).unwrap();
         assert_eq!(learn(&revoke(&theirs, None, "n5")), Learnt::Stranger);
-        assert!(!watch.0.has_changed().unwrap());
+        assert!(!watch.has_changed());
         assert_eq!(learn(&second), Learnt::New);
-        assert!(watch.0.has_changed().unwrap());
-        watch.0.mark_unchanged();
+        assert!(watch.has_changed() && !watch.has_changed());
         assert_eq!(learn(&first), Learnt::Known);
         assert_eq!(learn(&second), Learnt::Known);
         assert!(revocations.is_known(second.as_bytes()));
-        assert!(!watch.0.has_changed().unwrap());
+        assert!(!watch.has_changed());
         let is_newer = twin.is_newer_than(&second);
         let expected = if is_newer {
             Learnt::Conflict

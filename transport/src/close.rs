@@ -26,7 +26,8 @@ pub enum CloseCode {
     Violation = 6,
     /// Hello or Ready did not arrive in time.
     HandshakeTimeout = 7,
-    /// The certificate does not say which node of this cluster the peer is.
+    /// The certificate does not say which node of this cluster the peer is, or its authority is
+    /// trusted no more.
     Unauthenticated = 8,
     /// The node has dialled itself.
     SelfDial = 9,
@@ -36,6 +37,10 @@ pub enum CloseCode {
     Stale = 11,
     /// Membership calls the peer dead or departed.
     Forgotten = 12,
+    /// The peer's certificate is revoked.
+    Revoked = 13,
+    /// The peer's certificate has run out while the link was up.
+    Expired = 14,
 }
 
 impl CloseCode {
@@ -71,16 +76,18 @@ impl fmt::Display for CloseCode {
             Self::Version => "unknown protocol version",
             Self::Violation => "protocol violation",
             Self::HandshakeTimeout => "the handshake took too long",
-            Self::Unauthenticated => "the certificate names no node of this cluster",
+            Self::Unauthenticated => "the certificate proves no node of this cluster",
             Self::SelfDial => "the node dialled itself",
             Self::NameTaken => "another node runs under the same name",
             Self::Stale => "a newer run of the node is known",
             Self::Forgotten => "membership calls the peer gone",
+            Self::Revoked => "the certificate is revoked",
+            Self::Expired => "the certificate has run out",
         })
     }
 }
 
-const ALL: [CloseCode; 13] = [
+const ALL: [CloseCode; 15] = [
     CloseCode::Gone,
     CloseCode::Shutdown,
     CloseCode::Duplicate,
@@ -94,6 +101,8 @@ const ALL: [CloseCode; 13] = [
     CloseCode::NameTaken,
     CloseCode::Stale,
     CloseCode::Forgotten,
+    CloseCode::Revoked,
+    CloseCode::Expired,
 ];
 
 #[cfg(test)]

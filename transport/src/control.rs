@@ -28,6 +28,9 @@ pub(crate) enum Control {
     Credit(Credit),
     /// How many frames of this run of the receiver were lost with links in all.
     Lost(u64),
+    /// A revocation list. It is read by whoever knows whether it is new, because to check its
+    /// signature costs more than to compare it.
+    Revoked(Bytes),
 }
 
 /// How a node introduces itself on a new connection. Its name is in its certificate.
@@ -80,6 +83,11 @@ impl Control {
                 bytes.put_u8(GOSSIP);
                 bytes.put_slice(message);
             }
+            Self::Revoked(list) => {
+                bytes.reserve(1 + list.len());
+                bytes.put_u8(REVOKED);
+                bytes.put_slice(list);
+            }
             Self::Lost(frames) => {
                 bytes.put_u8(LOST);
                 bytes.put_u64(*frames);
@@ -92,7 +100,7 @@ impl Control {
             }
         }
         let length = u32::try_from(bytes.len() - LENGTH_BYTES)
-            .expect("gossip is limited to far less than 4 GiB before it is queued");
+            .expect("gossip and lists are limited to far less than 4 GiB before it is queued");
         bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
         bytes.freeze()
     }
@@ -120,6 +128,7 @@ impl Control {
             HELLO => Hello::decode(body).map(Self::Hello),
             READY if body.is_empty() => Ok(Self::Ready),
             GOSSIP => Ok(Self::Gossip(body)),
+            REVOKED => Ok(Self::Revoked(body)),
             CREDIT => match postcard::take_from_bytes(&body) {
                 Ok((credit, [])) => Ok(Self::Credit(credit)),
                 _ => Err(ControlError::Credit),
@@ -139,6 +148,7 @@ impl Control {
             Self::Gossip(_) => "gossip",
             Self::Credit(_) => "credit",
             Self::Lost(_) => "lost",
+            Self::Revoked(_) => "revoked",
         }
     }
 }
@@ -177,12 +187,15 @@ impl Hello {
 const VERSION: u16 = 4;
 /// Bytes that a gossip message grows by on the wire, its length aside.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
+/// The same for a revocation list.
+pub(crate) const REVOKED_OVERHEAD_BYTES: usize = 1;
 const LENGTH_BYTES: usize = 4;
 const HELLO: u8 = 1;
 const READY: u8 = 2;
 const GOSSIP: u8 = 3;
 const CREDIT: u8 = 4;
 const LOST: u8 = 5;
+const REVOKED: u8 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +230,7 @@ mod tests {
             gossip,
             credit,
             lost,
+            Control::Revoked(Bytes::from_static(b"list")),
         ] {
             let encoded = message.encode();
             let length = u32::from_be_bytes(encoded[..LENGTH_BYTES].try_into().unwrap());
@@ -255,7 +269,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 1..64)) {
             let decoded = Control::decode(body.clone().into());
             if let Ok(message) = decoded {
-                prop_assert!([HELLO, READY, GOSSIP, CREDIT, LOST].contains(&body[0]), "{}", message.name());
+                prop_assert!([HELLO, READY, GOSSIP, CREDIT, LOST, REVOKED].contains(&body[0]), "{}", message.name());
             }
         }
     }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use quinn::{ClientConfig, Endpoint};
+use quinn::Endpoint;
 use rand::RngExt;
 use tidings_identity::ClusterName;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
+use crate::credentials::Credentials;
 use crate::handshake::Handshake;
 use crate::links::{DialRequest, Links};
 use crate::mesh::{DialOutcome, DialStep, Target};
@@ -23,7 +24,7 @@ use crate::{CloseCode, tls};
 pub(crate) struct Dialler {
     pub(crate) cluster: ClusterName,
     pub(crate) endpoint: Endpoint,
-    pub(crate) client: ClientConfig,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) handshake: Arc<Handshake>,
     pub(crate) links: Arc<Links>,
     pub(crate) backoff: Backoff,
@@ -91,7 +92,7 @@ impl Dialler {
             debug!(%addr, ?target, %reason, "dial failed");
             DialOutcome::Failed
         };
-        let client = self.client.clone();
+        let client = self.credentials.client();
         let connecting = match self.endpoint.connect_with(client, addr, &server_name) {
             Ok(connecting) => connecting,
             Err(error) => return failed(&error),
@@ -118,11 +119,11 @@ impl Dialler {
                 Some(CloseCode::HandshakeTimeout)
             }
         };
-        match (code, tls::peer_name(&connection)) {
+        match (code, tls::peer(&connection)) {
             (Some(CloseCode::SelfDial), _) => DialOutcome::FoundSelf,
             (
                 Some(CloseCode::Duplicate | CloseCode::Abandoned | CloseCode::Replaced),
-                Some(peer),
+                Some((peer, _)),
             ) => DialOutcome::Superseded(peer),
             (Some(code), _) => failed(&code),
             (None, _) => failed(&"the connection broke"),

@@ -1,6 +1,7 @@
 //! What must hold of whatever bytes a peer sends. Only there when the crate is built to be fuzzed.
 
 use bytes::Bytes;
+use tidings_identity::RevocationList;
 
 use crate::control::Control;
 use crate::frame::{Frame, FrameDecoder, FrameTooLargeError, Piece};
@@ -34,7 +35,7 @@ pub fn frames(input: &[u8]) {
 }
 
 /// Decodes a control message. One that is understood is the same after another way over the wire,
-/// and is not understood with more behind it.
+/// and is not understood with more behind it. A revocation list that holds is just what was read.
 pub fn control(input: &[u8]) {
     // A message without a kind is refused by its length, before it is decoded.
     if input.is_empty() {
@@ -47,7 +48,13 @@ pub fn control(input: &[u8]) {
     // Numbers may be written longer than need be, so the bytes may differ, but only get fewer.
     assert!(again == input || again.len() < input.len());
     let longer = Control::decode([input, b"\0"].concat().into());
-    assert!(longer.is_err() || matches!(message, Control::Gossip(_)));
+    let is_opaque = matches!(message, Control::Gossip(_) | Control::Revoked(_));
+    assert!(longer.is_err() || is_opaque);
+    if let Control::Revoked(bytes) = &message
+        && let Ok(list) = RevocationList::parse(bytes)
+    {
+        assert_eq!(list.as_bytes(), bytes);
+    }
     assert_eq!(Control::decode(again).ok(), Some(message));
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use tidings_identity::NodeId;
+use tidings_identity::{NodeId, Validity};
 use tracing::debug;
 
 use crate::candidate::Candidate;
@@ -57,7 +57,7 @@ impl Handshake {
         connection: &Connection,
         addr: SocketAddr,
     ) -> Result<(), HandshakeError> {
-        let peer = peer_name(connection)?;
+        let (peer, validity) = certified(connection)?;
         let (mut send, mut receive) = connection.open_bi().await?;
         if peer == self.node {
             // Either we have found ourselves or somebody has our name. The other end tells which.
@@ -73,14 +73,14 @@ impl Handshake {
         let hello = self.read_hello(&mut receive).await?;
         let number = candidate.answered(hello.claim()).map_err(refused)?;
         send.write_chunk(Control::Ready.encode()).await?;
-        let link = self.link(&candidate, number, &hello, connection);
+        let link = self.link(&candidate, number, &hello, validity, connection);
         self.begin(&link, candidate, (send, receive), Some(addr))
     }
 
     /// Lets the other side introduce itself on a connection that it dialled. On success the link
     /// is up.
     pub(crate) async fn accepted(&self, connection: &Connection) -> Result<(), HandshakeError> {
-        let peer = peer_name(connection)?;
+        let (peer, validity) = certified(connection)?;
         self.check_pause(&peer)?;
         let (mut send, mut receive) = connection.accept_bi().await?;
         let hello = self.read_hello(&mut receive).await?;
@@ -98,7 +98,7 @@ impl Handshake {
         self.send_hello(&mut send, number).await?;
         match Control::read(&mut receive, self.control_bytes_max).await? {
             Control::Ready => {
-                let link = self.link(&candidate, number, &hello, connection);
+                let link = self.link(&candidate, number, &hello, validity, connection);
                 self.begin(&link, candidate, (send, receive), None)
             }
             other => Err(ControlError::Unexpected(other.name()).into()),
@@ -186,10 +186,11 @@ impl Handshake {
         candidate: &Candidate,
         number: LinkNumber,
         hello: &Hello,
+        validity: Validity,
         connection: &Connection,
     ) -> Arc<Link> {
         let peer = self.links.peer(candidate.peer());
-        Arc::new(Link::new(peer, number, hello, connection.clone()))
+        Arc::new(Link::new(peer, number, hello, validity, connection.clone()))
     }
 
     fn begin(
@@ -207,8 +208,8 @@ impl Handshake {
     }
 }
 
-fn peer_name(connection: &Connection) -> Result<NodeId, HandshakeError> {
-    tls::peer_name(connection).ok_or(HandshakeError::Refused(CloseCode::Unauthenticated))
+fn certified(connection: &Connection) -> Result<(NodeId, Validity), HandshakeError> {
+    tls::peer(connection).ok_or(HandshakeError::Refused(CloseCode::Unauthenticated))
 }
 
 /// Lanes have priority 0.

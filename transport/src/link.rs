@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 
 use quinn::Connection;
-use tidings_identity::{Incarnation, NodeRun};
+use tidings_identity::{Incarnation, NodeRun, Validity};
 
 use crate::control::Hello;
 use crate::gossip::GossipQueue;
@@ -18,6 +18,8 @@ pub(crate) struct Link {
     pub(crate) incarnation: Incarnation,
     /// The address the peer advertises.
     pub(crate) advertised: SocketAddr,
+    /// From when until when the peer's certificate is valid.
+    pub(crate) validity: Validity,
     pub(crate) connection: Connection,
     /// Gossip that waits to be sent.
     pub(crate) gossip: GossipQueue,
@@ -34,6 +36,7 @@ impl Link {
         peer: Arc<Peer>,
         number: LinkNumber,
         hello: &Hello,
+        validity: Validity,
         connection: Connection,
     ) -> Self {
         Self {
@@ -41,6 +44,7 @@ impl Link {
             number,
             incarnation: hello.incarnation,
             advertised: hello.advertised,
+            validity,
             connection,
             gossip: GossipQueue::default(),
             lanes: hello.lanes,

@@ -165,6 +165,13 @@ impl Links {
         peers.into_iter().map(|(peer, up)| peer.info(up)).collect()
     }
 
+    /// The links that are up, those among them that are just ending.
+    pub(crate) fn up_now(&self) -> Vec<Arc<Link>> {
+        let state = self.state();
+        let links = state.connections.values();
+        links.filter_map(|held| held.link.clone()).collect()
+    }
+
     /// Gives a connection a name. It is held until it has [`ended`](Self::ended).
     pub(crate) fn register(&self, connection: &Connection) -> ConnectionId {
         let mut state = self.state();

@@ -29,7 +29,8 @@ pub trait Net: Debug + Send + Sync + 'static {
         self.runtime().spawn(task);
     }
 
-    /// Wall-clock time since the Unix epoch. The validity of certificates is checked against it,
+    /// Wall-clock time since the Unix epoch. The validity of certificates is checked against it, in
+    /// handshakes and while links are up,
     /// and the age of the proofs of address that Retry asks for.
     fn unix_time(&self) -> Duration;
 

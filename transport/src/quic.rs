@@ -4,34 +4,57 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
+use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
 use tidings_bounds::Count;
-use tidings_identity::Identity;
 
 use crate::Config;
 use crate::config::LANES_MAX;
 use crate::net::WallClock;
-use crate::tls::{self, TlsError};
+use crate::tls::Tls;
 
 /// Both roles of an endpoint, ready for quinn.
-pub(crate) fn configs(
-    config: &Config,
-    identity: &Identity,
-    clock: Arc<WallClock>,
-) -> Result<(ServerConfig, ClientConfig), TlsError> {
-    let (server, client) = tls::configs(identity, clock.clone())?;
-    let limits = Arc::new(limits(config));
-    let mut server = ServerConfig::with_crypto(Arc::new(server));
-    server.transport_config(limits.clone());
-    // A peer that moves dials anew. Migration would let whoever can replay its packets move it.
-    server.migration(false);
-    server.time_source(clock);
-    server.max_incoming(INCOMING_MAX);
-    server.incoming_buffer_size(INCOMING_BYTES_MAX);
-    server.incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
-    let mut client = ClientConfig::new(Arc::new(client));
-    client.transport_config(limits);
-    Ok((server, client))
+#[derive(Debug, Clone)]
+pub(crate) struct Roles {
+    pub(crate) server: ServerConfig,
+    pub(crate) client: ClientConfig,
+    limits: Arc<TransportConfig>,
+}
+
+impl Roles {
+    pub(crate) fn new(config: &Config, tls: Tls, clock: Arc<WallClock>) -> Self {
+        let limits = Arc::new(limits(config));
+        let mut server = ServerConfig::with_crypto(Arc::new(tls.server));
+        server.transport_config(limits.clone());
+        // A peer that moves dials anew. Migration would let whoever can replay its packets move it.
+        server.migration(false);
+        server.time_source(clock);
+        server.max_incoming(INCOMING_MAX);
+        server.incoming_buffer_size(INCOMING_BYTES_MAX);
+        server.incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
+        Self {
+            server,
+            client: client(tls.client, &limits),
+            limits,
+        }
+    }
+
+    /// The same with other cryptography. The tokens of Retry that peers hold stay good.
+    pub(crate) fn renewed(&self, tls: Tls) -> Self {
+        let mut server = self.server.clone();
+        server.crypto = Arc::new(tls.server);
+        Self {
+            server,
+            client: client(tls.client, &self.limits),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+fn client(crypto: QuicClientConfig, limits: &Arc<TransportConfig>) -> ClientConfig {
+    let mut client = ClientConfig::new(Arc::new(crypto));
+    client.transport_config(limits.clone());
+    client
 }
 
 /// The limits of every link, both ways.

@@ -1,12 +1,16 @@
 //! The receiving sides of a link: a task for each lane and one for the control stream. They hand over what
 //! arrives and wait for nothing else, but that of the control stream for room for more gossip of its peer.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use quinn::{ReadError, ReadExactError, RecvStream};
-use tracing::{debug, warn};
+use tidings_identity::{
+    ForeignListError, Learnt, RevocationList, RevocationListError, Revocations,
+};
+use tracing::{debug, info, warn};
 
 use crate::control::{Control, ControlError};
 use crate::cursor::Lack;
@@ -28,12 +32,13 @@ pub(crate) struct LaneReader {
     pub(crate) frame_bytes_max: usize,
 }
 
-/// Reads gossip and reports from the control stream of one link.
+/// Reads gossip, reports and revocations from the control stream of one link.
 pub(crate) struct ControlReader {
     pub(crate) link: Arc<Link>,
     pub(crate) links: Arc<Links>,
     pub(crate) receiver: Arc<dyn Receive>,
     pub(crate) gossip_in: Arc<GossipIn>,
+    pub(crate) revocations: Revocations,
     pub(crate) counters: Arc<Counters>,
     pub(crate) control_bytes_max: usize,
 }
@@ -53,6 +58,15 @@ enum LaneError {
     Frame(#[from] FrameTooLargeError),
     #[error(transparent)]
     Refused(#[from] Violation),
+}
+
+/// Why a revocation list of a peer cannot be one.
+#[derive(Debug, thiserror::Error)]
+enum RevokedError {
+    #[error("malformed revocation list: {0}")]
+    List(#[from] RevocationListError),
+    #[error(transparent)]
+    Cluster(#[from] ForeignListError),
 }
 
 impl LaneReader {
@@ -180,33 +194,68 @@ impl ControlReader {
             if self.link.is_violated() {
                 return;
             }
-            let unexpected = match Control::read(&mut stream, self.control_bytes_max).await {
-                Ok(Control::Gossip(message)) => {
-                    self.hand_over(message).await;
-                    tokio::task::coop::consume_budget().await;
-                    continue;
-                }
-                Ok(Control::Credit(credit)) => {
-                    let Link {
-                        peer, incarnation, ..
-                    } = &*self.link;
-                    self.receiver.credit(peer, *incarnation, credit);
-                    // As with lanes, a peer that sends without a pause does not keep others from running.
-                    tokio::task::coop::consume_budget().await;
-                    continue;
-                }
-                Ok(Control::Lost(frames)) => {
-                    self.link.peer.lost_there(frames);
-                    tokio::task::coop::consume_budget().await;
-                    continue;
-                }
-                Ok(other) => ControlError::Unexpected(other.name()),
-                // The connection is lost, or the peer is leaving.
-                Err(ControlError::Read(_)) => return,
-                Err(error) => error,
-            };
-            return self.links.violation(&self.link, &unexpected);
+            let violation: Box<dyn Error + Send> =
+                match Control::read(&mut stream, self.control_bytes_max).await {
+                    Ok(Control::Gossip(message)) => {
+                        self.hand_over(message).await;
+                        tokio::task::coop::consume_budget().await;
+                        continue;
+                    }
+                    Ok(Control::Credit(credit)) => {
+                        let Link {
+                            peer, incarnation, ..
+                        } = &*self.link;
+                        self.receiver.credit(peer, *incarnation, credit);
+                        // As with lanes, a peer that sends without a pause does not keep others from running.
+                        tokio::task::coop::consume_budget().await;
+                        continue;
+                    }
+                    Ok(Control::Lost(frames)) => {
+                        self.link.peer.lost_there(frames);
+                        tokio::task::coop::consume_budget().await;
+                        continue;
+                    }
+                    Ok(Control::Revoked(list)) => match self.learn(&list) {
+                        Ok(()) => {
+                            tokio::task::coop::consume_budget().await;
+                            continue;
+                        }
+                        Err(error) => Box::new(error),
+                    },
+                    Ok(other) => Box::new(ControlError::Unexpected(other.name())),
+                    // The connection is lost, or the peer is leaving.
+                    Err(ControlError::Read(_)) => return,
+                    Err(error) => Box::new(error),
+                };
+            return self.links.violation(&self.link, &violation);
         }
+    }
+
+    /// Whatever is new holds from now on, also for this link.
+    fn learn(&self, bytes: &[u8]) -> Result<(), RevokedError> {
+        if self.revocations.is_known(bytes) {
+            return Ok(());
+        }
+        let list = RevocationList::parse(bytes)?;
+        let learnt = self.revocations.learn(&list)?;
+        let (peer, sequence) = (self.link.peer.name(), list.sequence());
+        match learnt {
+            Learnt::New => {
+                let nodes = list.entries().count();
+                info!(%peer, sequence, nodes, "a peer told of a newer revocation list");
+            }
+            Learnt::Conflict => warn!(
+                %peer,
+                sequence,
+                "two revocation lists have the same number: revoke with one copy of the authority only, \
+                 and revoke again what the newest list lacks"
+            ),
+            // One of the two nodes is behind, or is changing from one authority to another.
+            Learnt::Known | Learnt::Stranger => {
+                debug!(%peer, sequence, ?learnt, "a peer told of a revocation list that changes nothing");
+            }
+        }
+        Ok(())
     }
 
     /// Waits for room, and meanwhile the peer for this link, until it ends. Who claims the address of

@@ -72,7 +72,7 @@ impl Refusal {
             Cause::Code(code) => {
                 matches!(
                     code,
-                    Version | Violation | Unauthenticated | NameTaken | Stale
+                    Version | Violation | Unauthenticated | NameTaken | Stale | Revoked | Expired
                 )
             }
         }
@@ -101,6 +101,7 @@ impl fmt::Display for Refusal {
                 write!(f, "{whose} certificate is not from the cluster's authority")
             }
             CertificateExpired => write!(f, "{whose} certificate is expired or not yet valid"),
+            CertificateRevoked => write!(f, "{whose} certificate is revoked"),
             AccessDenied => write!(f, "{whose} certificate belongs to another cluster"),
             BadCertificate => write!(
                 f,

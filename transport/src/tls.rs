@@ -2,7 +2,8 @@
 //!
 //! TLS 1.3 only, with certificates on both sides. There are no session tickets and no resumption,
 //! so no early data either: each link proves anew who its ends are. The name of a peer comes from
-//! its certificate, which must belong to this cluster even when the authority serves several.
+//! its certificate, which must belong to this cluster even when the authority serves several, and
+//! must not be revoked.
 
 use std::sync::Arc;
 
@@ -15,7 +16,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use tidings_identity::{ClusterName, Identity, NodeId, Subject};
+use tidings_identity::{ClusterName, Identity, NodeId, Revocations, Subject, Validity};
+
+use crate::CloseCode;
 
 /// Why the identity cannot be used for links.
 #[derive(Debug, thiserror::Error)]
@@ -32,16 +35,25 @@ pub enum TlsError {
     Suite(#[source] NoInitialCipherSuite),
 }
 
-/// Both roles of an endpoint.
+/// Both roles of an endpoint, and who says in both whether a certificate will do.
+pub(crate) struct Tls {
+    pub(crate) server: QuicServerConfig,
+    pub(crate) client: QuicClientConfig,
+    pub(crate) verifier: Arc<ClusterVerifier>,
+}
+
+/// What TLS needs of an identity. Nobody is let in whose certificate is among `revocations`.
 pub(crate) fn configs(
     identity: &Identity,
+    revocations: &Revocations,
     time: Arc<dyn TimeProvider>,
-) -> Result<(QuicServerConfig, QuicClientConfig), TlsError> {
+) -> Result<Tls, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let versions = &[&rustls::version::TLS13];
     let roots = || identity.roots();
     let verifier = Arc::new(ClusterVerifier {
         cluster: identity.cluster().clone(),
+        revocations: revocations.clone(),
         clients: WebPkiClientVerifier::builder_with_provider(roots(), provider.clone())
             .build()
             .map_err(TlsError::Roots)?,
@@ -63,40 +75,81 @@ pub(crate) fn configs(
         .with_protocol_versions(versions)
         .map_err(TlsError::Certificate)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(verifier.clone())
         .with_client_auth_cert(identity.chain(), identity.key())
         .map_err(TlsError::Certificate)?;
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = Resumption::disabled();
 
-    Ok((
-        server.try_into().map_err(TlsError::Suite)?,
-        client.try_into().map_err(TlsError::Suite)?,
-    ))
+    Ok(Tls {
+        server: server.try_into().map_err(TlsError::Suite)?,
+        client: client.try_into().map_err(TlsError::Suite)?,
+        verifier,
+    })
 }
 
-/// The name in the certificate that the peer has proved to own in the handshake.
-pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<NodeId> {
+/// What the certificate says that the peer has proved to own in the handshake: its name, and from
+/// when until when it is valid.
+pub(crate) fn peer(connection: &quinn::Connection) -> Option<(NodeId, Validity)> {
+    let (subject, validity) = Subject::with_validity(chain(connection)?.first()?).ok()?;
+    Some((subject.node, validity))
+}
+
+/// The certificates that the peer has shown.
+fn chain(connection: &quinn::Connection) -> Option<Vec<CertificateDer<'static>>> {
     let identity = connection.peer_identity()?;
     let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    Some(Subject::from_der(chain.first()?).ok()?.node)
+    Some(*chain)
 }
 
-/// The stock verification, and after it: is this a node of our cluster?
+/// The stock verification, and after it: is this a node of our cluster, and not revoked?
 #[derive(Debug)]
-struct ClusterVerifier {
+pub(crate) struct ClusterVerifier {
     cluster: ClusterName,
+    revocations: Revocations,
     clients: Arc<dyn ClientCertVerifier>,
     servers: Arc<WebPkiServerVerifier>,
 }
 
 impl ClusterVerifier {
-    /// The peer is told `access_denied`, which nothing else in a handshake causes.
-    fn check_cluster(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
-        match Subject::from_der(certificate) {
-            Ok(subject) if subject.cluster == self.cluster => Ok(()),
-            _ => Err(CertificateError::ApplicationVerificationFailure.into()),
+    /// Why the other end of a connection would not be let in again; none if it would. That it may
+    /// be early for its certificate does not count: the clock was right once.
+    pub(crate) fn objection(
+        &self,
+        connection: &quinn::Connection,
+        now: UnixTime,
+    ) -> Option<CloseCode> {
+        let chain = chain(connection);
+        let Some((end_entity, intermediates)) = chain.as_deref().and_then(<[_]>::split_first)
+        else {
+            return Some(CloseCode::Unauthenticated);
+        };
+        // The certificate of every node is good for both roles.
+        use CertificateError::*;
+        match self.verify_client_cert(end_entity, intermediates, now) {
+            Ok(_) => None,
+            Err(rustls::Error::InvalidCertificate(error)) => match error {
+                NotValidYet | NotValidYetContext { .. } => None,
+                Revoked => Some(CloseCode::Revoked),
+                Expired | ExpiredContext { .. } => Some(CloseCode::Expired),
+                _ => Some(CloseCode::Unauthenticated),
+            },
+            Err(_) => Some(CloseCode::Unauthenticated),
         }
+    }
+
+    /// Whether it is of a node of this cluster and not revoked. The peer is told `access_denied`,
+    /// which nothing else in a handshake causes, or `certificate_revoked`.
+    fn check_node(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let (subject, validity) = match Subject::with_validity(certificate) {
+            Ok(read) if read.0.cluster == self.cluster => read,
+            _ => return Err(CertificateError::ApplicationVerificationFailure.into()),
+        };
+        let not_before = validity.not_before();
+        if self.revocations.is_revoked(&subject.node, not_before) {
+            return Err(CertificateError::Revoked.into());
+        }
+        Ok(())
     }
 }
 
@@ -143,7 +196,7 @@ impl ClientCertVerifier for ClusterVerifier {
         let verified = self
             .clients
             .verify_client_cert(end_entity, intermediates, now)?;
-        self.check_cluster(end_entity)?;
+        self.check_node(end_entity)?;
         Ok(verified)
     }
 
@@ -159,8 +212,8 @@ impl ServerCertVerifier for ClusterVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // The cluster first, so that a node of another one is refused as that, and not for the
-        // name it was dialled under.
+        // The node first, so that one of another cluster is refused as that, and not for the name
+        // it was dialled under.
         let verified = self.servers.verify_server_cert(
             end_entity,
             intermediates,
@@ -169,12 +222,12 @@ impl ServerCertVerifier for ClusterVerifier {
             now,
         );
         match verified {
-            Ok(verified) => self.check_cluster(end_entity).map(|()| verified),
+            Ok(verified) => self.check_node(end_entity).map(|()| verified),
             Err(rustls::Error::InvalidCertificate(
                 error @ (CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. }),
             )) => {
-                self.check_cluster(end_entity)?;
+                self.check_node(end_entity)?;
                 Err(error.into())
             }
             Err(error) => Err(error),

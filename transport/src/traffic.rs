@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
 use quinn::{RecvStream, SendStream};
+use tidings_identity::Revocations;
 use tracing::info;
 
 use crate::Receive;
+use crate::bulletin::Bulletin;
 use crate::candidate::Candidate;
 use crate::gossip_in::GossipIn;
 use crate::link::Link;
@@ -20,6 +22,8 @@ pub(crate) struct Traffic {
     pub(crate) receiver: Arc<dyn Receive>,
     pub(crate) gossip_in: Arc<GossipIn>,
     pub(crate) counters: Arc<Counters>,
+    /// What peers are told to be revoked, and tell.
+    pub(crate) revocations: Revocations,
     /// How many lanes we open.
     pub(crate) lanes: u8,
     pub(crate) frame_bytes_max: usize,
@@ -38,6 +42,7 @@ impl Traffic {
         let (send, receive) = control;
         let writer = ControlWriter {
             link: link.clone(),
+            bulletin: Bulletin::new(&self.revocations),
             counters: self.counters.clone(),
             draining: self.tasks.draining().clone(),
         };
@@ -56,6 +61,7 @@ impl Traffic {
             links: self.links.clone(),
             receiver: self.receiver.clone(),
             gossip_in: self.gossip_in.clone(),
+            revocations: self.revocations.clone(),
             counters: self.counters.clone(),
             control_bytes_max: self.control_bytes_max,
         };

@@ -7,17 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::Endpoint;
 use tidings_bounds::{Count, CountError};
-use tidings_identity::{Identity, NodeId, NodeRun};
+use tidings_identity::{Identity, NodeId, NodeRun, RevocationList, Revocations, Validity};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::acceptor::Acceptor;
-use crate::control::Hello;
+use crate::control::{Hello, REVOKED_OVERHEAD_BYTES};
+use crate::credentials::{Credentials, RenewError};
 use crate::dialler::{Backoff, Dialler};
 use crate::handshake::Handshake;
+use crate::inspector::Inspector;
 use crate::links::Links;
-use crate::net::WallClock;
 use crate::refusal::RefusalLog;
 use crate::stats::Counters;
 use crate::tasks::Tasks;
@@ -25,7 +26,7 @@ use crate::tls::TlsError;
 use crate::traffic::Traffic;
 use crate::{
     CloseCode, Config, ConfigError, Gap, GossipReceiver, Gossiped, LinkInfo, LinkNumber, Local,
-    Net, Peer, Receive, Stats, quic,
+    Net, Peer, Receive, Stats,
 };
 
 /// One node's end of all its links.
@@ -46,6 +47,7 @@ struct Inner {
     run: NodeRun,
     local_addr: SocketAddr,
     endpoint: Endpoint,
+    credentials: Arc<Credentials>,
     links: Arc<Links>,
     tasks: Tasks,
     counters: Arc<Counters>,
@@ -102,8 +104,7 @@ impl Transport {
     ) -> Result<(Self, GossipReceiver), StartError> {
         Count::<1, FRAME_BYTES_MAX>::try_from(local.frame_bytes_max).map_err(StartError::Frame)?;
         config.check(local.frame_bytes_max)?;
-        let clock = Arc::new(WallClock(net.clone()));
-        let (server, client) = quic::configs(&config, &identity, clock)?;
+        let credentials = Arc::new(Credentials::new(&config, &identity, net.clone())?);
         let listen = local.listen;
         let failed = |source| StartError::Listen { listen, source };
         let socket = net.open(listen).map_err(failed)?;
@@ -114,7 +115,7 @@ impl Transport {
         }
         let endpoint = Endpoint::new_with_abstract_socket(
             net.endpoint_config(),
-            Some(server),
+            Some(credentials.server()),
             socket,
             net.runtime(),
         )
@@ -152,9 +153,10 @@ impl Transport {
                 receiver,
                 gossip_in,
                 counters: counters.clone(),
+                revocations: credentials.revocations().clone(),
                 lanes: config.lane_count(),
                 frame_bytes_max: local.frame_bytes_max,
-                control_bytes_max: config.control_bytes_max.get(),
+                control_bytes_max: config.control_bytes_max.get().max(REVOKED_BYTES_MAX),
             },
             refusals: RefusalLog::default(),
             counters: counters.clone(),
@@ -169,7 +171,7 @@ impl Transport {
         let dialler = Dialler {
             cluster: identity.cluster().clone(),
             endpoint: endpoint.clone(),
-            client,
+            credentials: credentials.clone(),
             handshake,
             links: links.clone(),
             backoff: Backoff {
@@ -179,12 +181,18 @@ impl Transport {
             timeout: config.handshake_timeout.get(),
             counters: counters.clone(),
         };
+        let inspector = Inspector {
+            links: links.clone(),
+            credentials: credentials.clone(),
+        };
+        tasks.spawn(inspector.run());
         tasks.spawn(acceptor.run());
         tasks.spawn(dialler.run(dials, tasks.clone()));
         let inner = Arc::new(Inner {
             run,
             local_addr,
             endpoint,
+            credentials,
             links,
             tasks,
             counters,
@@ -256,6 +264,39 @@ impl Transport {
         self.inner.links.list()
     }
 
+    /// What this node knows to be revoked. Whatever is learnt there, peers are told at once, and
+    /// links to nodes that are revoked by it are closed.
+    pub fn revocations(&self) -> &Revocations {
+        self.inner.credentials.revocations()
+    }
+
+    /// From when until when this node's certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.inner.credentials.validity()
+    }
+
+    /// Goes on with another certificate, key and authorities of the same node. Handshakes from now
+    /// on use them; links that are up stay, but for those whose peers would not be let in any more,
+    /// which are closed within a second. What the identity brings along of revocations is
+    /// [learnt](Revocations::learn).
+    ///
+    /// # Errors
+    /// See [`RenewError`]; the transport goes on as before then.
+    pub fn renew(&self, identity: &Identity) -> Result<(), RenewError> {
+        let Inner {
+            endpoint,
+            credentials,
+            tasks,
+            ..
+        } = &*self.inner;
+        credentials.renew(identity)?;
+        // Who leaves accepts nobody any more, and is not to begin again.
+        if !tasks.draining().is_cancelled() {
+            endpoint.set_server_config(Some(credentials.server()));
+        }
+        Ok(())
+    }
+
     /// Waits until frames are known to be missing, on the way from a peer or to one, and tells how
     /// many. Every frame that is counted as dropped is told: by the node that counts it, and to the
     /// peer, if it lives and is reached again. What is missing of a peer and direction is put
@@ -313,3 +354,5 @@ impl fmt::Debug for Inner {
 const FAREWELL: Duration = Duration::from_millis(200);
 /// Largest that frames may be allowed to be.
 const FRAME_BYTES_MAX: usize = 256 << 20;
+/// The longest message that carries a revocation list, which a peer may send whatever the settings.
+const REVOKED_BYTES_MAX: usize = RevocationList::BYTES_MAX + REVOKED_OVERHEAD_BYTES;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::CloseCode;
+use crate::bulletin::Bulletin;
 use crate::control::Control;
 use crate::lane::Take;
 use crate::link::Link;
@@ -27,9 +28,10 @@ pub(crate) struct LaneWriter {
     pub(crate) draining: CancellationToken,
 }
 
-/// Sends gossip and reports over one link, on its control stream.
+/// Sends revocations, gossip and reports over one link, on its control stream.
 pub(crate) struct ControlWriter {
     pub(crate) link: Arc<Link>,
+    pub(crate) bulletin: Bulletin,
     pub(crate) counters: Arc<Counters>,
     /// Cancelled when the writer is to finish.
     pub(crate) draining: CancellationToken,
@@ -83,17 +85,20 @@ impl LaneWriter {
 }
 
 impl ControlWriter {
-    pub(crate) async fn run(self, stream: SendStream) {
+    pub(crate) async fn run(mut self, stream: SendStream) {
         if let Err(error) = self.send(stream).await {
             debug!(peer = %self.link.peer.name(), %error, "control stream ended");
             abandon(&self.link, &error);
         }
     }
 
-    async fn send(&self, mut stream: SendStream) -> Result<(), WriteError> {
+    async fn send(&mut self, mut stream: SendStream) -> Result<(), WriteError> {
         let (gossip, reports) = (&self.link.gossip, self.link.peer.reports());
         loop {
-            if let Some(message) = gossip.pop() {
+            // There are few, and of gossip there may always be more.
+            if let Some(list) = self.bulletin.next() {
+                stream.write_chunk(Control::Revoked(list).encode()).await?;
+            } else if let Some(message) = gossip.pop() {
                 let bytes = message.len() as u64;
                 stream
                     .write_chunk(Control::Gossip(message).encode())
@@ -108,6 +113,7 @@ impl ControlWriter {
                 tokio::select! {
                     () = filled(&gossip.filled, &self.draining) => {}
                     () = reports.filled.notified() => {}
+                    () = self.bulletin.changed() => {}
                 }
             }
         }

@@ -4,58 +4,16 @@
 
 mod cluster;
 
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::log::Log;
 use cluster::raw::Raw;
 use cluster::{Cluster, INCARNATION, Node, eventually, hour, local, name};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ED25519, SanType};
 use tidings_bounds::Time;
 use tidings_identity::{Authority, Identity, NodeCertificate, NodeRun, Validity};
 use tidings_transport::{CloseCode, Config, Gossiped, Local, Net, SystemNet};
-use tracing::Level;
-use tracing::subscriber::DefaultGuard;
-
-/// The log of everything that happens on this thread, warnings only.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(Level::WARN)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let ours = |line: &&str| line.contains("tidings_transport");
-        text.lines().filter(ours).map(str::to_owned).collect()
-    }
-
-    fn lines_with(&self, part: &str) -> usize {
-        let lines = self.lines();
-        lines.iter().filter(|line| line.contains(part)).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Lets `stranger` dial `a`, and expects both to refuse it, each with one line for `reason`,
 /// however often it is tried.
@@ -230,10 +188,10 @@ async fn another_protocol_version_is_refused_with_its_own_code() {
     let cluster = Cluster::new("c");
     let a = cluster.start("a");
     let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
-    let newer = [0, 0, 0, 4, 1, 0, 4, 99];
+    let newer = [0, 0, 0, 4, 1, 0, 5, 99];
     assert_eq!(raw.say(&a, &newer).await, Some(CloseCode::Version));
     assert_eq!(log.lines_with("unknown protocol version"), 1);
-    assert_eq!(log.lines_with("peer speaks protocol version 4"), 1);
+    assert_eq!(log.lines_with("peer speaks protocol version 5"), 1);
 }
 
 #[tokio::test]
@@ -249,7 +207,7 @@ async fn nonsense_on_the_control_stream_closes_that_connection_only() {
         &[0, 0, 0, 1, 9],                   // an unknown kind
         &[0, 0, 0, 1, 2],                   // Ready before Hello
         &[0, 0, 0, 1, 1],                   // a Hello without a version
-        &[0, 0, 0, 7, 1, 0, 3, 9, 9, 9, 9], // a Hello that cannot be decoded
+        &[0, 0, 0, 7, 1, 0, 4, 9, 9, 9, 9], // a Hello that cannot be decoded
     ];
     for (n, violation) in (1..).zip(violations) {
         assert_eq!(raw.say(&a, violation).await, Some(CloseCode::Violation));
