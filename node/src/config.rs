@@ -32,8 +32,9 @@ pub struct Config {
     /// Where to find the cluster, as `host:port`; names are resolved again from time to time.
     /// Default none: the node waits to be found.
     pub seeds: Vec<Seed>,
-    /// Where the node keeps what must survive a restart: its last incarnation. Default none: the
-    /// incarnation is then the wall clock, which must not step back over a restart.
+    /// Where the node keeps what must survive a restart: its last incarnation, and what is revoked.
+    /// Default none: the incarnation is then the wall clock, which must not step back over a
+    /// restart, and what is revoked is learnt anew from the first peer that knows it.
     pub data_dir: Option<PathBuf>,
     /// How long a graceful leave may take, until the node stops regardless. Default 5 s, at most
     /// 10 min.

@@ -13,6 +13,7 @@ mod congestion;
 mod counters;
 mod delivery;
 mod envelope;
+mod expiry;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod headers;
@@ -29,6 +30,7 @@ mod node;
 mod places;
 mod pressure;
 mod registry;
+mod revoked;
 mod route;
 mod routes;
 mod scopes;
@@ -55,16 +57,19 @@ pub use limits::Limits;
 pub use local_cluster::{LocalCluster, LocalClusterError, NotJoinedError};
 pub use mailbox::{MailboxConfig, Overflow};
 pub use message::Message;
-pub use node::{Node, StartError};
+pub use node::{Node, RenewError, StartError};
 pub use registry::OpenError;
+pub use revoked::RevokedError;
 pub use seeds::{Seed, SeedError};
 pub use session::{Session, SessionOptions};
 pub use session_error::{BroadcastError, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
 pub use tidings_bounds::{Count, CountError, Time, TimeError};
 pub use tidings_identity::{
-    Authority, AuthorityError, ClusterName, Identity, IdentityError, Incarnation, NameError,
-    NodeCertificate, NodeId, NodeRun, Validity, ValidityError,
+    Authority, AuthorityError, AuthorityKey, ClusterName, ForeignListError, Identity,
+    IdentityError, Incarnation, Learnt, NameError, NodeCertificate, NodeId, NodeRun,
+    RevocationList, RevocationListError, RevocationWatch, Revocations, RevokeError, Validity,
+    ValidityError,
 };
 pub use tidings_membership::{
     AgentName, AgentNameError, Config as GossipConfig, Event, Fault as GossipFault, GossipError,

@@ -2,7 +2,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_identity::{ClusterName, Identity, Incarnation, NodeId, NodeRun};
+use tidings_identity::{
+    ClusterName, Identity, Incarnation, NodeId, NodeRun, Revocations, Validity,
+};
 use tidings_membership::{
     Credentials, EventSink, GossipError, Handover, Inbound, Member, Membership, NodeSummary,
     Pattern, Pipe, Scope, TopicSummary, View, Watch,
@@ -21,8 +23,9 @@ use crate::holds::Holds;
 use crate::inbox::Inbox;
 use crate::incarnation::{self, IncarnationError};
 use crate::registry::OpenError;
+use crate::revoked::{self, RevokedError};
 use crate::session::{Session, SessionOptions, Sessions};
-use crate::{Stats, seeds, wiring};
+use crate::{Stats, expiry, seeds, wiring};
 
 /// One node of a cluster: it keeps the memberships of its sessions, knows those of all others, and
 /// delivers broadcasts among them.
@@ -111,6 +114,7 @@ impl Node {
         let credentials = credentials.transpose()?;
         let (transport, inbound): (_, Box<dyn Inbound>) = match identity {
             Some(identity) => {
+                let identity = revoked::recall(config.data_dir.as_deref(), identity)?;
                 let local = Local {
                     listen: config.listen,
                     advertise: config.advertise,
@@ -209,6 +213,10 @@ impl Node {
         node.spawn(seeds::follow(seeds, seed_addrs));
         if let Some(transport) = node.inner.transport.clone() {
             let membership = node.inner.sessions.membership.clone();
+            node.spawn(expiry::tell(transport.clone(), node.inner.net.clone()));
+            if let Some(data_dir) = node.config().data_dir.clone() {
+                node.spawn(revoked::keep(data_dir, transport.revocations().clone()));
+            }
             node.spawn(wiring::know_peers(transport.clone(), membership.clone()));
             node.spawn(wiring::tell_gaps(transport, membership));
         }
@@ -238,6 +246,29 @@ impl Node {
     /// What the node was started with.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// From when until when the node's certificate is valid; none for a node on its own.
+    pub fn certificate(&self) -> Option<Validity> {
+        self.inner.transport.as_ref().map(Transport::validity)
+    }
+
+    /// What the node knows to be revoked; none for a node on its own. A list that is
+    /// [learnt](Revocations::learn) there is told to all other nodes, and kept in the data directory.
+    pub fn revocations(&self) -> Option<&Revocations> {
+        self.inner.transport.as_ref().map(Transport::revocations)
+    }
+
+    /// Goes on with another certificate, key and authorities, which must be of the same node and
+    /// cluster. Handshakes from now on use them. Links that are up stay, but for those whose peers
+    /// would not be let in any more, which are closed within a second; where this node's old
+    /// certificate runs out, peers close the link and another one takes its place.
+    ///
+    /// # Errors
+    /// See [`RenewError`]; the node goes on as before then.
+    pub fn renew(&self, identity: &Identity) -> Result<(), RenewError> {
+        let transport = self.inner.transport.as_ref().ok_or(RenewError::Alone)?;
+        Ok(transport.renew(identity)?)
     }
 
     /// When the node started, since the Unix epoch.
@@ -414,12 +445,27 @@ pub enum StartError {
     /// The last incarnation is not known.
     #[error("the incarnation cannot be determined")]
     Incarnation(#[from] IncarnationError),
+    /// What is revoked is not known.
+    #[error("what is revoked cannot be determined")]
+    Revoked(#[from] RevokedError),
     /// The address for peers cannot be opened.
     #[error("the transport did not start")]
     Transport(#[from] tidings_transport::StartError),
     /// Gossip did not start.
     #[error("membership did not start")]
     Membership(#[from] tidings_membership::StartError),
+}
+
+/// Why a node does not go on with another identity. It goes on with the one it has.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenewError {
+    /// The node was started without an identity.
+    #[error("this node runs alone; to join a cluster, start it with certificates")]
+    Alone,
+    /// The identity is of somebody else, or cannot be used.
+    #[error(transparent)]
+    Identity(#[from] tidings_transport::RenewError),
 }
 
 /// How long tasks may take to notice that they are cancelled.
