@@ -16,8 +16,8 @@ pub struct Config {
     /// How HTTP is served. In a file these settings stand beside `http`.
     #[serde(flatten)]
     pub http_server: HttpConfig,
-    /// The directory with `ca.pem`, `node.pem` and `node-key.pem`. Default none: the node runs
-    /// alone.
+    /// The directory with `ca.pem`, `node.pem` and `node-key.pem`, and `revoked.list` if there is
+    /// one. It is read again when something in it was written. Default none: the node runs alone.
     pub tls_dir: Option<PathBuf>,
     /// The client gateway.
     pub gateway: GatewayConfig,

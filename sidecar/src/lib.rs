@@ -18,6 +18,8 @@ pub mod gateway;
 pub mod http;
 pub mod log;
 mod sidecar;
+mod tls_dir;
 
 pub use config::{Config, GatewayConfig, HttpConfig};
 pub use sidecar::{Sidecar, SidecarError};
+pub use tls_dir::ReloadError;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use tidings::{ConfigError, Identity, Node, StartError};
 use tokio::net::TcpListener;
 
+use crate::tls_dir::{self, ReloadError, TlsDir};
 use crate::{Config, gateway, http};
 
 /// A node with its doors, the client gateway and HTTP: what the `tidings` program runs.
@@ -14,6 +15,7 @@ pub struct Sidecar {
     node: Node,
     client_addr: Option<SocketAddr>,
     http_addr: Option<SocketAddr>,
+    tls_dir: Option<TlsDir>,
 }
 
 /// Listeners that nobody serves yet.
@@ -26,6 +28,9 @@ impl Sidecar {
     /// Starts a node with this identity on the machine's own network, and opens the doors that the
     /// config names. All of it ends when the [node](Self::node) leaves.
     ///
+    /// The directory that the identity is from, if the config names one, is read again within a few
+    /// seconds after something in it was written.
+    ///
     /// The doors are bound before the node joins, so that an address in use is found out before
     /// others have heard of the node.
     ///
@@ -35,7 +40,13 @@ impl Sidecar {
         config.check(identity.as_ref())?;
         let doors = Doors::bind(&config).await?;
         let node = Node::start(config.node.clone(), identity).await?;
-        doors.open(node, &config)
+        let mut sidecar = doors.open(node, &config)?;
+        if let Some(path) = config.tls_dir {
+            let tls_dir = TlsDir::new(path, sidecar.node.clone());
+            sidecar.node.spawn(tls_dir.clone().follow());
+            sidecar.tls_dir = Some(tls_dir);
+        }
+        Ok(sidecar)
     }
 
     /// Opens the doors that the config names for a node that runs already; what the config says of
@@ -45,6 +56,20 @@ impl Sidecar {
     /// When a door cannot be bound; the node goes on.
     pub async fn open(node: Node, config: &Config) -> Result<Self, SidecarError> {
         Doors::bind(config).await?.open(node, config)
+    }
+
+    /// Reads certificate, key, authorities and revocations again, and goes on with them.
+    ///
+    /// # Errors
+    /// See [`ReloadError`]; the node goes on as before then.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let tls_dir = self.tls_dir.as_ref().ok_or(ReloadError::None)?;
+        tls_dir.reload().await
+    }
+
+    /// The same, and tells the log what came of it.
+    pub async fn reload_and_tell(&self) {
+        tls_dir::tell(&self.reload().await);
     }
 
     /// The node.
@@ -90,6 +115,7 @@ impl Doors {
             node,
             client_addr,
             http_addr,
+            tls_dir: None,
         })
     }
 }

@@ -46,6 +46,11 @@ impl Node {
         self.signal("TERM")
     }
 
+    /// Lets its process read its certificates again.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal("HUP")
+    }
+
     /// Makes its process stand still.
     pub fn freeze(&self) -> Result<()> {
         self.signal("STOP")

@@ -75,6 +75,12 @@ pub fn create_certificate(ca: &Path, directory: &Path, node: &str, more: &[&str]
     run(&[&create, more].concat())
 }
 
+/// Revokes a node by the authority in the directory `ca`.
+pub fn revoke(ca: &Path, node: &str) -> Result<()> {
+    let ca = ca.to_string_lossy();
+    run(&["tls", "revoke", "--node", node, "--ca-dir", &ca])
+}
+
 fn run(arguments: &[&str]) -> Result<()> {
     let output = tidings(arguments).output()?;
     let errors = String::from_utf8_lossy(&output.stderr);

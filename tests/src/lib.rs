@@ -20,7 +20,7 @@ pub use agent::Agent;
 pub use cluster::{Cluster, Node};
 pub use figure::{Figures, millis};
 pub use first_packets::{FirstPackets, Flood};
-pub use guest::{Guest, create_authority, create_certificate};
+pub use guest::{Guest, create_authority, create_certificate, revoke};
 pub use http::{Http, Member, NodeInfo, TopicInfo};
 pub use inbox::Inbox;
 pub use metrics::Metrics;

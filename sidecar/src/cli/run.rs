@@ -5,10 +5,13 @@ use clap::Args;
 use tidings_sidecar::{Sidecar, descriptors};
 use tracing::{info, warn};
 
-use crate::cli::signals::Signals;
+use crate::cli::signals::{Hangups, Signals};
 use crate::settings::{Setting, Settings, SettingsError, Sources};
 
 /// Run a node until it is told to leave by SIGTERM or SIGINT; a second signal ends it at once
+///
+/// On SIGHUP it reads its certificates and what is revoked again, as it does by itself some seconds
+/// after they were written.
 ///
 /// Flags win over the environment, which wins over the file, which wins over the defaults. In the
 /// environment a setting such as `gossip.interval` is TIDINGS_GOSSIP__INTERVAL; lists are separated by
@@ -51,7 +54,8 @@ pub(crate) struct SettingsArgs {
     /// Where HTTP is served, or `none` [default: 127.0.0.1:8222]
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
-    /// The directory with ca.pem, node.pem and node-key.pem, without which the node runs alone
+    /// The directory with ca.pem, node.pem and node-key.pem, and revoked.list if there is one; without
+    /// it the node runs alone
     #[arg(long, value_name = "DIR")]
     tls_dir: Option<String>,
     /// Where the node keeps what must survive a restart
@@ -87,6 +91,8 @@ impl SettingsArgs {
 
 /// Runs a node to its end.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let hangups = Hangups::listen()?;
     let Settings {
         config,
         identity,
@@ -97,7 +103,6 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let raised = descriptors::raise();
     let clients_wanted = config.node.limits.sessions_max.get();
-    let mut signals = Signals::listen()?;
     let sidecar = tokio::select! {
         started = Sidecar::start(config, identity) => started?,
         stop = signals.next() => return Ok(stop.exit_code()),
@@ -108,6 +113,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     log_listening(&sidecar, clients_wanted);
 
     let node = sidecar.node();
+    node.spawn(reload(sidecar.clone(), hangups));
     tokio::select! {
         stop = signals.next() => info!(signal = ?stop, "leaving"),
         failure = node.failed() => {
@@ -122,6 +128,14 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the certificates again whenever it is asked to.
+async fn reload(sidecar: Sidecar, mut hangups: Hangups) {
+    loop {
+        hangups.next().await;
+        sidecar.reload_and_tell().await;
+    }
 }
 
 /// Tells the log what runs now and where it can be reached.

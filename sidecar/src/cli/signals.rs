@@ -10,7 +10,11 @@ pub(crate) struct Signals {
     terminate: Signal,
 }
 
-/// One of them.
+/// The signal that asks a node to read its certificates again.
+#[derive(Debug)]
+pub(crate) struct Hangups(Signal);
+
+/// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// SIGINT, as from Ctrl-C.
@@ -35,6 +39,19 @@ impl Signals {
             _ = self.interrupt.recv() => Stop::Interrupt,
             _ = self.terminate.recv() => Stop::Terminate,
         }
+    }
+}
+
+impl Hangups {
+    /// From now on SIGHUP no longer ends the process.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        Ok(Self(hangups))
+    }
+
+    /// Waits for the next one. Several that come at once may count as one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

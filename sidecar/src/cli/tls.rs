@@ -1,6 +1,8 @@
+mod authority_dir;
 mod ca_create;
 mod cert_create;
 mod files;
+mod revoke;
 mod validity;
 
 use clap::Subcommand;
@@ -14,6 +16,7 @@ pub(crate) enum TlsCommand {
     /// The certificates of its nodes
     #[command(subcommand)]
     Cert(CertCommand),
+    Revoke(revoke::RevokeArgs),
 }
 
 /// What to do about an authority.
@@ -34,6 +37,7 @@ impl TlsCommand {
         match self {
             Self::Ca(CaCommand::Create(args)) => ca_create::ca_create(args),
             Self::Cert(CertCommand::Create(args)) => cert_create::cert_create(args),
+            Self::Revoke(args) => revoke::revoke(args),
         }
     }
 }

@@ -60,6 +60,18 @@ impl Collector for Sample {
         )?;
         started.encode(descriptor)?;
 
+        if let Some(certificate) = self.node.certificate() {
+            let expiry = ConstGauge::new(certificate.not_after().as_secs_f64());
+            let help = "When the node's certificate runs out, since the Unix epoch";
+            let descriptor = to.encoder.encode_descriptor(
+                "certificate_expiry",
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Gauge,
+            )?;
+            expiry.encode(descriptor)?;
+        }
+
         to.gauge(
             "sessions",
             "Open sessions, clients included",

@@ -1,9 +1,11 @@
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use tidings::{Authority, ClusterName};
 
+use super::authority_dir::REVOKED;
 use super::files::{self, Access};
 use super::validity::ValidityArgs;
 use crate::cli::stdout;
@@ -31,11 +33,20 @@ pub(crate) fn ca_create(args: &CaCreateArgs) -> anyhow::Result<()> {
         .validity()
         .context("cannot tell how long it is valid")?;
     let authority = Authority::create(&args.cluster, validity)?;
+    let (certificate, key) = (authority.certificate_pem(), authority.key_pem());
     let files = [
-        ("ca.pem", authority.certificate_pem(), Access::Public),
-        ("ca-key.pem", &authority.key_pem(), Access::Private),
+        ("ca.pem", certificate.as_bytes(), Access::Public),
+        ("ca-key.pem", key.as_bytes(), Access::Private),
     ];
     files::write(&args.dir, &files, args.force)?;
+    // What the authority before has revoked means nothing to the nodes of this one.
+    let list = args.dir.join(REVOKED);
+    match std::fs::remove_file(&list) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", list.display()));
+        }
+        _ => {}
+    }
     let (dir, cluster) = (args.dir.display(), &args.cluster);
     let text = format!(
         "The authority of cluster `{cluster}` is in {dir}. Keep ca-key.pem away from the nodes.\n\

@@ -1,9 +1,10 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use tidings::{Authority, NodeId};
+use tidings::NodeId;
 
+use super::authority_dir::{AuthorityDir, REVOKED};
 use super::files::{self, Access};
 use super::validity::ValidityArgs;
 use crate::cli::stdout;
@@ -29,21 +30,39 @@ pub(crate) struct CertCreateArgs {
 
 /// Certifies it.
 pub(crate) fn cert_create(args: &CertCreateArgs) -> anyhow::Result<()> {
-    let authority = authority(&args.ca_dir)?;
+    let AuthorityDir { authority, revoked } = AuthorityDir::read(&args.ca_dir)?;
+    // One that begins before the node was revoked would be void.
+    let revoked_at = revoked
+        .as_ref()
+        .and_then(|list| list.revoked_at(&args.node));
     let validity = args
         .validity
         .validity()
+        .and_then(|validity| match revoked_at {
+            Some(at) => validity.beginning_after(at),
+            None => Ok(validity),
+        })
         .context("cannot tell how long it is valid")?;
     let certificate = authority.issue(&args.node, validity)?;
     let dir = args
         .dir
         .clone()
         .unwrap_or_else(|| args.node.as_str().into());
-    let files = [
-        ("ca.pem", authority.certificate_pem(), Access::Public),
-        ("node.pem", &certificate.certificate_pem, Access::Public),
-        ("node-key.pem", &certificate.key_pem, Access::Private),
+    let (ca, node, key) = (
+        authority.certificate_pem().as_bytes(),
+        certificate.certificate_pem.as_bytes(),
+        certificate.key_pem.as_bytes(),
+    );
+    let mut files = vec![
+        ("ca.pem", ca, Access::Public),
+        ("node.pem", node, Access::Public),
+        ("node-key.pem", key, Access::Private),
     ];
+    // A new node so knows from the start whom not to let in.
+    let list = revoked
+        .as_ref()
+        .map(|list| (REVOKED, list.as_bytes(), Access::Public));
+    files.extend(list);
     files::write(&dir, &files, args.force)?;
     let (dir, node, cluster) = (dir.display(), &args.node, authority.cluster());
     let text = format!(
@@ -51,18 +70,4 @@ pub(crate) fn cert_create(args: &CertCreateArgs) -> anyhow::Result<()> {
          Next, on its machine:  tidings run --tls-dir {dir} --advertise ADDR:7946 --seed HOST:7946\n"
     );
     stdout::write(text.as_bytes())
-}
-
-fn authority(directory: &Path) -> anyhow::Result<Authority> {
-    let read = |name: &str| {
-        let path = directory.join(name);
-        std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "cannot read {}; `tidings tls ca create` makes an authority",
-                path.display()
-            )
-        })
-    };
-    Authority::from_pem(&read("ca.pem")?, &read("ca-key.pem")?)
-        .with_context(|| format!("the authority in {} is of no use", directory.display()))
 }

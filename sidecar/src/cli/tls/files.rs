@@ -20,7 +20,7 @@ pub(crate) enum Access {
 /// lost for good. Each file is written aside and moved into place, so that none is ever there in part.
 pub(crate) fn write(
     directory: &Path,
-    files: &[(&str, &str, Access)],
+    files: &[(&str, &[u8], Access)],
     force: bool,
 ) -> anyhow::Result<()> {
     fs::create_dir_all(directory)
@@ -31,10 +31,10 @@ pub(crate) fn write(
             bail!("{} is there already; --force overwrites it", path.display());
         }
     }
-    for (name, text, access) in files {
+    for (name, bytes, access) in files {
         let (path, aside) = (directory.join(name), directory.join(format!(".{name}.new")));
         let written = create(&aside, *access)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&aside, &path));
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -70,15 +70,15 @@ mod tests {
         let path = directory.path();
         let files = |key| {
             [
-                ("a.pem", "public", Access::Public),
+                ("a.pem", &b"public"[..], Access::Public),
                 ("key.pem", key, Access::Private),
             ]
         };
-        write(path, &files("one")[1..], false).unwrap();
-        let error = write(path, &files("two"), false).unwrap_err().to_string();
+        write(path, &files(b"one")[1..], false).unwrap();
+        let error = write(path, &files(b"two"), false).unwrap_err().to_string();
         assert!(error.contains("key.pem is there already"), "{error}");
         assert!(!path.join("a.pem").exists(), "nothing is written then");
-        write(path, &files("two"), true).unwrap();
+        write(path, &files(b"two"), true).unwrap();
         assert_eq!(fs::read_to_string(path.join("key.pem")).unwrap(), "two");
         let mode = |name| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("key.pem"), 0o600);
