@@ -51,6 +51,9 @@ async fn a_revoked_node_loses_all_links_and_gets_none_after_all_have_restarted()
         links(without).await
     })
     .await;
+    // It knows itself that it is revoked, and would say so on a link.
+    let changes = cluster.metric(&[3], "tidings_link_changes_total").await?;
+    assert_eq!(changes, 0.0, "it has had a link");
     let log = cluster.log("n3")?;
     assert!(log.contains("our certificate is revoked"), "{log}");
     cluster.down()
