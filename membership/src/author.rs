@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use chitchat::{ChitchatId, NodeState};
-use tidings_identity::{ClusterName, SignError, Signer};
+use tidings_identity::{ClusterName, SignError};
 use tokio::time::Instant;
 
+use crate::credentials::{Credentials, Keyring};
 use crate::guard::{Pulse, Statement, Sum, text, write_chain};
 use crate::peer::{BUCKETS_KEY, CERTIFICATE_KEY, PULSE_KEY};
 
@@ -15,7 +16,7 @@ use crate::peer::{BUCKETS_KEY, CERTIFICATE_KEY, PULSE_KEY};
 pub(crate) struct Author {
     cluster: ClusterName,
     run: ChitchatId,
-    signer: Option<Signer>,
+    keyring: Keyring,
     pulse: Option<Pulse>,
 }
 
@@ -24,15 +25,16 @@ impl Author {
     pub(crate) fn new(
         cluster: ClusterName,
         run: ChitchatId,
-        signer: Option<Signer>,
+        keyring: Keyring,
         tick: Duration,
     ) -> Result<Self, SignError> {
-        let pulse = signer.as_ref().map(|signer| Pulse::new(&run, signer, tick));
+        let credentials = keyring.credentials();
+        let pulse = credentials.map(|own| Pulse::new(&run, &own.signer, tick));
         Ok(Self {
             cluster,
             run,
             pulse: pulse.transpose()?,
-            signer,
+            keyring,
         })
     }
 
@@ -43,8 +45,8 @@ impl Author {
 
     /// Writes what comes before all else: by what the rest is checked, and read.
     pub(crate) fn begin(&self, state: &mut NodeState, buckets: usize) -> Result<(), SignError> {
-        if let Some(signer) = &self.signer {
-            self.write(state, CERTIFICATE_KEY, &write_chain(signer.chain()))?;
+        if let Some(own) = self.keyring.credentials() {
+            self.write(state, CERTIFICATE_KEY, &write_chain(own.signer.chain()))?;
         }
         self.write(state, BUCKETS_KEY, &buckets.to_string())?;
         self.keep_pulse(state)
@@ -65,6 +67,28 @@ impl Author {
         self.write(state, PULSE_KEY, &pulse.text(epoch))
     }
 
+    /// Writes all anew, after the certificate has been renewed: by the new one all is checked from now
+    /// on, so it comes before all that is there.
+    pub(crate) fn write_anew(&self, state: &mut NodeState) -> Result<(), SignError> {
+        let Some(own) = self.keyring.credentials() else {
+            return Ok(());
+        };
+        let values = state.key_values();
+        let texts: Vec<_> = values
+            .filter(|(key, _)| *key != CERTIFICATE_KEY)
+            .map(|(key, value)| (key.to_owned(), text(value).to_owned()))
+            .collect();
+        self.seal(
+            state,
+            &own,
+            CERTIFICATE_KEY,
+            &write_chain(own.signer.chain()),
+        )?;
+        texts
+            .iter()
+            .try_for_each(|(key, text)| self.seal(state, &own, key, text))
+    }
+
     /// Writes a text under a key, unless it is there.
     pub(crate) fn write(
         &self,
@@ -72,13 +96,23 @@ impl Author {
         key: &str,
         new: &str,
     ) -> Result<(), SignError> {
-        let Some(signer) = &self.signer else {
+        let Some(own) = self.keyring.credentials() else {
             state.set(key, new);
             return Ok(());
         };
         if state.get(key).is_some_and(|value| text(value) == new) {
             return Ok(());
         }
+        self.seal(state, &own, key, new)
+    }
+
+    fn seal(
+        &self,
+        state: &mut NodeState,
+        own: &Credentials,
+        key: &str,
+        text: &str,
+    ) -> Result<(), SignError> {
         let version = state.max_version() + 1;
         let statement = Statement {
             cluster: self.cluster.as_str(),
@@ -86,9 +120,9 @@ impl Author {
             key,
             version,
             sum: Sum::with(state, key, version),
-            text: new,
+            text,
         };
-        state.set(key, statement.record(signer)?);
+        state.set(key, statement.record(&own.signer)?);
         Ok(())
     }
 }

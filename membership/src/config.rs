@@ -58,7 +58,8 @@ pub struct Config {
     pub buckets: Count<1, BUCKETS_MAX>,
     /// The longest text of one bucket, in bytes. Default 48,000, from 1,000. A membership that
     /// would make its bucket longer is refused
-    /// ([`JoinError::BucketFull`](crate::JoinError::BucketFull)).
+    /// ([`JoinError::BucketFull`](crate::JoinError::BucketFull)). All buckets together may have
+    /// 8,000,000.
     pub bucket_bytes_max: Count<1_000, BUCKET_BYTES_MAX>,
     /// How many peers the address book remembers. Default 1,024, 1 to 100,000. When it is full,
     /// the peer that was longest not live is forgotten first.
@@ -76,6 +77,17 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// The buckets together could become longer than what peers take of a node.
+    #[error(
+        "buckets is {buckets} and bucket_bytes_max {bucket_bytes_max}, but together they must be at most \
+         {STATE_BYTES_MAX} bytes, which is all that peers take of a node"
+    )]
+    TooMuch {
+        /// The buckets.
+        buckets: usize,
+        /// How long each may be.
+        bucket_bytes_max: usize,
+    },
     /// A time is too short for what another field is.
     #[error(
         "{field} is {}, but must be at least {}, {because}",
@@ -98,11 +110,18 @@ impl Config {
     ///
     /// # Errors
     /// When `silence_min` is shorter than `interval`, or `dead_node_grace` shorter than eight
-    /// intervals or `silence_min`.
+    /// intervals or `silence_min`, or when all buckets could have more than 8,000,000 bytes.
     pub fn check(&self) -> Result<(), ConfigError> {
         let interval = self.interval.get();
         let silence_min = ("silence_min", self.silence_min.get());
         let grace = ("dead_node_grace", self.dead_node_grace.get());
+        let (buckets, bucket_bytes_max) = (self.buckets.get(), self.bucket_bytes_max.get());
+        if buckets * bucket_bytes_max > STATE_BYTES_MAX {
+            return Err(ConfigError::TooMuch {
+                buckets,
+                bucket_bytes_max,
+            });
+        }
         at_least(
             silence_min,
             interval,
@@ -126,6 +145,7 @@ impl ConfigError {
     pub fn field(&self) -> &'static str {
         match self {
             Self::TooShort { field, .. } => field,
+            Self::TooMuch { .. } => "bucket_bytes_max",
         }
     }
 }
@@ -162,6 +182,9 @@ fn at_least(
         because,
     })
 }
+
+/// The longest that all buckets together may become.
+const STATE_BYTES_MAX: usize = 8_000_000;
 
 /// How many intervals of silence the failure detector takes for death, about.
 const DETECTION_INTERVALS: u32 = 8;
@@ -219,6 +242,9 @@ mod tests {
         let (field, text) = refused("dead_node_grace = \"30s\"\nsilence_min = \"40s\"");
         assert_eq!(field, "dead_node_grace");
         assert!(text.contains("at least 40s, silence_min"), "{text}");
+        let (field, text) = refused("buckets = 200");
+        assert_eq!(field, "bucket_bytes_max");
+        assert!(text.contains("at most 8000000 bytes"), "{text}");
         let edge = "interval = \"1s\"\nsilence_min = \"8s\"\ndead_node_grace = \"8s\"";
         assert_eq!(read(edge).unwrap().check(), Ok(()));
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
-use tidings_identity::{Incarnation, NodeId, NodeRun, SignError};
+use tidings_identity::{Incarnation, NodeId, NodeRun, RevocationWatch, Revocations, SignError};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -24,10 +24,10 @@ use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::difference::difference;
 use crate::event::EventSink;
-use crate::guard::text;
+use crate::guard::{shown_validity, text};
 use crate::pace::Pace;
 use crate::packed::{bucket_text_bytes, pack};
-use crate::peer::{Peer, bucket_key};
+use crate::peer::{CERTIFICATE_KEY, Peer, bucket_key};
 use crate::peers::Peers;
 use crate::sighting::Sighting;
 use crate::starter::Starter;
@@ -45,6 +45,8 @@ pub(crate) struct Gossip {
     pub(crate) peers: Peers,
     pub(crate) events: EventSink,
     pub(crate) author: Arc<Author>,
+    /// None of a node on its own.
+    pub(crate) revoked: Option<Revocations>,
     /// The buckets of this node as they were last written to the gossip state.
     pub(crate) written: Vec<Arc<Bucket>>,
     pub(crate) pace: Pace,
@@ -101,6 +103,7 @@ impl Gossip {
             .0
             .with_chitchat(|c| c.live_nodes_watcher())
             .await;
+        let mut revoked = self.revoked.as_ref().map(Revocations::watch);
         let mut changed = self.views.subscribe();
         // There may have been joins before this task came to run.
         changed.mark_changed();
@@ -108,6 +111,8 @@ impl Gossip {
         loop {
             tokio::select! {
                 () = self.wire.delta_applied.notified() => self.pull().await,
+                () = changed_in(&mut revoked) => self.pull().await,
+                () = self.wire.renewed.notified() => self.write_anew(config.eager_peers_max.get()).await,
                 Ok(()) = live.changed() => self.pull().await,
                 _ = round.tick() => {
                     // A silence is noticed here, when nothing else happens any more.
@@ -166,13 +171,24 @@ impl Gossip {
         }
     }
 
+    /// Says all anew, with a renewed certificate.
+    async fn write_anew(&mut self, peers_max: usize) {
+        let author = &self.author;
+        let written = self
+            .handle
+            .0
+            .with_chitchat(|c| author.write_anew(c.self_node_state()));
+        told(written.await);
+        self.gossip_with(self.peers.book.sample_live(peers_max, &mut rand::rng()));
+    }
+
     /// Takes in what is new in the gossip state.
     async fn pull(&mut self) {
-        let (peers, heard) = (&self.peers, self.wire.heard());
+        let (peers, revoked, heard) = (&self.peers, self.revoked.as_ref(), self.wire.heard());
         let sightings = self
             .handle
             .0
-            .with_chitchat(|c| sightings(c, peers, &heard))
+            .with_chitchat(|c| sightings(c, peers, revoked, &heard))
             .await;
         let truncated = self.wire.take_truncated();
         self.gossip_with(self.wire.take_unfinished());
@@ -236,6 +252,7 @@ impl Drop for AbortOnDrop {
 fn sightings(
     chitchat: &Chitchat,
     peers: &Peers,
+    revoked: Option<&Revocations>,
     heard: &BTreeMap<NodeId, (NodeRun, Instant)>,
 ) -> Vec<Sighting> {
     let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
@@ -253,7 +270,9 @@ fn sightings(
         let run = node_run(id, known)?;
         let known = known.filter(|peer| peer.run == run);
         let heard = heard.get(&run.node).filter(|(of, _)| *of == run);
+        let is_revoked = revoked.is_some_and(|revoked| is_revoked(revoked, &run.node, state));
         Some(Sighting {
+            is_revoked,
             heard: heard.map(|(_, at)| *at),
             run,
             heartbeat: state.heartbeat().into(),
@@ -292,6 +311,23 @@ fn changes(state: &NodeState, known: u64) -> Vec<(String, String)> {
         .filter(|(_, value)| value.version > known && !value.is_deleted())
         .map(|(key, value)| (key.into(), text(&value.value).into()))
         .collect()
+}
+
+/// Whether the certificate that this state of a node is sealed with is void.
+fn is_revoked(revoked: &Revocations, node: &NodeId, state: &NodeState) -> bool {
+    if revoked.revoked_at(node).is_none() {
+        return false;
+    }
+    let value = state.get(CERTIFICATE_KEY);
+    let validity = value.and_then(|value| shown_validity(text(value)));
+    validity.is_none_or(|validity| revoked.is_revoked(node, validity.not_before()))
+}
+
+async fn changed_in(revoked: &mut Option<RevocationWatch>) {
+    match revoked {
+        Some(revoked) => revoked.changed().await,
+        None => pending().await,
+    }
 }
 
 /// What cannot be signed is not told.

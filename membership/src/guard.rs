@@ -46,9 +46,9 @@ pub(crate) use letter::Letter;
 pub(crate) use pulse::Pulse;
 pub(crate) use refusal::Refusal;
 pub(crate) use seal::{Statement, Sum, text};
-pub(crate) use voices::write_chain;
+pub(crate) use voices::{shown_validity, write_chain};
 
-use crate::credentials::Credentials;
+use crate::credentials::Keyring;
 use crate::fault::Fault;
 use crate::pipe::GOSSIP_BYTES_MAX;
 use cut::cut;
@@ -99,10 +99,10 @@ impl Guard {
         cluster: ClusterName,
         own: ChitchatId,
         heart: Option<&Pulse>,
-        credentials: Option<Credentials>,
+        keyring: Keyring,
     ) -> Self {
         Self {
-            voices: Voices::new(cluster.clone(), credentials),
+            voices: Voices::new(cluster.clone(), keyring),
             cluster,
             own,
             heart: heart.cloned().map(Tokens::new),
@@ -110,7 +110,7 @@ impl Guard {
         }
     }
 
-    /// Reads a message. Takes memory in proportion to what is in it unpacked, some 8 MiB at most.
+    /// Reads a message. Takes memory in proportion to what is in it unpacked, some 2 MiB at most.
     pub(crate) fn read(&self, bytes: &[u8]) -> Result<Letter, Refusal> {
         if bytes.len() > GOSSIP_BYTES_MAX {
             return Err(Refusal::TooLong(bytes.len()));

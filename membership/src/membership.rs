@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::author::Author;
 use crate::bucket::MemberEntry;
 use crate::config::Config;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Keyring};
 use crate::error::{GossipError, JoinError, LeaveError, StartError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
@@ -57,6 +57,7 @@ struct Shared {
     handles: watch::Receiver<Arc<ChitchatHandle>>,
     wire: Arc<Wire>,
     author: Arc<Author>,
+    keyring: Keyring,
     interval: Duration,
     /// Whether the farewell has been sent, or its deadline has passed.
     departed: OnceCell<()>,
@@ -96,11 +97,13 @@ impl Membership {
         config.check()?;
         let wire = Arc::new(Wire::default());
         let interval = config.interval.get();
+        let revoked = credentials.as_ref().map(|own| own.revocations.clone());
+        let keyring = Keyring::new(credentials);
         let mut starter = Starter::new(
             config.clone(),
             own.clone(),
             cluster,
-            credentials,
+            keyring.clone(),
             pipe,
             wire.clone(),
         )?;
@@ -114,6 +117,7 @@ impl Membership {
             handles: handles.subscribe(),
             wire: wire.clone(),
             author: starter.author(),
+            keyring,
             interval,
             departed: OnceCell::new(),
             token: token.clone(),
@@ -127,6 +131,7 @@ impl Membership {
             peers: Peers::new(&config, own),
             events,
             author: starter.author(),
+            revoked,
             written,
             pace: Pace::new(&config, Instant::now()),
         };
@@ -256,6 +261,13 @@ impl Membership {
     pub async fn failed(&self) -> GossipError {
         let reason = self.shared.wire.failure.wait().await;
         GossipError::Broken(anyhow::Error::msg(reason.clone()))
+    }
+
+    /// Goes on with these credentials, of the same node: all that it says is sealed anew. What others say
+    /// is checked by them from now on.
+    pub fn renew(&self, credentials: Credentials) {
+        self.shared.keyring.renew(credentials);
+        self.shared.wire.renewed.notify_one();
     }
 
     /// Resolves when a later run of this node is known by its own word, and has ended: as when the clock

@@ -70,7 +70,8 @@ impl Peer {
         }
         let (heartbeat, detected) = (seen.heartbeat, seen.detected);
         let beats = self.liveness.observe(heartbeat, detected, now, silence_min);
-        let was_live = std::mem::replace(&mut self.is_live, beats && !self.left);
+        let was_live =
+            std::mem::replace(&mut self.is_live, beats && !self.left && !seen.is_revoked);
         was_live != self.is_live
     }
 

@@ -227,6 +227,7 @@ mod tests {
             heartbeat: version,
             detected: true,
             heard: None,
+            is_revoked: false,
             version,
             changes: vec![bucket_value("a"), (BUCKETS_KEY.into(), "1".into())],
         }

@@ -8,6 +8,8 @@ pub(crate) struct Sighting {
     pub(crate) heartbeat: u64,
     /// Whether the failure detector takes it to be running.
     pub(crate) detected: bool,
+    /// Whether its certificate is void.
+    pub(crate) is_revoked: bool,
     /// When it was itself heard last.
     pub(crate) heard: Option<Instant>,
     /// The version of its state.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::author::Author;
 use crate::config::Config;
-use crate::credentials::Credentials;
+use crate::credentials::Keyring;
 use crate::error::StartError;
 use crate::guard::Guard;
 use crate::pipe::Pipe;
@@ -22,7 +22,7 @@ pub(crate) struct Starter {
     config: Config,
     own: NodeRun,
     cluster: ClusterName,
-    credentials: Option<Credentials>,
+    keyring: Keyring,
     author: Arc<Author>,
     wire: Arc<Wire>,
     /// The pipe, when chitchat does not have it.
@@ -36,13 +36,12 @@ impl Starter {
         config: Config,
         own: NodeRun,
         cluster: ClusterName,
-        credentials: Option<Credentials>,
+        keyring: Keyring,
         pipe: Pipe,
         wire: Arc<Wire>,
     ) -> Result<Self, StartError> {
-        let signer = credentials.as_ref().map(|own| own.signer.clone());
         let tick = config.interval.get() / BEATS;
-        let author = Author::new(cluster.clone(), chitchat_id(&own), signer, tick)?;
+        let author = Author::new(cluster.clone(), chitchat_id(&own), keyring.clone(), tick)?;
         let (back, pipes) = mpsc::channel(1);
         // There is room for it.
         let _ = back.try_send(pipe);
@@ -50,7 +49,7 @@ impl Starter {
             config,
             own,
             cluster,
-            credentials,
+            keyring,
             author: Arc::new(author),
             wire,
             pipes,
@@ -72,12 +71,12 @@ impl Starter {
         let pipe = timeout(PIPE_BACK_MAX, self.pipes.recv()).await;
         let pipe = pipe.ok().flatten().ok_or(StartError::NoPipe)?;
         let state = Arc::new(SetOnce::new());
-        let (run, credentials) = (chitchat_id(&self.own), self.credentials.clone());
+        let (run, keyring) = (chitchat_id(&self.own), self.keyring.clone());
         let guard = Guard::new(
             self.cluster.clone(),
             run.clone(),
             self.author.pulse(),
-            credentials,
+            keyring,
         );
         let (wire, back) = (self.wire.clone(), self.back.clone());
         let transport = PipeTransport::new(pipe, back, wire, guard, state.clone());
@@ -157,7 +156,9 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::guard::bench::{cluster, credentials, run};
+    use crate::credentials::Credentials;
+    use crate::guard::bench::{cluster, credentials, issue, run};
+    use crate::guard::{text, write_chain};
     use crate::{Event, Handover, MemberId, Membership, Scope};
 
     type Inbox = mpsc::Sender<(NodeRun, Bytes)>;
@@ -279,6 +280,30 @@ mod tests {
             assert_eq!(joined, own);
         }
         assert!(timeout(Duration::from_secs(1), two.failed()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_renews_its_certificate_is_believed_by_the_new_one() {
+        let [one, two] = pair().await;
+        join(&two, "a", 1);
+        join(&two, "b", 2);
+        until(|| has(&one, "a") && has(&one, "b")).await;
+        let identity = issue(2);
+        two.renew(Credentials {
+            signer: identity.signer(),
+            ..credentials(2)
+        });
+        sleep(Duration::from_secs(1)).await;
+        join(&two, "c", 3);
+        until(|| has(&one, "c")).await;
+        assert!(has(&one, "a") && has(&one, "b"));
+        assert_eq!(one.stats().faults.total(), 0, "{:?}", one.stats().faults);
+        let handle = one.handle();
+        let shown = handle.with_chitchat(|c| {
+            let state = c.node_state(&chitchat_id(&run(2, 1)));
+            state.and_then(|state| state.get("cert").map(|value| text(value).to_owned()))
+        });
+        assert_eq!(shown.await, Some(write_chain(identity.signer().chain())));
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,8 @@ pub(crate) struct Wire {
     pub(crate) counters: Counters,
     /// Gossip has applied a delta: its state may have changed.
     pub(crate) delta_applied: Notify,
+    /// This node has another certificate.
+    pub(crate) renewed: Notify,
     /// Every peer has been sent the farewell.
     pub(crate) farewell_complete: Notify,
     /// A later run of this node, which has ended.

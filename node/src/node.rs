@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_identity::{
-    ClusterName, Identity, Incarnation, NodeId, NodeRun, Revocations, Validity,
+    ClusterName, Identity, Incarnation, NodeId, NodeRun, Revocations, Signer, Trust, Validity,
 };
 use tidings_membership::{
     Credentials, EventSink, GossipError, Handover, Inbound, Member, Membership, NodeSummary,
@@ -108,11 +108,7 @@ impl Node {
         let (broker, cut_off) = Broker::new(holds);
         let broker = Arc::new(broker);
 
-        let credentials = identity
-            .as_ref()
-            .map(|identity| credentials(identity, &net));
-        let credentials = credentials.transpose()?;
-        let (transport, inbound): (_, Box<dyn Inbound>) = match identity {
+        let (transport, credentials, inbound): (_, _, Box<dyn Inbound>) = match identity {
             Some(identity) => {
                 let identity = revoked::recall(config.data_dir.as_deref(), identity)?;
                 let local = Local {
@@ -124,13 +120,16 @@ impl Node {
                 };
                 let links = config.links.clone();
                 let receive = Arc::clone(&broker);
-                let (net, tasks, token) = (net.clone(), tasks.clone(), token.clone());
+                let (signer, trust) = (identity.signer(), identity.trust()?);
+                let (clock, tasks, token) = (net.clone(), tasks.clone(), token.clone());
                 let (transport, inbound) =
-                    Transport::start(links, local, identity, net, receive, tasks, token)?;
-                (Some(transport), Box::new(wiring::Arriving(inbound)))
+                    Transport::start(links, local, identity, clock, receive, tasks, token)?;
+                let credentials = credentials(signer, trust, &transport, &net);
+                let inbound = Box::new(wiring::Arriving(inbound));
+                (Some(transport), Some(credentials), inbound)
             }
             // Nothing is ever received: the sender is gone at once.
-            None => (None, Box::new(mpsc::channel(1).1)),
+            None => (None, None, Box::new(mpsc::channel(1).1)),
         };
         let advertise = transport
             .as_ref()
@@ -268,7 +267,11 @@ impl Node {
     /// See [`RenewError`]; the node goes on as before then.
     pub fn renew(&self, identity: &Identity) -> Result<(), RenewError> {
         let transport = self.inner.transport.as_ref().ok_or(RenewError::Alone)?;
-        Ok(transport.renew(identity)?)
+        let (signer, trust) = (identity.signer(), identity.trust()?);
+        transport.renew(identity)?;
+        let credentials = credentials(signer, trust, transport, &self.inner.net);
+        self.inner.sessions.membership.renew(credentials);
+        Ok(())
     }
 
     /// When the node started, since the Unix epoch.
@@ -422,14 +425,20 @@ impl Drop for Inner {
     }
 }
 
-/// With what a node of this identity vouches for its words.
-fn credentials(identity: &Identity, net: &Arc<dyn Net>) -> Result<Credentials, StartError> {
+/// With what a node vouches for its words.
+fn credentials(
+    signer: Signer,
+    trust: Trust,
+    transport: &Transport,
+    net: &Arc<dyn Net>,
+) -> Credentials {
     let net = Arc::clone(net);
-    Ok(Credentials {
-        signer: identity.signer(),
-        trust: identity.trust().map_err(StartError::Authority)?,
+    Credentials {
+        signer,
+        trust,
+        revocations: transport.revocations().clone(),
         unix_time: Arc::new(move || net.unix_time()),
-    })
+    }
 }
 
 /// Why a node did not start. Nothing of it is left running then.
@@ -441,7 +450,7 @@ pub enum StartError {
     Config(#[from] ConfigError),
     /// The certificates of the authorities cannot be used.
     #[error("the authority's certificate cannot be used")]
-    Authority(#[source] tidings_identity::AuthoritiesError),
+    Authority(#[from] tidings_identity::AuthoritiesError),
     /// The last incarnation is not known.
     #[error("the incarnation cannot be determined")]
     Incarnation(#[from] IncarnationError),
@@ -466,6 +475,9 @@ pub enum RenewError {
     /// The identity is of somebody else, or cannot be used.
     #[error(transparent)]
     Identity(#[from] tidings_transport::RenewError),
+    /// The certificates of the authorities cannot be used.
+    #[error(transparent)]
+    Authority(#[from] tidings_identity::AuthoritiesError),
 }
 
 /// How long tasks may take to notice that they are cancelled.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chitchat::{ChitchatHandle, ChitchatId, spawn_chitchat};
-use tidings_identity::{Authority, ClusterName, Identity, NodeId, NodeRun, Validity};
+use tidings_identity::{Authority, ClusterName, Identity, NodeId, NodeRun, Revocations, Validity};
 use tokio::sync::{SetOnce, mpsc};
 use tokio::task::yield_now;
 
@@ -17,7 +17,7 @@ use super::Guard;
 use super::text;
 use crate::author::Author;
 use crate::config::Config;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Keyring};
 use crate::fault::Faults;
 use crate::pipe::{Handover, Pipe};
 use crate::socket::PipeTransport;
@@ -188,13 +188,13 @@ pub(crate) fn cluster() -> ClusterName {
 /// The guard of a run of node `n`, which writes like this.
 pub(crate) fn guard(n: u8, incarnation: u64, author: &Author) -> Guard {
     let run = node(n, incarnation);
-    Guard::new(cluster(), run, author.pulse(), Some(credentials(n)))
+    Guard::new(cluster(), run, author.pulse(), keyring(n))
 }
 
 /// A guard of node `n` that does not make its heart beat, which is quickly made.
 #[cfg(fuzzing)]
 pub(crate) fn heartless_guard(n: u8) -> Guard {
-    Guard::new(cluster(), node(n, 1), None, Some(credentials(n)))
+    Guard::new(cluster(), node(n, 1), None, keyring(n))
 }
 
 /// With what node `n` vouches for its words.
@@ -202,14 +202,18 @@ pub(crate) fn credentials(n: u8) -> Credentials {
     Credentials {
         signer: identity(n).signer(),
         trust: identity(n).trust().expect("there is an authority"),
+        revocations: Revocations::new(&identity(n)),
         unix_time: Arc::new(|| NOW),
     }
 }
 
 /// Writes for a run of node `n`.
 pub(crate) fn author(n: u8, incarnation: u64) -> Author {
-    let (run, signer) = (node(n, incarnation), identity(n).signer());
-    Author::new(cluster(), run, Some(signer), TICK).expect("the key signs")
+    Author::new(cluster(), node(n, incarnation), keyring(n), TICK).expect("the key signs")
+}
+
+fn keyring(n: u8) -> Keyring {
+    Keyring::new(Some(credentials(n)))
 }
 
 /// Who node `n` is.

@@ -117,9 +117,9 @@ fn bounded(bytes: u64) -> Result<usize, Refusal> {
 /// What chitchat fills a block to, all but the last.
 pub(crate) const BLOCK_BYTES_MAX: usize = 16_384;
 
-/// The most blocks, which hold 8 MiB. Of buckets whose topics are as much alike as can be, half as
-/// much fits into a message; what is more alike still is cut off by who sends it.
-pub(crate) const BLOCKS_MAX: usize = 512;
+/// The most blocks, which hold 2 MiB. Of buckets whose topics are as much alike as can be, no more
+/// fit into a message; what is more alike still is cut off by who sends it.
+pub(crate) const BLOCKS_MAX: usize = 128;
 
 const END: u8 = 0;
 const FRAME: u8 = 1;

@@ -44,9 +44,14 @@ impl Room {
             if state.is_none() && named().is_err() {
                 return false;
             }
-            let of_node = self.of_node(&told.node);
-            match more_with(told, state, of_node, bytes) {
-                Some(more) if !has_too_many_keys(told, state) => {
+            let more = more_with(told, state);
+            let fits = |bytes: usize, most| bytes.saturating_add_signed(more) <= most;
+            let fits = more <= 0
+                || fits(self.of_run(&told.node), RUN_BYTES_MAX)
+                    && fits(self.of_node(&told.node), NODE_BYTES_MAX)
+                    && fits(bytes, STATES_BYTES_MAX);
+            match fits {
+                true if !has_too_many_keys(told, state) => {
                     bytes = bytes.saturating_add_signed(more);
                     true
                 }
@@ -57,6 +62,11 @@ impl Room {
             }
         });
         left_out as u64
+    }
+
+    /// The bytes of this run, when they were last counted.
+    fn of_run(&self, run: &ChitchatId) -> usize {
+        self.held.get(run).map_or(0, |held| held.bytes)
     }
 
     /// The bytes of all runs of this node, when they were last counted.
@@ -118,25 +128,16 @@ fn has_too_many_keys(told: &Told, state: Option<&NodeState>) -> bool {
     new > 0 && known.filter(is_other).count() + new > OTHER_KEYS_MAX
 }
 
-/// How many bytes more there are with what is told of a node, of whose runs there are so many, and of
-/// all nodes. None if that is too many.
-fn more_with(
-    told: &Told,
-    state: Option<&NodeState>,
-    of_node: usize,
-    of_all: usize,
-) -> Option<isize> {
+/// How many bytes more there are with what is told of a node.
+fn more_with(told: &Told, state: Option<&NodeState>) -> isize {
     let version = state.map_or(0, NodeState::max_version);
     let news = told.values.iter().filter(|value| value.version > version);
-    let mut more = 0;
-    for value in news {
-        more += value.bytes() as isize;
+    news.map(|value| {
         let old = state.and_then(|state| state.get_versioned(&value.key));
-        more -= old.map_or(0, |old| value_bytes(&value.key, &old.value)) as isize;
-    }
-    let fits = of_node.saturating_add_signed(more) <= NODE_BYTES_MAX
-        && of_all.saturating_add_signed(more) <= STATES_BYTES_MAX;
-    (more <= 0 || fits).then_some(more)
+        let old = old.map_or(0, |old| value_bytes(&value.key, &old.value));
+        value.bytes() as isize - old as isize
+    })
+    .sum()
 }
 
 fn value_bytes(key: &str, value: &str) -> usize {
@@ -150,9 +151,12 @@ pub(crate) const DIGEST_BYTES_MAX: usize = 65_000;
 /// The most that keys and values of all other nodes may take. That is about 5,000,000 memberships.
 const STATES_BYTES_MAX: usize = 128 << 20;
 
-/// The most that keys and values of all runs of one node may take, and less than what all of its
-/// buckets could: some 1,000,000 memberships.
-pub(crate) const NODE_BYTES_MAX: usize = 32 << 20;
+/// The most that keys and values of one run of a node may take: some 250,000 memberships.
+pub(crate) const RUN_BYTES_MAX: usize = 9 << 20;
+
+/// The most that all runs of a node may take. Those before the newest do not grow any more, and are
+/// forgotten.
+const NODE_BYTES_MAX: usize = 24 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -185,17 +189,21 @@ mod tests {
     fn what_others_tell_takes_bounded_memory() {
         let (mut room, own) = (Room::default(), node(1, 1));
         let fitting = STATES_BYTES_MAX / value_bytes(&bucket_key(100), &full(0, 0).value);
-        let states: BTreeMap<_, _> = (2..6)
-            .map(|n| {
+        // Room is left for ten buckets, of which node 100 has none yet.
+        let each = RUN_BYTES_MAX / value_bytes(&bucket_key(100), &full(0, 0).value) - 10;
+        let mut buckets = vec![each; (fitting - 10) / each];
+        buckets.push((fitting - 10) % each);
+        let mut states: BTreeMap<_, _> = (2..)
+            .zip(buckets)
+            .map(|(n, buckets)| {
                 let mut state = NodeState::for_test();
-                // The last has nothing, and the room of ten buckets is left.
-                let buckets = if n == 5 { 0 } else { (fitting - 10) / 3 };
                 for bucket in 0..buckets {
                     state.set(bucket_key(bucket), full(0, 0).value);
                 }
                 (node(n, 1), state)
             })
             .collect();
+        states.insert(node(100, 1), NodeState::for_test());
         let mut fits = |of: &[(u8, usize)]| {
             let mut letter = letter(of);
             let left_out = room.fit(&mut letter, &own, &states);
@@ -206,16 +214,48 @@ mod tests {
                 .collect::<Vec<_>>();
             (fits, left_out)
         };
-        assert_eq!(fits(&[(5, 10)]), (vec![10], 0));
-        assert_eq!(fits(&[(5, 14)]), (vec![], 1));
+        assert_eq!(fits(&[(100, 10)]), (vec![10], 0));
+        assert_eq!(fits(&[(100, 14)]), (vec![], 1));
         // What comes first in a message counts.
-        assert_eq!(fits(&[(5, 8), (6, 1), (2, 1), (3, 8)]), (vec![8, 1, 8], 0));
-        let (_, state) = states.first_key_value().unwrap();
-        let mut more = letter(&[(5, 8), (2, 0), (3, 1)]);
+        assert_eq!(
+            fits(&[(100, 8), (101, 1), (2, 1), (3, 8)]),
+            (vec![8, 1, 8], 0)
+        );
+        let state = &states[&node(2, 1)];
+        let mut more = letter(&[(100, 8), (2, 0), (3, 1)]);
         more.delta[1].values = (1_000..1_006)
             .map(|b| full(b, state.max_version() + 1))
             .collect();
         assert_eq!(room.fit(&mut more, &own, &states), 1);
         assert_eq!(more.delta.len(), 2);
+    }
+
+    #[test]
+    fn a_node_tells_no_more_in_many_runs_than_in_a_few() {
+        let (mut room, own) = (Room::default(), node(1, 1));
+        let most = RUN_BYTES_MAX / value_bytes(&bucket_key(100), &full(0, 0).value);
+        let mut states = BTreeMap::new();
+        let mut fits = |incarnation, buckets| {
+            let run = node(2, incarnation);
+            let told = Told {
+                node: run.clone(),
+                from: 0,
+                values: (0..buckets).map(|b| full(b, (b + 1) as u64)).collect(),
+                version: buckets as u64,
+            };
+            states.insert(run.clone(), NodeState::for_test());
+            let left_out = room.fit(&mut Letter::telling(vec![told]), &own, &states);
+            if left_out == 0 {
+                let state = states.get_mut(&run).unwrap();
+                for bucket in 0..buckets {
+                    state.set(bucket_key(bucket), full(0, 0).value);
+                }
+            }
+            left_out == 0
+        };
+        assert!(!fits(1, most + 1));
+        assert!(fits(2, most) && fits(3, most));
+        assert!(!fits(4, most), "three are more than all may have");
+        assert!(fits(5, 1));
     }
 }

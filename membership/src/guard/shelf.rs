@@ -98,7 +98,7 @@ impl Part {
 }
 
 /// The most that the parts of one peer may take: a state is not longer.
-const PEER_BYTES_MAX: usize = super::room::NODE_BYTES_MAX;
+const PEER_BYTES_MAX: usize = super::room::RUN_BYTES_MAX;
 
 /// The most that all parts may take.
-const ALL_BYTES_MAX: usize = 2 * PEER_BYTES_MAX;
+const ALL_BYTES_MAX: usize = 4 * PEER_BYTES_MAX;

@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use chitchat::{ChitchatId, NodeState};
 use rustls_pki_types::CertificateDer;
-use tidings_identity::{Certified, ClusterName, NodeRun, TrustError};
+use tidings_identity::{Certified, ClusterName, NodeRun, Subject, TrustError, Validity};
 use tokio::time::Instant;
 
 use super::allowance::Allowance;
@@ -27,15 +27,14 @@ use super::reader::Reader;
 use super::refusal::Refusal;
 use super::seal::{Record, Statement, Sum, text};
 use super::shelf::{Part, Shelf};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Keyring};
 use crate::message_kind::MessageKind;
 use crate::peer::{CERTIFICATE_KEY, PULSE_KEY};
 
 /// Those that this node hears, directly or through others.
 pub(crate) struct Voices {
     cluster: ClusterName,
-    /// None of a node on its own, which hears nobody.
-    credentials: Option<Credentials>,
+    keyring: Keyring,
     /// Each run that is known, and a few more.
     voices: BTreeMap<ChitchatId, Voice>,
     shelf: Shelf,
@@ -76,10 +75,10 @@ enum Fate {
 }
 
 impl Voices {
-    pub(crate) fn new(cluster: ClusterName, credentials: Option<Credentials>) -> Self {
+    pub(crate) fn new(cluster: ClusterName, keyring: Keyring) -> Self {
         Self {
             cluster,
-            credentials,
+            keyring,
             voices: BTreeMap::new(),
             shelf: Shelf::default(),
             runs: BTreeMap::new(),
@@ -100,10 +99,15 @@ impl Voices {
     ) -> Result<Heard, Refusal> {
         let now = Instant::now();
         self.forget(states, now);
+        let Some(credentials) = self.keyring.credentials() else {
+            letter.delta.clear();
+            letter.digest.clear();
+            return Ok(Heard::default());
+        };
         let mut heard = Heard::default();
         let mut refusal = None;
         letter.delta.retain_mut(|told| {
-            match self.hear_told(from.addr, told, states, now) {
+            match self.hear_told(&credentials, from.addr, told, states, now) {
                 Ok(Fate::Whole) => return true,
                 Ok(Fate::Part) => heard.is_unfinished = true,
                 Ok(Fate::Nothing) => {}
@@ -116,7 +120,7 @@ impl Voices {
         letter.digest.retain_mut(|known| {
             known.node == *own
                 || self
-                    .hear_known(from, known, states, now)
+                    .hear_known(&credentials, from, known, states, now)
                     .unwrap_or_else(|error| {
                         refusal = Some(error);
                         false
@@ -141,6 +145,7 @@ impl Voices {
 
     fn hear_told(
         &mut self,
+        credentials: &Credentials,
         from: SocketAddr,
         told: &mut Told,
         states: &BTreeMap<ChitchatId, NodeState>,
@@ -162,17 +167,18 @@ impl Voices {
             .iter()
             .find(|value| value.key == CERTIFICATE_KEY);
         let shown = match shown {
-            Some(value) => match self.certified(&told.node, value)? {
+            Some(value) => match certified(credentials, &told.node, value)? {
                 Some(certified) => Some(certified),
                 None => return Ok(Fate::Uncertified),
             },
             None => None,
         };
-        let unix_time = self.unix_time();
         let voice = self.voices.get_mut(&told.node);
         let certified = match (&shown, &voice) {
             (Some(certified), _) => certified,
-            (None, Some(voice)) if voice.is_over(unix_time) => return Ok(Fate::Uncertified),
+            (None, Some(voice)) if !credentials.is_good(&voice.certified) => {
+                return Ok(Fate::Uncertified);
+            }
             (None, Some(voice)) => &voice.certified,
             (None, None) => return Ok(Fate::Nothing),
         }
@@ -217,36 +223,18 @@ impl Voices {
         Ok(if fits { Fate::Part } else { Fate::Hasty })
     }
 
-    /// The certificate that a node shows in a record. None if it does not count here and now.
-    fn certified(&self, node: &ChitchatId, value: &Value) -> Result<Option<Certified>, Refusal> {
-        let record = Record::read(&value.value).ok_or(Refusal::Seal)?;
-        let chain = read_chain(record.text)?;
-        let Some(credentials) = &self.credentials else {
-            return Ok(None);
-        };
-        match credentials.trust.check(&chain, self.unix_time()) {
-            Ok(certified) if certified.subject().node.as_str() == &*node.node_id => {
-                Ok(Some(certified))
-            }
-            Ok(_) => Err(Refusal::Speaker),
-            // The clock of who passes it on may be another, or the authority new.
-            Err(TrustError::Invalid(_)) => Ok(None),
-            Err(error) => Err(Refusal::Certificate(error)),
-        }
-    }
-
     /// Makes an entry of a digest what is known to be true; tells whether it is to be heeded.
     fn hear_known(
         &mut self,
+        credentials: &Credentials,
         from: &NodeRun,
         known: &mut Known,
         states: &BTreeMap<ChitchatId, NodeState>,
         now: Instant,
     ) -> Result<bool, Refusal> {
         let is_own = is_run(&known.node, from);
-        let unix_time = self.unix_time();
         let voice = self.voices.get_mut(&known.node);
-        let voice = voice.filter(|voice| !voice.is_over(unix_time));
+        let voice = voice.filter(|voice| credentials.is_good(&voice.certified));
         let said = Beat {
             count: known.heartbeat,
             token: known.token,
@@ -272,11 +260,6 @@ impl Voices {
         Ok(is_new && (!is_own || may_run(&mut self.runs, &known.node, now)))
     }
 
-    fn unix_time(&self) -> Duration {
-        let credentials = self.credentials.as_ref();
-        credentials.map_or(Duration::ZERO, |credentials| (credentials.unix_time)())
-    }
-
     /// Drops what is of no use any more.
     fn forget(&mut self, states: &BTreeMap<ChitchatId, NodeState>, now: Instant) {
         if self.voices.len() > states.len() + STRANGERS_MAX {
@@ -293,10 +276,6 @@ impl Voices {
 }
 
 impl Voice {
-    fn is_over(&self, unix_time: Duration) -> bool {
-        self.certified.not_after() < unix_time
-    }
-
     /// Takes in the anchors of the heart, if they are told.
     fn anchor(&mut self, told: &Told) -> Result<(), Refusal> {
         let told = told.values.iter().find(|value| value.key == PULSE_KEY);
@@ -304,6 +283,26 @@ impl Voice {
             Some(value) if !self.beats.anchor(text(&value.value)) => Err(Refusal::Beat),
             _ => Ok(()),
         }
+    }
+}
+
+/// The certificate that a node shows in a record. None if it does not count here and now.
+fn certified(
+    credentials: &Credentials,
+    node: &ChitchatId,
+    value: &Value,
+) -> Result<Option<Certified>, Refusal> {
+    let record = Record::read(&value.value).ok_or(Refusal::Seal)?;
+    let chain = read_chain(record.text)?;
+    let checked = credentials.trust.check(&chain, (credentials.unix_time)());
+    match checked {
+        Ok(certified) if certified.subject().node.as_str() == &*node.node_id => {
+            Ok(Some(certified).filter(|certified| credentials.is_good(certified)))
+        }
+        Ok(_) => Err(Refusal::Speaker),
+        // The clock of who passes it on may be another, or the authority new.
+        Err(TrustError::Invalid(_)) => Ok(None),
+        Err(error) => Err(Refusal::Certificate(error)),
     }
 }
 
@@ -376,6 +375,13 @@ fn read_chain(text: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
         chain.push(CertificateDer::from(from.bytes(len.into())?.to_vec()));
     }
     Ok(chain)
+}
+
+/// From when until when the certificate in the text of a record is valid.
+pub(crate) fn shown_validity(text: &str) -> Option<Validity> {
+    let chain = read_chain(text).ok()?;
+    let (_, validity) = Subject::with_validity(chain.first()?).ok()?;
+    Some(validity)
 }
 
 /// The text of a record with these certificates.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_identity::{Authority, ClusterName, Identity, NodeId, NodeRun, Validity};
+use tidings_identity::{Authority, ClusterName, Identity, NodeId, NodeRun, Revocations, Validity};
 use tidings_membership::{
     AgentName, Config, Credentials, Event, Handover, Member, MemberId, MemberIds, Membership,
     Pattern, Pipe, Scope, View,
@@ -315,6 +315,7 @@ fn credentials(cluster: &ClusterName, run: &NodeRun) -> Credentials {
     Credentials {
         signer: identity.signer(),
         trust: identity.trust().unwrap(),
+        revocations: Revocations::new(&identity),
         unix_time: Arc::new(|| NOW),
     }
 }
