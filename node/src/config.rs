@@ -36,6 +36,9 @@ pub struct Config {
     /// Default none: the incarnation is then the wall clock, which must not step back over a
     /// restart, and what is revoked is learnt anew from the first peer that knows it.
     pub data_dir: Option<PathBuf>,
+    /// The least number of this run, as the node has learnt that a later one than it would be is known
+    /// ([`Node::outdated`](crate::Node::outdated)). Default 0: the wall clock, or what is kept.
+    pub incarnation_min: u64,
     /// How long a graceful leave may take, until the node stops regardless. Default 5 s, at most
     /// 10 min.
     pub drain: Time<0, 600_000>,
@@ -56,6 +59,7 @@ impl Default for Config {
             advertise: None,
             seeds: Vec::new(),
             data_dir: None,
+            incarnation_min: 0,
             drain: Time::of_ms::<5_000>(),
             gossip: tidings_membership::Config::default(),
             links: tidings_transport::Config::default(),

@@ -99,7 +99,8 @@ impl Node {
         let name = config.name_with(identity.as_ref());
         let cluster = config.cluster_with(identity.as_ref());
         let clock = Clock::start(&*net);
-        let incarnation = incarnation::next(config.data_dir.as_deref(), clock.unix_ms())?;
+        let least = clock.unix_ms().max(config.incarnation_min);
+        let incarnation = incarnation::next(config.data_dir.as_deref(), least)?;
         let (tasks, token) = (TaskTracker::new(), CancellationToken::new());
         // Whatever was started ends if the rest does not.
         let unfinished = token.clone().drop_guard();
@@ -357,6 +358,21 @@ impl Node {
     /// Waits until the node cannot go on, which it does only when something in it has broken.
     pub async fn failed(&self) -> GossipError {
         self.inner.sessions.membership.failed().await
+    }
+
+    /// Resolves when a later run of this node is known and has ended, so that peers take this one for old:
+    /// the clock was ahead in that run, or has stepped back since, and there is no data directory. The
+    /// node is of no use then. It should be ended and started again with an
+    /// [`incarnation_min`](Config::incarnation_min) that is greater than what this returns.
+    pub async fn outdated(&self) -> Incarnation {
+        let membership = self.inner.sessions.membership.outdated();
+        match &self.inner.transport {
+            Some(transport) => tokio::select! {
+                later = membership => later,
+                later = transport.outdated() => later,
+            },
+            None => membership.await,
+        }
     }
 
     /// Cancelled when the node begins to leave: nobody new is to be let in from then on.

@@ -39,6 +39,11 @@ impl Cluster {
     }
 
     async fn add(&mut self, name: &str) -> Node {
+        self.add_run(name, 0).await
+    }
+
+    /// A run of a node with at least this number.
+    async fn add_run(&mut self, name: &str, incarnation_min: u64) -> Node {
         let seeds = self
             .nodes
             .iter()
@@ -47,6 +52,7 @@ impl Cluster {
             .map(Seed::from);
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            incarnation_min,
             seeds: seeds.collect(),
             ..Config::default()
         };
@@ -438,4 +444,26 @@ async fn nobody_waits_for_long_for_a_subscriber_that_reads_nothing() {
     }
     assert_eq!(dropped, 990);
     assert_eq!(began.elapsed(), Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn a_run_that_is_taken_for_old_learns_after_which_one_it_is_to_begin() {
+    let mut cluster = Cluster::start(2).await;
+    // One numbers the links to both others, the other's links both others number.
+    for name in ["a", "z"] {
+        let ahead = u64::try_from(SystemNet.unix_time().as_millis()).unwrap() + 1_800_000;
+        let first = cluster.add_run(name, ahead).await;
+        cluster.converge().await;
+        let later = first.incarnation();
+        cluster.nodes.pop();
+        drop(first);
+        let second = cluster.add_run(name, 0).await;
+        assert!(second.incarnation() < later);
+        let learnt = timeout(SOON, second.outdated()).await.unwrap();
+        assert_eq!(learnt, later, "{name}");
+        cluster.nodes.pop();
+        second.leave().await;
+        cluster.add_run(name, learnt.get() + 1).await;
+        cluster.converge().await;
+    }
 }

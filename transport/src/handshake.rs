@@ -132,13 +132,25 @@ impl Handshake {
                 CloseCode::Violation
             }
         };
-        code.close_because(connection, error);
+        let latest = (code == CloseCode::Stale)
+            .then(|| tls::peer(connection))
+            .flatten()
+            .and_then(|(peer, _)| self.links.latest_run(&peer));
+        match latest {
+            Some(latest) => code.close_because(connection, &format_args!("{error}: {latest}")),
+            None => code.close_because(connection, error),
+        }
         self.refused(remote, Refusal::ours(code), error);
         Some(code)
     }
 
     /// A connection ended before there was a link: tells people if one side refused the other.
     pub(crate) fn lost(&self, remote: SocketAddr, reason: &ConnectionError) {
+        if let ConnectionError::ApplicationClosed(close) = reason
+            && CloseCode::from_number(close.error_code.into_inner()) == Some(CloseCode::Stale)
+        {
+            self.links.refused_as_old(&close.reason);
+        }
         match Refusal::from_error(reason) {
             Some(refusal) => self.refused(remote, refusal, reason),
             None => debug!(%remote, %reason, "no link came of a connection"),

@@ -27,6 +27,11 @@ impl LinkNumber {
         Self::new(incarnation, self.counter + 1)
     }
 
+    /// The run of the node that numbers, which gave it out.
+    pub(crate) fn incarnation(self) -> Incarnation {
+        self.incarnation
+    }
+
     /// Whether an earlier run of the node that numbers gave it out than the one of `other`.
     pub(crate) fn is_of_earlier_run(self, other: Self) -> bool {
         self.incarnation < other.incarnation

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::Connection;
-use tidings_identity::{NodeId, NodeRun};
-use tokio::sync::{Notify, mpsc};
+use tidings_identity::{Incarnation, NodeId, NodeRun};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -34,6 +34,8 @@ pub(crate) struct Links {
     gaps: Arc<Gaps>,
     gossip_in: Arc<GossipIn>,
     counters: Arc<Counters>,
+    /// A later run of this node, as peers say that know one.
+    outdated_by: watch::Sender<Option<Incarnation>>,
     /// Cancelled when no new links are wanted.
     draining: CancellationToken,
     dials: mpsc::Sender<DialRequest>,
@@ -92,6 +94,7 @@ impl Links {
             gaps: Arc::default(),
             gossip_in: Arc::default(),
             counters,
+            outdated_by: watch::Sender::new(None),
             draining,
             dials,
             state: Mutex::new(state),
@@ -239,6 +242,36 @@ impl Links {
                 self.lose_gossip(link.gossip.clear());
             }
         });
+    }
+
+    /// See [`Mesh::latest_run`].
+    pub(crate) fn latest_run(&self, peer: &NodeId) -> Option<Incarnation> {
+        self.state().mesh.latest_run(peer)
+    }
+
+    /// A peer has refused this run because it knows a later one. While nobody takes this run that is
+    /// believed, within bounds: numbers are milliseconds of clocks.
+    pub(crate) fn refused_as_old(&self, reason: &[u8]) {
+        let number = str::from_utf8(reason).ok();
+        let number = number.and_then(|reason| reason.rsplit(' ').next()?.parse::<u64>().ok());
+        let own = self.state().mesh.incarnation().get();
+        let is_later = |later: &u64| *later > own && *later - own <= CLOCK_OFF_MAX_MS;
+        if let Some(later) = number.filter(is_later)
+            && self.counters.links_opened.load(Relaxed) == 0
+        {
+            self.outdated_by.send_replace(Some(later.into()));
+        }
+    }
+
+    /// See [`Transport::outdated`](crate::Transport::outdated).
+    pub(crate) async fn outdated(&self) -> Incarnation {
+        let mut outdated_by = self.outdated_by.subscribe();
+        let later = outdated_by.wait_for(Option::is_some).await;
+        match later.map(|later| *later) {
+            Ok(Some(later)) => later,
+            // Cannot be: the sender is held here.
+            _ => std::future::pending().await,
+        }
     }
 
     /// See [`Mesh::is_of_another`].
@@ -394,6 +427,9 @@ impl Links {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// By how much the clock of an earlier run may have been ahead: a year.
+const CLOCK_OFF_MAX_MS: u64 = 366 * 86_400_000;
 
 impl State {
     fn link(&self, id: ConnectionId) -> Option<&Arc<Link>> {

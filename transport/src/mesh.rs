@@ -103,6 +103,7 @@ impl<C: Copy + Eq> Mesh<C> {
         {
             return;
         }
+        entry.pair.go_back_to(incarnation);
         let same = |kept: &Kept| (kept.incarnation, kept.addr) == (incarnation, addr);
         let is_elsewhere = entry
             .kept
@@ -192,6 +193,18 @@ impl<C: Copy + Eq> Mesh<C> {
         self.effects.push(Effect::WakeDial(to));
         self.lose_gossip(lost);
         Route::Waiting
+    }
+
+    /// The latest run of a peer that is known.
+    pub(crate) fn latest_run(&self, peer: &NodeId) -> Option<Incarnation> {
+        let entry = self.peers.get(peer)?;
+        let kept = entry.kept.map(|kept| kept.incarnation);
+        kept.into_iter().chain([entry.pair.latest_run()]).max()
+    }
+
+    /// The run that this is the mesh of.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// We are about to say Hello on a connection that we dialled: the number it is to carry, or

@@ -63,6 +63,21 @@ impl<C: Copy + Eq> Pair<C> {
         }
     }
 
+    /// The latest run of the other side that is known to have numbered a link.
+    pub(crate) fn latest_run(&self) -> Incarnation {
+        match self.arbiter {
+            Some(_) => Incarnation::default(),
+            None => self.latest.incarnation(),
+        }
+    }
+
+    /// The present run of the other side is this one, and what is known of a later one no longer counts.
+    pub(crate) fn go_back_to(&mut self, incarnation: Incarnation) {
+        if self.latest_run() > incarnation {
+            self.latest = LinkNumber::default();
+        }
+    }
+
     pub(crate) fn slot(&self) -> Option<&Slot<C>> {
         self.slot.as_ref()
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::Endpoint;
 use tidings_bounds::{Count, CountError};
-use tidings_identity::{Identity, NodeId, NodeRun, RevocationList, Revocations, Validity};
+use tidings_identity::{
+    Identity, Incarnation, NodeId, NodeRun, RevocationList, Revocations, Validity,
+};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -252,6 +254,13 @@ impl Transport {
     /// people: closes the link, and gives the peer none for a while. A link to a later run of it stays.
     pub fn blame(&self, run: &NodeRun, reason: &str) {
         self.inner.links.blame(run, reason);
+    }
+
+    /// Resolves when a peer has refused this run because it knows a later one, before there was a link to
+    /// anybody: as when the clock was ahead in that run. One with a greater number than that, which this
+    /// returns, is taken. Peers can say so untruly, which costs a new beginning.
+    pub async fn outdated(&self) -> Incarnation {
+        self.inner.links.outdated().await
     }
 
     /// The handle for sending frames to a peer, whether there is a link to it or not.

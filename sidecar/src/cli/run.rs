@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use tidings::Incarnation;
 use tidings_sidecar::{Sidecar, descriptors};
 use tracing::{info, warn};
 
@@ -92,12 +93,38 @@ impl SettingsArgs {
 /// Runs a node to its end.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let mut later = None;
+    loop {
+        match run_once(args, &mut signals, later).await? {
+            End::Exit(code) => return Ok(code),
+            End::Outdated(by) => later = Some(by),
+        }
+    }
+}
+
+/// How one run of a node ended.
+enum End {
+    Exit(ExitCode),
+    /// Peers know this later run of the node.
+    Outdated(Incarnation),
+}
+
+/// Runs a node to its end, or until it is known that peers take it for old. If they do so again though
+/// it has begun after that `later` run, it is for people to sort out.
+async fn run_once(
+    args: &RunArgs,
+    signals: &mut Signals,
+    later: Option<Incarnation>,
+) -> anyhow::Result<End> {
     let hangups = Hangups::listen()?;
     let Settings {
-        config,
+        mut config,
         identity,
         unknown_variables,
     } = args.settings.load()?;
+    if let Some(later) = later {
+        config.node.incarnation_min = config.node.incarnation_min.max(later.get() + 1);
+    }
     for variable in unknown_variables {
         warn!(%variable, "this environment variable sets nothing that a node has");
     }
@@ -105,7 +132,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let clients_wanted = config.node.limits.sessions_max.get();
     let sidecar = tokio::select! {
         started = Sidecar::start(config, identity) => started?,
-        stop = signals.next() => return Ok(stop.exit_code()),
+        stop = signals.next() => return Ok(End::Exit(stop.exit_code())),
     };
     if let Err(error) = raised {
         warn!(%error, "cannot raise the limit of open files");
@@ -119,15 +146,24 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         failure = node.failed() => {
             return Err(anyhow::Error::new(failure).context("the node cannot go on"));
         }
+        by = node.outdated(), if later.is_none() => {
+            warn!(
+                later = %by,
+                "peers know a later run of this node, as when its clock was ahead; starting again after \
+                 that one. With --data-dir this cannot happen"
+            );
+            node.leave().await;
+            return Ok(End::Outdated(by));
+        }
     }
     tokio::select! {
         () = node.leave() => info!("left"),
         stop = signals.next() => {
             warn!(signal = ?stop, "ending at once, on a second signal");
-            return Ok(stop.exit_code());
+            return Ok(End::Exit(stop.exit_code()));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(End::Exit(ExitCode::SUCCESS))
 }
 
 /// Reads the certificates again whenever it is asked to.
