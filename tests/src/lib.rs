@@ -15,6 +15,7 @@ mod metrics;
 mod patience;
 mod program;
 mod raw_client;
+pub mod rogue;
 
 pub use agent::Agent;
 pub use cluster::{Cluster, Node};
