@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -16,13 +17,19 @@ pub struct Mask {
     pub voice: Voice,
     /// What it has heard of others.
     pub hearsay: Hearsay,
+    /// What it says of itself in messages, each with the version that it goes up to: made once, so that
+    /// the rogue keeps no processor from others.
+    messages: Arc<[(u64, Vec<u8>)]>,
 }
 
 impl Mask {
     /// Tells this of itself, and has heard nothing yet.
     pub fn new(voice: Voice) -> Self {
-        let hearsay = Hearsay::default();
-        Self { voice, hearsay }
+        Self {
+            messages: voice.cut(0).collect(),
+            hearsay: Hearsay::default(),
+            voice,
+        }
     }
 
     /// Gossips on a link for as long as it is there. Ends with an error, and can be cut short.
@@ -76,8 +83,10 @@ impl Mask {
             link.say(&syn_ack(&self.digest(), &[])).await?;
         }
         if heard.kind < 2 {
-            for message in self.voice.since(self.told(heard)).take(ANSWERS_MAX) {
-                link.say(&message).await?;
+            let told = self.told(heard);
+            let new = self.messages.iter().filter(|(upto, _)| *upto > told);
+            for (_, message) in new.take(ANSWERS_MAX) {
+                link.say(message).await?;
             }
         }
         Ok(())

@@ -128,10 +128,15 @@ impl Voice {
 
     /// All that it has said since a version, in messages as long as may be.
     pub fn since(&self, version: u64) -> impl Iterator<Item = Vec<u8>> {
+        self.cut(version).map(|(_, message)| message)
+    }
+
+    /// The same, and the version that each message goes up to.
+    pub(super) fn cut(&self, version: u64) -> impl Iterator<Item = (u64, Vec<u8>)> {
         let mut values: Vec<_> = self.state.values().collect();
         values.retain(|value| value.version > version);
         values.sort_by_key(|value| value.version);
-        let (mut begun, mut from) = (0, version);
+        let (mut begun, mut from, mut count_max) = (0, version, values.len());
         std::iter::from_fn(move || {
             let rest = &values[begun..];
             let mut bytes = 0;
@@ -139,7 +144,7 @@ impl Voice {
                 bytes += value.key.len() + value.value.len() + 16;
                 bytes <= UNPACKED_BYTES_MAX
             });
-            let mut count = fits.count().max(1).min(rest.len());
+            let mut count = fits.count().max(1).min(rest.len()).min(count_max);
             loop {
                 let (last, delta) = (rest.get(count.checked_sub(1)?)?, &rest[..count]);
                 let told = [told(&self.run.bytes(), from)].into_iter();
@@ -147,7 +152,9 @@ impl Voice {
                 let message = ack(&delta);
                 if message.len() <= MESSAGE_BYTES_MAX || count == 1 {
                     (begun, from) = (begun + count, last.version);
-                    return Some(message);
+                    // The next ones are about as long.
+                    count_max = 2 * count;
+                    return Some((from, message));
                 }
                 count /= 2;
             }
