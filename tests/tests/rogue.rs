@@ -2,7 +2,7 @@
 //! but themselves, and keep nobody from hearing or being heard.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use futures::future::{join_all, try_join_all};
 use tidings_tests::rogue::letter::{
     ack, ack_of_blocks, known, packed, syn, syn_ack, told, value, version,
 };
-use tidings_tests::rogue::{Closed, Hearsay, Mask, Rogue, RogueLink, Run, Value, bucket_key};
+use tidings_tests::rogue::{
+    Closed, Hearsay, Mask, Rogue, RogueLink, Run, Value, bucket_key, bucket_text,
+};
 use tidings_tests::{
     Cluster, Figures, Guest, Http, Inbox, Node, create_certificate, millis, wait_until,
 };
@@ -26,8 +28,9 @@ const MEMORY_KIB_MAX: u64 = 64 << 10;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The scope of the client gateway.
 const SCOPE: &str = "default";
-/// How many buckets a node has.
+/// How many buckets a node has, and may have.
 const BUCKETS: u32 = 64;
+const BUCKETS_MAX: u32 = 1_024;
 
 /// Three nodes, a member of `news` at each.
 struct Scene {
@@ -719,6 +722,70 @@ async fn what_unpacks_to_much_takes_little_memory_and_delays_nobody() -> Result<
     };
     let watched = takes_little_memory(&scene, "60 bombs", attack);
     delays_no_change(&scene, "60 bombs", watched).await?;
+    scene.down().await
+}
+
+/// Topics that are in different buckets of so many, and for each bucket its text.
+fn buckets_of(topics: &[String], buckets: u32) -> Vec<(String, String)> {
+    let mut of: BTreeMap<String, Vec<(&str, u32)>> = BTreeMap::new();
+    for topic in topics {
+        of.entry(bucket_key(SCOPE, topic, buckets))
+            .or_default()
+            .push((topic, 1));
+    }
+    let text = |(key, mut topics): (String, Vec<(&str, u32)>)| {
+        topics.sort_unstable();
+        (key, bucket_text(SCOPE, &topics))
+    };
+    of.into_iter().map(text).collect()
+}
+
+/// Has it told to all nodes, and waits until their views have so many topics.
+async fn is_told(scene: &Scene, rogue: &Rogue, mask: &Mask, topics: usize) -> Result<()> {
+    tell_all(scene, rogue, mask).await?;
+    for number in 1..=3 {
+        let sees_all = async || {
+            let seen = scene.cluster.metric(&[number], "tidings_topics").await;
+            seen.is_ok_and(|seen| seen >= topics as f64)
+        };
+        wait_until("they are in the view", SOON, sees_all).await;
+    }
+    // The nodes go on telling each other.
+    sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_members_of_one_node_take_little_memory_and_delay_no_change() -> Result<()> {
+    const WILDCARDS: usize = 60_000;
+    let scene = Scene::up().await?;
+    let rogue = Rogue::new(&scene.cluster, "mallory")?;
+    let mut voice = rogue.voice(BUCKETS_MAX)?;
+    let topics: Vec<_> = (0..WILDCARDS).map(|n| format!("wild.{n}.*")).collect();
+    for (key, text) in buckets_of(&topics, BUCKETS_MAX) {
+        voice.say(&key, &text)?;
+    }
+    let mask = Mask::new(voice);
+    let attack = async {
+        let told = is_told(&scene, &rogue, &mask, WILDCARDS);
+        takes_little_memory(&scene, "60,000 wildcards", told).await
+    };
+    delays_no_change(&scene, "60,000 wildcards", attack).await?;
+    scene.down().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_says_of_itself_takes_little_memory_and_delays_no_change() -> Result<()> {
+    let scene = Scene::up().await?;
+    let rogue = Rogue::new(&scene.cluster, "mallory")?;
+    let mut voice = rogue.voice(BUCKETS_MAX)?;
+    for index in 0..BUCKETS_MAX {
+        // No bucket, but as long as one. A node holds 32 MiB of them.
+        voice.say(&format!("b/{index:x}"), &"x".repeat(31_000))?;
+    }
+    let mask = Mask::new(voice);
+    let attack = takes_little_memory(&scene, "31 MiB", is_told(&scene, &rogue, &mask, 0));
+    delays_no_change(&scene, "31 MiB", attack).await?;
     scene.down().await
 }
 
