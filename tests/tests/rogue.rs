@@ -871,3 +871,52 @@ async fn floods_of_gossip_delay_no_change() -> Result<()> {
     }
     scene.down().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_that_an_address_is_its_own_takes_nothing_that_is_meant_for_another() -> Result<()>
+{
+    const COUNT: usize = 200;
+    let mut scene = Scene::up().await?;
+    let mut rogue = Rogue::new(&scene.cluster, "mallory")?;
+    rogue.run.addr = scene.addr(3)?;
+    let voice = rogue.voice(BUCKETS)?;
+    let hijack = async |number: usize| -> Result<()> {
+        let addr = scene.addr(number)?;
+        let mut links = 0;
+        loop {
+            // It may be refused.
+            if let Ok(link) = rogue.link(addr).await {
+                let _ = link.say(&syn(voice.cluster(), &[voice.entry()])).await;
+                for message in voice.since(0) {
+                    let _ = link.say(&message).await;
+                }
+                links += 1;
+                sleep(Duration::from_millis(500)).await;
+            } else {
+                ensure!(links > 0, "there never was a link");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    let publisher = scene.nodes[0].connect().await?;
+    let texts: Vec<_> = (0..COUNT).map(|n| n.to_string()).collect();
+    let publish = async {
+        for text in &texts {
+            publisher.publish("news", text.clone().into()).await?;
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    let attack = async {
+        tokio::select! {
+            done = publish => done,
+            ended = hijack(1) => ended,
+            ended = hijack(2) => ended,
+        }
+    };
+    scene.nobody_is_missing(attack).await?;
+    for inbox in &mut scene.inboxes {
+        ensure!(inbox.texts(COUNT).await? == texts, "not all has arrived");
+    }
+    scene.down().await
+}
