@@ -59,7 +59,7 @@ pub struct Config {
     /// The longest text of one bucket, in bytes. Default 48,000, from 1,000. A membership that
     /// would make its bucket longer is refused
     /// ([`JoinError::BucketFull`](crate::JoinError::BucketFull)). All buckets together may have
-    /// 8,000,000.
+    /// 5,000,000.
     pub bucket_bytes_max: Count<1_000, BUCKET_BYTES_MAX>,
     /// How many peers the address book remembers. Default 1,024, 1 to 100,000. When it is full,
     /// the peer that was longest not live is forgotten first.
@@ -110,7 +110,7 @@ impl Config {
     ///
     /// # Errors
     /// When `silence_min` is shorter than `interval`, or `dead_node_grace` shorter than eight
-    /// intervals or `silence_min`, or when all buckets could have more than 8,000,000 bytes.
+    /// intervals or `silence_min`, or when all buckets could have more than 5,000,000 bytes.
     pub fn check(&self) -> Result<(), ConfigError> {
         let interval = self.interval.get();
         let silence_min = ("silence_min", self.silence_min.get());
@@ -184,7 +184,7 @@ fn at_least(
 }
 
 /// The longest that all buckets together may become.
-const STATE_BYTES_MAX: usize = 8_000_000;
+const STATE_BYTES_MAX: usize = 5_000_000;
 
 /// How many intervals of silence the failure detector takes for death, about.
 const DETECTION_INTERVALS: u32 = 8;
@@ -244,7 +244,7 @@ mod tests {
         assert!(text.contains("at least 40s, silence_min"), "{text}");
         let (field, text) = refused("buckets = 200");
         assert_eq!(field, "bucket_bytes_max");
-        assert!(text.contains("at most 8000000 bytes"), "{text}");
+        assert!(text.contains("at most 5000000 bytes"), "{text}");
         let edge = "interval = \"1s\"\nsilence_min = \"8s\"\ndead_node_grace = \"8s\"";
         assert_eq!(read(edge).unwrap().check(), Ok(()));
     }

@@ -486,7 +486,7 @@ async fn a_node_has_few_keys_that_nobody_knows() {
 #[tokio::test(start_paused = true)]
 async fn what_packs_very_well_silences_nobody() {
     let (mut rogue, mut victim) = (Bench::start(2, 1).await, Bench::start(1, 1).await);
-    let texts = "x".repeat(8_000);
+    let texts = "x".repeat(5_000);
     for bucket in 0..BUCKETS_MAX {
         rogue.set(&bucket_key(bucket), &texts).await;
     }

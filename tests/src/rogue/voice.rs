@@ -188,4 +188,4 @@ const EPOCH: u64 = 4_096;
 const BEAT_MS: usize = 25;
 const MESSAGE_BYTES_MAX: usize = 65_507;
 /// What the blocks of a message can hold.
-const UNPACKED_BYTES_MAX: usize = 512 * 16_384;
+const UNPACKED_BYTES_MAX: usize = 128 * 16_384;
