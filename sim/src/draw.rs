@@ -1,3 +1,5 @@
+mod liars;
+
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -9,6 +11,8 @@ use crate::note::Reach;
 use crate::plan::{Plan, Timed};
 use crate::seed;
 
+pub use liars::with_liars;
+
 /// Draws a plan from a seed, swarm-wise: first which kinds of faults there are at all, then how
 /// often each comes. Runs with few kinds find what others hide.
 pub fn plan(number: u64, nodes: usize) -> Plan {
@@ -17,7 +21,10 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
         nodes,
         events: Vec::new(),
     };
-    draw.plan(number)
+    let plan = draw.plan(number);
+    // Chance of its own, so that a seed is the same otherwise.
+    let liars = seed::stream(number, "liars", &[]).random_bool(0.3);
+    if liars { with_liars(plan) } else { plan }
 }
 
 /// How long the faults go on, in seconds.

@@ -211,6 +211,19 @@ fn all() -> Reach {
 impl Event {
     /// Whether it is a fault: what else there is are deeds of agents and expectations.
     pub fn is_fault(&self) -> bool {
+        let is_of_host = matches!(
+            self,
+            Self::Crash { .. }
+                | Self::Start { .. }
+                | Self::Leave { .. }
+                | Self::Freeze { .. }
+                | Self::Thaw { .. }
+        );
+        is_of_host || self.is_of_network()
+    }
+
+    /// Whether it is about the network, and so may name hosts of liars.
+    pub fn is_of_network(&self) -> bool {
         matches!(
             self,
             Self::Split { .. }
@@ -219,11 +232,6 @@ impl Event {
                 | Self::OneWay { .. }
                 | Self::Heal
                 | Self::Path { .. }
-                | Self::Crash { .. }
-                | Self::Start { .. }
-                | Self::Leave { .. }
-                | Self::Freeze { .. }
-                | Self::Thaw { .. }
         )
     }
 

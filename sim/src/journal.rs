@@ -42,10 +42,13 @@ struct State {
 }
 
 impl Journal {
-    /// The journal of a run that begins now, on so many hosts. Lines are kept only if wanted.
-    pub fn new(hosts: usize, keep_lines: bool) -> Self {
+    /// The journal of a run that begins now, on so many hosts, beside so many liars. Lines are kept only if wanted.
+    pub fn new(hosts: usize, liars: usize, keep_lines: bool) -> Self {
         let state = State {
-            truth: Truth::new(hosts),
+            truth: Truth {
+                liars,
+                ..Truth::new(hosts)
+            },
             oracles: oracle::all(),
             hash: TraceHash(0),
             lines: keep_lines.then(Vec::new),

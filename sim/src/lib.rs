@@ -6,6 +6,8 @@
 
 /// Sessions that do what they are told.
 pub mod agent;
+/// Whom nodes blame.
+pub mod blame;
 /// How paths through the network behave.
 pub mod conditions;
 mod deed;
@@ -21,6 +23,10 @@ pub mod gate;
 pub mod host;
 /// Where everything that happens is told to.
 pub mod journal;
+/// Members that lie.
+pub mod liar;
+/// In what ways they do.
+pub mod lie;
 /// The links that nodes show.
 pub mod links;
 /// Planted bugs.

@@ -43,7 +43,9 @@ pub struct Carriage {
 impl Carriage {
     /// Of the links that are up, of those that the node on this host shows.
     pub fn all_of(on: usize, links: &[LinkInfo]) -> Vec<Self> {
-        let up = links.iter().filter(|link| link.up.is_some());
+        // Liars are nobody whose links are judged.
+        let is_shown = |link: &&LinkInfo| link.up.is_some() && name::host(&link.peer).is_some();
+        let up = links.iter().filter(is_shown);
         let ends = LinkEnd::all_of(on, links);
         let carriage = |(end, link): (LinkEnd, &LinkInfo)| Self {
             end,

@@ -108,7 +108,8 @@ impl Network {
         SocketAddr::from(([10, 0, (host >> 8) as u8, host as u8], PORT))
     }
 
-    fn host(addr: SocketAddr) -> Option<usize> {
+    /// The host at an address, if it is that of one.
+    pub(crate) fn host(addr: SocketAddr) -> Option<usize> {
         let IpAddr::V4(ip) = addr.ip() else {
             return None;
         };

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 use tidings::{Incarnation, MemberId, Pattern, Topic};
 
+use crate::lie::Lie;
+
 /// The number of a session: they are counted over all hosts of a run.
 pub type SessionNumber = usize;
 
@@ -171,6 +173,22 @@ pub enum Note {
         nodes: usize,
         /// Memberships.
         members: usize,
+    },
+    /// A liar has said something to a host that is not true.
+    Lied {
+        /// The number of the liar.
+        liar: usize,
+        /// To whom.
+        host: usize,
+        /// In what way.
+        lie: Lie,
+    },
+    /// A node has ended the link of another, whom it takes to have broken the protocol.
+    Blamed {
+        /// The name of the other.
+        node: String,
+        /// What it is told to have done.
+        why: String,
     },
     /// An invariant does not hold.
     Violation {

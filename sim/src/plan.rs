@@ -3,6 +3,7 @@ use tidings::{Overflow, Pattern, Topic};
 
 use crate::conditions::Conditions;
 use crate::fault::Event;
+use crate::lie::Liar;
 
 /// Everything that a run does, except for chance: what a scenario file holds, and what is drawn from
 /// a seed.
@@ -55,6 +56,8 @@ pub struct Plan {
     pub waiting_bytes_max: usize,
     /// For how long nodes remember dead ones, in seconds.
     pub dead_node_grace_s: f64,
+    /// Members that lie, on hosts of their own. These are numbered on from those that run nodes.
+    pub liar: Vec<Liar>,
     /// What happens, in order of time.
     pub event: Vec<Timed>,
 }
@@ -105,6 +108,7 @@ impl Default for Plan {
             payload_bytes_max: 1 << 20,
             waiting_bytes_max: 256 << 20,
             dead_node_grace_s: 600.0,
+            liar: Vec::new(),
             event: Vec::new(),
         }
     }
@@ -119,7 +123,12 @@ impl Plan {
             return wrong("there is at least one node and one topic".into());
         }
         for Timed { at, event } in &plan.event {
-            if let Some(host) = event.hosts().into_iter().find(|host| *host >= plan.nodes) {
+            let hosts = if event.is_of_network() {
+                plan.nodes + plan.liar.len()
+            } else {
+                plan.nodes
+            };
+            if let Some(host) = event.hosts().into_iter().find(|host| *host >= hosts) {
                 return wrong(format!("there is no host {host}, at {at} s"));
             }
             if !at.is_finite() || *at < 0.0 || *at > plan.chaos_s {
@@ -137,6 +146,15 @@ impl Plan {
             };
             if text.parse::<Pattern>().is_err() {
                 return wrong(format!("{text:?} is no pattern, at {at} s"));
+            }
+        }
+        for Liar {
+            rate, lying, lies, ..
+        } in &plan.liar
+        {
+            let is_part = (0.0..=1.0).contains(lying);
+            if !rate.is_finite() || *rate <= 0.0 || !is_part || lies.is_empty() {
+                return wrong("a liar says something in some way, now and then".into());
             }
         }
         if !plan.event.is_sorted_by(|a, b| a.at <= b.at) {

@@ -1,5 +1,7 @@
 use anyhow::anyhow;
 
+use crate::fault::Event;
+use crate::lie::Liar;
 use crate::plan::Plan;
 use crate::runner::Runner;
 
@@ -63,6 +65,16 @@ impl Shrinking {
                 }
                 size /= 2;
             }
+            for liar in without_a_lie(&self.best.plan.liar) {
+                let plan = Plan {
+                    liar,
+                    ..self.best.plan.clone()
+                };
+                if self.runs < runs_max && self.accept(plan) {
+                    smaller(&self.best.plan, self.runs);
+                    break;
+                }
+            }
             let has_expectations = before
                 .event
                 .iter()
@@ -90,12 +102,40 @@ impl Shrinking {
     }
 }
 
+/// All ways to have one lie or liar less. Liars are numbered, so only the last one goes.
+fn without_a_lie(liars: &[Liar]) -> Vec<Vec<Liar>> {
+    let mut fewer = Vec::new();
+    if let Some((_, others)) = liars.split_last() {
+        fewer.push(others.to_vec());
+    }
+    for (number, liar) in liars.iter().enumerate() {
+        for lie in 0..liar.lies.len() {
+            let mut liars = liars.to_vec();
+            liars[number].lies.remove(lie);
+            if !liars[number].lies.is_empty() {
+                fewer.push(liars);
+            }
+        }
+    }
+    fewer
+}
+
 fn without_last_node(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     plan.nodes -= 1;
     let nodes = plan.nodes;
-    plan.event
-        .retain(|timed| timed.event.hosts().iter().all(|host| *host < nodes));
+    plan.event.retain_mut(|timed| match &mut timed.event {
+        Event::Split { groups } => {
+            // Liars come after the last one.
+            for group in groups {
+                group.retain(|host| *host != nodes);
+                let later = group.iter_mut().filter(|host| **host > nodes);
+                later.for_each(|host| *host -= 1);
+            }
+            true
+        }
+        event => event.hosts().iter().all(|host| *host < nodes),
+    });
     plan.down.retain(|host| *host < nodes);
     plan.expiring.retain(|host| *host < nodes);
     plan.clocks_off_s.truncate(nodes);

@@ -1,6 +1,9 @@
 //! How rare situations are recognised.
 
+use tidings::GossipFault;
+
 use crate::fault::Event;
+use crate::lie::Lie;
 use crate::name;
 use crate::world::World;
 
@@ -49,13 +52,27 @@ impl World {
         });
         self.sometimes.add("mailbox overflow", missed);
         self.sometimes.add("session cut off", cut_off);
+        let omitted = self.site.journal.truth(|truth| {
+            let lies = truth.lies.iter();
+            let omitted = lies.filter(|((_, lie), _)| *lie == Lie::Omit);
+            omitted.map(|(_, times)| times).sum()
+        });
+        self.sometimes.add("omission told", omitted);
         let mut counted = [0; 6];
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
             let stats = run.node.stats();
+            let faults = stats.membership.faults;
+            let certificate = faults.of(GossipFault::Certificate);
+            let of_parts = [GossipFault::Itself, GossipFault::Room, GossipFault::Pace];
+            let left_out = of_parts.map(|fault| faults.of(fault)).iter().sum::<u64>();
+            self.sometimes.add("lie left out of a message", left_out);
+            let refused = faults.total() - left_out - certificate;
+            self.sometimes.add("lie refused", refused);
             let Some(transport) = stats.transport else {
                 continue;
             };
+            self.sometimes.add("liar paused", transport.violations);
             counted[0] += transport.dropped_link_lost;
             counted[1] += transport.dropped_peer_forgotten;
             counted[2] += transport.dropped_peer_restarted;

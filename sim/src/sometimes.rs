@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 20] = [
+pub const SITUATIONS: [&str; 24] = [
     "certificate expired",
     "crash during a split",
     "cut during a handshake",
@@ -19,12 +19,16 @@ pub const SITUATIONS: [&str; 20] = [
     "frames waited for a forgotten peer",
     "host frozen beyond detection",
     "leave during a split",
+    "lie left out of a message",
+    "lie refused",
+    "liar paused",
     "live node taken for dead",
     "mailbox overflow",
     "message dropped rather than waited for",
     "messages to an earlier run dropped",
     "queue to a peer full",
     "node stays down",
+    "omission told",
     "publisher made to wait",
     "restart before detection",
     "session cut off",

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use tidings::{Incarnation, MemberId, Pattern, Topic};
 
+use crate::lie::Lie;
 use crate::note::{Note, Phase, Reach, SessionNumber};
 
 /// How everything really is: what the simulator, who sees all hosts at once, knows from what it did
@@ -26,6 +27,10 @@ pub struct Truth {
     pub waits: u64,
     /// How many sessions were ended by their node.
     pub cut_off: u64,
+    /// How many liars there are.
+    pub liars: usize,
+    /// How often each of them lied, and in what way.
+    pub lies: BTreeMap<(usize, Lie), u64>,
     /// Counts what happened, so that before and after can be told within one millisecond.
     pub step: u64,
 }
@@ -95,6 +100,8 @@ impl Truth {
             was_cut: false,
             waits: 0,
             cut_off: 0,
+            liars: 0,
+            lies: BTreeMap::new(),
             step: 0,
         }
     }
@@ -220,7 +227,9 @@ impl Truth {
             Note::Fault { cut, .. } => self.was_cut |= cut,
             Note::Flooding { session, flooding } => self.sessions[*session].flooding = *flooding,
             Note::Waiting { .. } => self.waits += 1,
+            Note::Lied { liar, lie, .. } => *self.lies.entry((*liar, *lie)).or_default() += 1,
             Note::Reading { .. }
+            | Note::Blamed { .. }
             | Note::NodeUp { .. }
             | Note::Gap { .. }
             | Note::View { .. }

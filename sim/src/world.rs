@@ -10,8 +10,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::agent::{self, Agent};
+use crate::blame::Blame;
 use crate::host::{Host, Site};
 use crate::journal::{Journal, Line};
+use crate::liar::LyingHost;
 use crate::name;
 use crate::network::{Network, Traffic};
 use crate::note::{Note, Phase, Reach};
@@ -20,7 +22,7 @@ use crate::oracle::views::Expected;
 use crate::plan::Plan;
 use crate::seam::{HostNet, Life};
 use crate::sometimes::Sometimes;
-use crate::{draw, seed};
+use crate::{blame, draw, seed};
 
 /// How often the counters of all nodes are read.
 const LOOK: Duration = Duration::from_millis(250);
@@ -38,6 +40,7 @@ pub struct World {
     pub(crate) seed: u64,
     pub(crate) site: Site,
     pub(crate) hosts: Vec<Host>,
+    liars: Vec<LyingHost>,
     pub(crate) sometimes: Sometimes,
     random: ChaCha8Rng,
     /// When each host publishes next.
@@ -90,14 +93,15 @@ impl World {
 
     fn new(seed: u64, plan: Plan, keep_lines: bool) -> anyhow::Result<Self> {
         let nodes = plan.nodes;
-        let network = Network::new(seed, nodes);
+        let liars = plan.liar.len();
+        let network = Network::new(seed, nodes + liars);
         network.set(None, None, &plan.network);
         let token = CancellationToken::new();
         let driving = token
             .clone()
             .run_until_cancelled_owned(network.clone().drive());
         TaskTracker::new().spawn(driving);
-        let journal = Journal::new(nodes, keep_lines);
+        let journal = Journal::new(nodes, liars, keep_lines);
         let began = Instant::now();
         let clock = HostNet::new(network.clone(), 0, began, 0, Life::default());
         // Longer than any clock is off.
@@ -106,6 +110,7 @@ impl World {
         Ok(Self {
             seed,
             hosts: (0..nodes).map(Host::new).collect(),
+            liars: Vec::new(),
             random: seed::stream(seed, "world", &[]),
             publish_at: vec![began; nodes],
             look_at: began,
@@ -140,6 +145,10 @@ impl World {
     async fn chaos(&mut self) -> anyhow::Result<()> {
         self.phase(Phase::Chaos);
         let began = Instant::now();
+        for number in 0..self.site.plan.liar.len() {
+            let liar = LyingHost::start(&self.site, self.seed, number)?;
+            self.liars.push(liar);
+        }
         for timed in self.site.plan.event.clone() {
             self.go_on_until(began + Duration::from_secs_f64(timed.at))
                 .await;
@@ -159,6 +168,10 @@ impl World {
             return Ok(());
         }
         self.phase(Phase::Healing);
+        let liars = self.liars.iter().zip(&self.site.plan.liar);
+        liars
+            .filter(|(_, liar)| !liar.persists)
+            .for_each(|(host, _)| host.fall_silent());
         self.site.network.heal();
         self.site
             .network
@@ -354,6 +367,9 @@ impl World {
 
     /// Lets the oracles see the counters of all nodes.
     pub(crate) fn look(&self) {
+        for Blame { node, why } in blame::take() {
+            self.site.journal.note(Note::Blamed { node, why });
+        }
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
             let stats = run.node.stats();

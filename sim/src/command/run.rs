@@ -18,6 +18,9 @@ pub(crate) struct Run {
     /// How many nodes the cluster has, unless a scenario says so.
     #[arg(long, default_value_t = 12)]
     nodes: usize,
+    /// Let liars take part, also when the seed would have none.
+    #[arg(long, conflicts_with = "scenario")]
+    liars: bool,
     /// A scenario file, instead of faults drawn from the seed.
     #[arg(long)]
     scenario: Option<PathBuf>,
@@ -45,6 +48,7 @@ impl Run {
             &[
                 ("seed", seed.to_string()),
                 ("nodes", plan.nodes.to_string()),
+                ("liars", self.liars.to_string()),
                 ("scenario", path(&self.scenario)),
                 ("check-determinism", self.check_determinism.to_string()),
                 ("out", path(&self.out)),
@@ -74,7 +78,10 @@ impl Run {
         }
         let again = match &self.scenario {
             Some(scenario) => format!("run --seed {seed} --scenario {}", scenario.display()),
-            None => format!("run --seed {seed} --nodes {}", plan.nodes),
+            None => {
+                let liars = one::liars(self.liars);
+                format!("run --seed {seed} --nodes {}{liars}", plan.nodes)
+            }
         };
         report::end(ran.outcome.hash, &again);
         Ok(is_well)
@@ -83,7 +90,12 @@ impl Run {
     fn plan(&self) -> anyhow::Result<Plan> {
         let Some(path) = &self.scenario else {
             let seed = self.seed.context("give a --seed, or a --scenario")?;
-            return Ok(draw::plan(seed, self.nodes));
+            let plan = draw::plan(seed, self.nodes);
+            return Ok(if self.liars {
+                draw::with_liars(plan)
+            } else {
+                plan
+            });
         };
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let plan = Plan::parse(&text).with_context(|| path.display().to_string())?;

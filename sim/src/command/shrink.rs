@@ -18,6 +18,9 @@ pub(crate) struct Shrink {
     /// How many nodes it has, unless a scenario says so.
     #[arg(long, default_value_t = 12)]
     nodes: usize,
+    /// Let liars take part, also when the seed would have none.
+    #[arg(long, conflicts_with = "scenario")]
+    liars: bool,
     /// A scenario file, instead of faults drawn from the seed.
     #[arg(long)]
     scenario: Option<PathBuf>,
@@ -39,6 +42,7 @@ impl Shrink {
                     ..plan
                 }
             }
+            (None, Some(seed)) if self.liars => draw::with_liars(draw::plan(seed, self.nodes)),
             (None, Some(seed)) => draw::plan(seed, self.nodes),
             (None, None) => bail!("give a --seed, or a --scenario"),
         };
@@ -48,6 +52,7 @@ impl Shrink {
             &[
                 ("seed", seed.to_string()),
                 ("nodes", plan.nodes.to_string()),
+                ("liars", plan.liar.len().to_string()),
                 ("runs-max", self.runs_max.to_string()),
                 ("to", self.to.display().to_string()),
             ],

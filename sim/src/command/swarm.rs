@@ -27,6 +27,9 @@ pub(crate) struct Swarm {
     /// Stop at the first violation.
     #[arg(long)]
     fail_fast: bool,
+    /// Let liars take part in every run, not only in some.
+    #[arg(long)]
+    liars: bool,
     /// Fail if a rare situation never occurred, which takes some hundred seeds.
     #[arg(long)]
     require_situations: bool,
@@ -42,6 +45,7 @@ impl Swarm {
                 ("jobs", self.jobs.to_string()),
                 ("budget", format!("{:?}", self.budget)),
                 ("fail-fast", self.fail_fast.to_string()),
+                ("liars", self.liars.to_string()),
                 ("require-situations", self.require_situations.to_string()),
             ],
         );
@@ -59,7 +63,14 @@ impl Swarm {
         swarm::run(
             &runner,
             &batch,
-            |seed| draw::plan(seed, nodes),
+            |seed| {
+                let plan = draw::plan(seed, nodes);
+                if self.liars {
+                    draw::with_liars(plan)
+                } else {
+                    plan
+                }
+            },
             |seed, result| {
                 runs += 1;
                 match result {
@@ -105,7 +116,10 @@ impl Swarm {
         let Range { start, end } = self.seeds;
         report::end(
             hash,
-            &format!("swarm --seeds {start}..{end} --nodes {nodes}"),
+            &format!(
+                "swarm --seeds {start}..{end} --nodes {nodes}{}",
+                one::liars(self.liars)
+            ),
         );
         Ok(failed == 0 && !lacks)
     }

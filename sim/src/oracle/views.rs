@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidings::{Incarnation, MemberId, NodeId, Pattern, Scope, Topic, View};
 
+use crate::name;
 use crate::truth::Truth;
 
 /// What all views show once they are the truth.
@@ -54,6 +55,8 @@ impl Expected {
     /// In what a view is not the truth.
     pub fn disagreement(&self, view: &View) -> Option<String> {
         let live = view.nodes().into_iter().filter(|node| node.live);
+        // Liars come and go as they like.
+        let live = live.filter(|node| !name::is_liar(node.run.node.as_str()));
         let nodes = live
             .map(|node| (node.run.node, node.run.incarnation))
             .collect();
