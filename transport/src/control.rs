@@ -2,7 +2,9 @@
 //!
 //! Each is a length (`u32`, big endian, of what follows), a kind (`u8`) and a body. The body of
 //! Hello begins with the protocol version (`u16`), whose place never changes, so that a node can
-//! refuse a version it knows nothing else about.
+//! refuse a version it knows nothing else about. Each node says its newest, and of the two the
+//! lower is spoken, if both still do. So a newer node is taken at its word that it does, and what
+//! its Hello has behind ours is passed over.
 
 use std::net::SocketAddr;
 
@@ -53,7 +55,10 @@ pub(crate) enum ControlError {
     Length { bytes: u32, bytes_max: usize },
     #[error("control message of unknown kind {0}")]
     Kind(u8),
-    #[error("peer speaks protocol version {0}, this node speaks {VERSION}")]
+    #[error(
+        "peer speaks protocol version {0}; this node speaks {VERSION}, and none before {OLDEST}: \
+         upgrade one version at a time"
+    )]
     Version(u16),
     #[error("malformed hello: {0}")]
     Hello(&'static str),
@@ -165,12 +170,18 @@ impl Hello {
         let version = body
             .try_get_u16()
             .map_err(|_| ControlError::Hello("no version"))?;
-        if version != VERSION {
+        if version < OLDEST {
             return Err(ControlError::Version(version));
         }
-        let (hello, rest) = postcard::take_from_bytes::<Self>(&body)
-            .map_err(|_| ControlError::Hello("cannot be decoded"))?;
-        if !rest.is_empty() {
+        let is_newer = version > VERSION;
+        let (hello, rest) = postcard::take_from_bytes::<Self>(&body).map_err(|_| {
+            if is_newer {
+                ControlError::Version(version)
+            } else {
+                ControlError::Hello("cannot be decoded")
+            }
+        })?;
+        if !rest.is_empty() && !is_newer {
             return Err(ControlError::Hello("trailing bytes"));
         }
         if !(1..=LANES_MAX).contains(&hello.lanes) {
@@ -183,8 +194,10 @@ impl Hello {
     }
 }
 
-/// The version of the protocol that this node speaks.
+/// The newest version of the protocol that this node speaks.
 const VERSION: u16 = 4;
+/// The oldest one that it still speaks. Of version 3 there was no release.
+const OLDEST: u16 = 4;
 /// Bytes that a gossip message grows by on the wire, its length aside.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
 /// The same for a revocation list.
@@ -239,13 +252,43 @@ mod tests {
         }
     }
 
+    /// Our Hello in another version, with something behind it.
+    fn hello_of(version: u16, more: &[u8]) -> Result<Control, ControlError> {
+        let mut encoded = Control::Hello(hello()).encode().to_vec();
+        encoded[LENGTH_BYTES + 1..][..2].copy_from_slice(&version.to_be_bytes());
+        encoded.extend_from_slice(more);
+        decode(&encoded.into())
+    }
+
     #[test]
     fn another_version_is_told_apart_from_nonsense() {
-        let newer = Bytes::from_static(&[HELLO, 0, 5, 0xff, 0xff]);
-        assert!(matches!(
-            Control::decode(newer),
-            Err(ControlError::Version(5))
-        ));
+        for unreadable in [OLDEST - 1, VERSION + 1] {
+            let mut bytes = vec![HELLO];
+            bytes.put_u16(unreadable);
+            bytes.put_slice(&[0xff; 2]);
+            let decoded = Control::decode(bytes.into());
+            assert!(
+                matches!(decoded, Err(ControlError::Version(version)) if version == unreadable)
+            );
+        }
+    }
+
+    #[test]
+    fn versions_that_have_one_in_common_speak_it() {
+        for version in OLDEST..=VERSION {
+            assert_eq!(hello_of(version, &[]).unwrap(), Control::Hello(hello()));
+            assert!(matches!(
+                hello_of(version, &[1]),
+                Err(ControlError::Hello("trailing bytes"))
+            ));
+        }
+        // A newer one speaks ours, or else refuses us itself.
+        let newer = hello_of(VERSION + 1, &[1, 2, 3]);
+        assert_eq!(newer.unwrap(), Control::Hello(hello()));
+        let refusal = hello_of(OLDEST - 1, &[]).unwrap_err().to_string();
+        for version in [OLDEST - 1, VERSION] {
+            assert!(refusal.contains(&version.to_string()), "{refusal}");
+        }
     }
 
     #[test]
