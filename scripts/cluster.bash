@@ -181,7 +181,7 @@ start_node() {
         ((${seed#n} > size)) || seeds+=(--seed "$(ip_of "$seed"):$CLUSTER_PORT")
     done
     [[ -z $config ]] || extra=(--config "$config")
-    env -u TIDINGS_BIN "${environment[@]}" \
+    env -u TIDINGS_BIN -u TIDINGS_PREVIOUS_BIN "${environment[@]}" \
         setsid nsenter --net="/run/netns/$(ns "$node")" \
         "$bin" run "${extra[@]}" --name "$node" --cluster "$name" "${seeds[@]}" \
         --listen "$(ip_of "$node"):$CLUSTER_PORT" \
