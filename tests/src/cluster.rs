@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -94,6 +94,7 @@ impl Node {
 pub struct Cluster {
     name: String,
     size: usize,
+    binary: PathBuf,
     /// How long it took from the start of the last node until all views agreed.
     pub agreed_after: Duration,
     is_down: bool,
@@ -108,6 +109,15 @@ impl Cluster {
 
     /// Starts a cluster whose nodes read this configuration (TOML) besides.
     pub fn with_config(size: usize, config: &str) -> Result<Self> {
+        Self::begin(size, config, binary())
+    }
+
+    /// Starts a cluster whose nodes are another binary than the one that is tested.
+    pub fn with_binary(size: usize, binary: &Path) -> Result<Self> {
+        Self::begin(size, "", binary)
+    }
+
+    fn begin(size: usize, config: &str, binary: &Path) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let clusters = repository().join("target/clusters");
         std::fs::create_dir_all(&clusters)?;
@@ -119,6 +129,7 @@ impl Cluster {
         let mut cluster = Self {
             name,
             size,
+            binary: binary.to_owned(),
             agreed_after: Duration::ZERO,
             is_down: false,
             _turn: turn,
@@ -190,6 +201,12 @@ impl Cluster {
     /// Starts a node again that was killed or stopped.
     pub fn start(&self, node: &str) -> Result<()> {
         self.script("start", &[node]).map(drop)
+    }
+
+    /// Starts a node again as another binary, from now until it is stopped.
+    pub fn start_as(&self, node: &str, binary: &Path) -> Result<()> {
+        let binary = binary.to_str().context("a path in UTF-8")?;
+        self.script("start", &[node, "--bin", binary]).map(drop)
     }
 
     /// What a node has logged, over all its runs.
@@ -270,7 +287,7 @@ impl Cluster {
         let output = Command::new(repository().join("scripts").join(script))
             .args(arguments)
             .args(["--name", &self.name])
-            .env("TIDINGS_BIN", binary())
+            .env("TIDINGS_BIN", &self.binary)
             .output()
             .with_context(|| format!("run scripts/{script}"))?;
         let errors = String::from_utf8_lossy(&output.stderr);

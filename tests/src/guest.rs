@@ -31,6 +31,7 @@ impl Guest {
             .arg(format!("--net=/run/netns/{}", host.ns))
             .arg(binary())
             .env_remove("TIDINGS_BIN")
+            .env_remove("TIDINGS_PREVIOUS_BIN")
             .args(["run", "--name", name, "--cluster", cluster.name()])
             .args(["--listen", &at(7950), "--client", &at(4250)])
             .args(["--http", &at(8250)])

@@ -16,6 +16,8 @@ mod patience;
 mod program;
 mod raw_client;
 pub mod rogue;
+mod traffic;
+mod watch;
 
 pub use agent::Agent;
 pub use cluster::{Cluster, Node};
@@ -26,5 +28,7 @@ pub use http::{Http, Member, NodeInfo, TopicInfo};
 pub use inbox::Inbox;
 pub use metrics::Metrics;
 pub use patience::{holds_for, wait_until};
-pub use program::{Program, binary, repository, tidings};
+pub use program::{Program, binary, previous_binary, repository, tidings};
 pub use raw_client::RawClient;
+pub use traffic::{Outcome, Traffic, pairs};
+pub use watch::Watch;

@@ -36,12 +36,36 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// The release binary of the version before this one: the one that `TIDINGS_PREVIOUS_BIN` names, or
+/// else what `scripts/previous` builds. None, and a line that says why, where its history is not
+/// known.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn previous_binary() -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os("TIDINGS_PREVIOUS_BIN") {
+        return Some(given.into());
+    }
+    binary(); // built first, so that the other needs only what differs
+    let output = Command::new(repository().join("scripts/previous")).output();
+    let output = output.expect("scripts/previous can be run");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(NO_HISTORY) {
+        println!("NOT CHECKED: {}", errors.trim_end());
+        return None;
+    }
+    assert!(output.status.success(), "scripts/previous: {errors}");
+    let path = String::from_utf8_lossy(&output.stdout);
+    Some(path.trim_end().into())
+}
+
 /// The release binary with these arguments, and nothing of our own `TIDINGS_…` environment.
 pub fn tidings<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(binary());
     command
         .args(arguments)
         .env_remove("TIDINGS_BIN")
+        .env_remove("TIDINGS_PREVIOUS_BIN")
         .stdin(Stdio::null());
     command
 }
@@ -97,3 +121,6 @@ impl Drop for Program {
         let _ = self.kill();
     }
 }
+
+/// What `scripts/previous` ends with when it does not know what was before.
+const NO_HISTORY: i32 = 3;
