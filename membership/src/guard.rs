@@ -25,6 +25,8 @@ mod cut;
 mod honest;
 mod key;
 mod letter;
+#[cfg(test)]
+mod lies;
 mod marks;
 mod pulse;
 mod reader;

@@ -24,13 +24,22 @@ impl Allowance {
 
     /// Takes so many, or none if they are not there. More than there ever are counts as all.
     pub(crate) fn take(&mut self, count: usize, now: Instant) -> bool {
-        let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.at_once);
-        let after = self.full_at.max(now) + self.each * count;
-        let is_there = after.duration_since(now) <= self.each * self.at_once;
+        let is_there = self.has(count, now);
         if is_there {
-            self.full_at = after;
+            self.full_at = self.full_without(count, now);
         }
         is_there
+    }
+
+    /// Whether so many are there.
+    pub(crate) fn has(&self, count: usize, now: Instant) -> bool {
+        self.full_without(count, now).duration_since(now) <= self.each * self.at_once
+    }
+
+    /// When all would be there again without so many.
+    fn full_without(&self, count: usize, now: Instant) -> Instant {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.at_once);
+        self.full_at.max(now) + self.each * count
     }
 
     /// Whether all of it is there, as if nothing had ever been taken.

@@ -53,12 +53,22 @@ pub(crate) fn told(id: &[u8], from: u64) -> Vec<u8> {
 
 /// What run 1 of node `n` says of itself beside what it `has`: these keys with texts and versions.
 pub(crate) fn sealed(n: u8, has: &[(&str, u64)], values: &[(&str, &str, u64)]) -> Vec<u8> {
-    sealed_by(n, n, has, values)
+    sealed_with(&identity(n), n, has, values)
 }
 
 /// What node `by` makes up in the name of node `n`.
 pub(crate) fn sealed_by(
     by: u8,
+    n: u8,
+    has: &[(&str, u64)],
+    values: &[(&str, &str, u64)],
+) -> Vec<u8> {
+    sealed_with(&identity(by), n, has, values)
+}
+
+/// What is said in the name of node `n` with the key of somebody.
+pub(crate) fn sealed_with(
+    identity: &Identity,
     n: u8,
     has: &[(&str, u64)],
     values: &[(&str, &str, u64)],
@@ -80,7 +90,7 @@ pub(crate) fn sealed_by(
             sum.clone(),
             hash(&SHA256, says.as_bytes()).as_ref().to_vec(),
         ];
-        let signature = identity(by).signer().sign(&said.concat()).unwrap();
+        let signature = identity.signer().sign(&said.concat()).unwrap();
         let scheme = signature.scheme.to_be_bytes().to_vec();
         let seal = BASE64.encode([vec![1], sum, scheme, signature.bytes].concat());
         bytes.extend(value(key, &format!("{says}.{seal}"), version));

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use chitchat::ChitchatId;
+use tidings_identity::Certified;
 
 use super::letter::{Told, Value};
 
@@ -20,6 +21,8 @@ pub(crate) struct Part {
     /// Up to where it goes.
     version: u64,
     bytes: usize,
+    /// The certificate that was shown in it.
+    certified: Option<Certified>,
 }
 
 impl Shelf {
@@ -78,9 +81,15 @@ impl Part {
         self.values.values()
     }
 
-    /// Adds what is told to go on from here.
-    pub(crate) fn add(&mut self, told: &mut Told) {
+    /// The certificate that was shown in it, if one was.
+    pub(crate) fn certified(&self) -> Option<&Certified> {
+        self.certified.as_ref()
+    }
+
+    /// Adds what is told to go on from here, by the certificate that was shown in it or before.
+    pub(crate) fn add(&mut self, told: &mut Told, shown: Option<Certified>) {
         self.version = told.version;
+        self.certified = shown;
         for value in told.values.drain(..) {
             self.bytes += value.bytes();
             let before = self.values.insert(value.key.clone(), value);

@@ -107,6 +107,9 @@ impl Voices {
         let mut heard = Heard::default();
         let mut refusal = None;
         letter.delta.retain_mut(|told| {
+            if refusal.is_some() {
+                return false;
+            }
             match self.hear_told(&credentials, from.addr, told, states, now) {
                 Ok(Fate::Whole) => return true,
                 Ok(Fate::Part) => heard.is_unfinished = true,
@@ -118,13 +121,14 @@ impl Voices {
             false
         });
         letter.digest.retain_mut(|known| {
-            known.node == *own
-                || self
-                    .hear_known(&credentials, from, known, states, now)
-                    .unwrap_or_else(|error| {
-                        refusal = Some(error);
-                        false
-                    })
+            refusal.is_none()
+                && (known.node == *own
+                    || self
+                        .hear_known(&credentials, from, known, states, now)
+                        .unwrap_or_else(|error| {
+                            refusal = Some(error);
+                            false
+                        }))
         });
         if let Some(refusal) = refusal {
             return Err(refusal);
@@ -174,15 +178,21 @@ impl Voices {
             None => None,
         };
         let voice = self.voices.get_mut(&told.node);
+        // What comes behind a renewed certificate is checked by that one, and what others tell by theirs.
+        let shown = shown.or_else(|| part.and_then(Part::certified).cloned());
         let certified = match (&shown, &voice) {
             (Some(certified), _) => certified,
-            (None, Some(voice)) if !credentials.is_good(&voice.certified) => {
-                return Ok(Fate::Uncertified);
-            }
             (None, Some(voice)) => &voice.certified,
             (None, None) => return Ok(Fate::Nothing),
         }
         .clone();
+        if !credentials.is_good(&certified) {
+            return Ok(Fate::Uncertified);
+        }
+        let is_new = state.is_none() && part.is_none();
+        if is_new && !runs_of(&mut self.runs, &told.node, now).has(1, now) {
+            return Ok(Fate::Hasty);
+        }
         let fresh = || Voice {
             certified: certified.clone(),
             beats: Beats::new(&told.node),
@@ -193,12 +203,10 @@ impl Voices {
             return Ok(Fate::Hasty);
         }
         let sum = check(&certified, &self.cluster, told)?;
-        // Not before it is known to be true: else somebody could show another certificate of this node,
-        // and its words would be refused from then on.
         let voice = self.voices.entry(told.node.clone()).or_insert_with(fresh);
-        (voice.certified, voice.records) = (certified, records);
+        voice.records = records;
         voice.anchor(told)?;
-        if state.is_none() && part.is_none() && !may_run(&mut self.runs, &told.node, now) {
+        if is_new && !runs_of(&mut self.runs, &told.node, now).take(1, now) {
             return Ok(Fate::Hasty);
         }
         let has = state
@@ -214,8 +222,11 @@ impl Voices {
         if part.version() <= version {
             part = Part::default();
         }
-        part.add(told);
+        part.add(told, shown);
         if is_whole {
+            // Not before: else somebody could show another good certificate of this node, and its words
+            // would be refused from then on.
+            voice.certified = certified;
             (told.from, told.values) = (version, part.into_values(version));
             return Ok(Fate::Whole);
         }
@@ -257,7 +268,7 @@ impl Voices {
         }
         // Who has a link was certified, and its Hello said which run it is.
         let is_new = is_true && is_newest(&known.node, states);
-        Ok(is_new && (!is_own || may_run(&mut self.runs, &known.node, now)))
+        Ok(is_new && (!is_own || runs_of(&mut self.runs, &known.node, now).take(1, now)))
     }
 
     /// Drops what is of no use any more.
@@ -417,11 +428,15 @@ fn first_run(node: &ChitchatId) -> ChitchatId {
     ChitchatId::new(Arc::clone(&node.node_id), 0, addr)
 }
 
-/// Whether this name may have one more run now.
-fn may_run(runs: &mut BTreeMap<Arc<str>, Allowance>, node: &ChitchatId, now: Instant) -> bool {
+/// How many more runs this name may have now.
+fn runs_of<'a>(
+    runs: &'a mut BTreeMap<Arc<str>, Allowance>,
+    node: &ChitchatId,
+    now: Instant,
+) -> &'a mut Allowance {
     let fresh = || Allowance::new(RUNS_AT_ONCE, RUN_EACH, now);
     let name = Arc::clone(&node.node_id);
-    runs.entry(name).or_insert_with(fresh).take(1, now)
+    runs.entry(name).or_insert_with(fresh)
 }
 
 /// How many voices are kept of runs that are not known, or not any more.
