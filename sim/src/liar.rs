@@ -1,5 +1,5 @@
 //! Members that lie: the links of the product, certified like all others, and in place of membership a
-//! [`Forger`], which says what honest nodes never would.
+//! `Forger`, which says what honest nodes never would.
 
 mod forger;
 mod letter;
