@@ -254,8 +254,8 @@ mod tests {
             left_out == 0
         };
         assert!(!fits(1, most + 1));
-        assert!(fits(2, most) && fits(3, most));
-        assert!(!fits(4, most), "three are more than all may have");
-        assert!(fits(5, 1));
+        assert!((2..6).all(|incarnation| fits(incarnation, most)));
+        assert!(!fits(6, most), "five are more than all may have");
+        assert!(fits(7, 1));
     }
 }
