@@ -16,7 +16,7 @@ use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
 use tidings_identity::{Incarnation, NodeId, NodeRun, RevocationWatch, Revocations, SignError};
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::error;
 
 use crate::author::Author;
@@ -325,7 +325,11 @@ fn is_revoked(revoked: &Revocations, node: &NodeId, state: &NodeState) -> bool {
 
 async fn changed_in(revoked: &mut Option<RevocationWatch>) {
     match revoked {
-        Some(revoked) => revoked.changed().await,
+        Some(revoked) => {
+            revoked.changed().await;
+            // Should something else come first, it is noticed then.
+            sleep(REVOKED_PAUSE).await;
+        }
         None => pending().await,
     }
 }
@@ -350,6 +354,9 @@ async fn at(time: Option<Instant>) {
         None => pending().await,
     }
 }
+
+/// Links of a revoked node are closed first, by who knows the reason to give.
+const REVOKED_PAUSE: Duration = Duration::from_millis(50);
 
 /// If gossip ends again within so long, something is broken that a new beginning does not mend.
 const RESTART_AGAIN: Duration = Duration::from_secs(60);

@@ -141,9 +141,9 @@ fn a_revoked_node_is_shut_out_by_all_and_over_their_restarts() {
     for (node, links) in [(&first, 1), (second, 1), (third, 0)] {
         has_links(node, links, Duration::from_secs(2));
     }
-    let reason = "the certificate is revoked";
-    assert!(first.running.says("closing the link").contains(reason));
-    assert!(second.running.says("closing the link").contains(reason));
+    // As the reason for which its link is closed, or it gets no other.
+    first.running.says("certificate is revoked");
+    second.running.says("certificate is revoked");
     third.running.says("our certificate is revoked");
 
     // What they know after a restart, they know from their data directories.
