@@ -242,7 +242,7 @@ fn a_certificate_that_runs_out_is_complained_of_in_time() {
     let ca = Ca::create();
     ca.certify("n1", &["--valid-for", "4s"]);
     let node = ca.start("n1", &[]);
-    let warned = node.running.says("runs out soon");
+    let warned = node.running.has_said("runs out soon");
     assert!(
         warned.contains("WARN") && warned.contains("\"days_left\":0"),
         "{warned}"

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -58,6 +59,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) struct Running {
     child: Child,
     errors: Receiver<String>,
+    /// Lines that were not the one waited for.
+    passed: RefCell<Vec<String>>,
 }
 
 impl Running {
@@ -73,7 +76,11 @@ impl Running {
                 }
             }
         });
-        Self { child, errors }
+        Self {
+            child,
+            errors,
+            passed: RefCell::default(),
+        }
     }
 
     /// Waits for a line on standard error that contains this.
@@ -82,10 +89,21 @@ impl Running {
         loop {
             match self.errors.recv_timeout(PATIENCE) {
                 Ok(line) if line.contains(text) => return line,
-                Ok(line) => seen.push(line),
+                Ok(line) => {
+                    self.passed.borrow_mut().push(line.clone());
+                    seen.push(line);
+                }
                 Err(error) => panic!("{error}: {text:?} is not among {seen:?}"),
             }
         }
+    }
+
+    /// Such a line, whether it has come already or not.
+    pub(crate) fn has_said(&self, text: &str) -> String {
+        let passed = self.passed.borrow();
+        let line = passed.iter().find(|line| line.contains(text)).cloned();
+        drop(passed);
+        line.unwrap_or_else(|| self.says(text))
     }
 
     pub(crate) fn signal(&self, name: &str) {
