@@ -144,7 +144,7 @@ fn a_revoked_node_is_shut_out_by_all_and_over_their_restarts() {
     // As the reason for which its link is closed, or it gets no other.
     first.running.says("certificate is revoked");
     second.running.says("certificate is revoked");
-    third.running.says("our certificate is revoked");
+    third.running.has_said("our certificate is revoked");
 
     // What they know after a restart, they know from their data directories.
     let outcast = addr(third);
@@ -153,7 +153,7 @@ fn a_revoked_node_is_shut_out_by_all_and_over_their_restarts() {
         node.running.signal("TERM");
         node.running.says("left");
         let again = ca.start(name, &["--seed", &outcast]);
-        again.running.says("its certificate is revoked");
+        again.running.has_said("its certificate is revoked");
         // The outcast knows it, too, and would say so on a link.
         let opened = "tidings_link_changes_total{change=\"opened\"}";
         assert_eq!(metric(&again, opened), 0.0);
@@ -175,7 +175,7 @@ fn a_new_certificate_lets_a_revoked_name_in_again() {
     fs::copy(ca.file("ca", "revoked.list"), ca.file("n1", "revoked.list")).unwrap();
     let first = ca.start("n1", &[]);
     let second = ca.start("n2", &["--seed", &addr(&first)]);
-    second.running.says("our certificate is revoked");
+    second.running.has_said("our certificate is revoked");
     ca.certify("n2", &[]);
     assert!(
         ca.file("n2", "revoked.list").exists(),
