@@ -74,6 +74,12 @@ impl Dial {
         self.probe = true;
     }
 
+    /// Whether it is to be found out who answers.
+    #[cfg(test)]
+    pub(super) fn is_probing(&self) -> bool {
+        self.probe
+    }
+
     /// Whether anyone who answers is wanted.
     pub(super) fn is_for_anyone(&self) -> bool {
         self.probe || !self.waiting.is_empty()
