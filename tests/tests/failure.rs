@@ -153,6 +153,8 @@ async fn an_idle_node_of_ten_uses_less_than_one_percent_of_a_core_and_40_mib() -
             .is_ok_and(|links| links == 90.0)
     })
     .await;
+    // Nor is what they say to each other at first.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let nodes = cluster.nodes()?;
     let before: Vec<Usage> = nodes
         .iter()

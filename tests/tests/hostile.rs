@@ -255,7 +255,8 @@ async fn who_asks_for_all_topics_again_and_again_delays_nobody() -> Result<()> {
     const TOPICS: usize = 40_000;
     let config = "limits.subscriptions_per_session_max = 40000
 limits.membership_bytes_per_session_max = 4000000
-gossip.buckets = 256";
+gossip.buckets = 256
+gossip.bucket_bytes_max = 19_000";
     let cluster = Cluster::with_config(2, config)?;
     let node = cluster.node(1)?;
     let mut client = RawClient::connect(&node).await?;
