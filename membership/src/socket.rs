@@ -91,7 +91,7 @@ struct PipeSocket {
     state: State,
     /// A message that was read while the state was in use.
     unfitted: Option<Arrived>,
-    /// Whether the message returned last carried a delta. It has been applied when the next one is
+    /// Whether the message returned last told something. It has been taken in when the next one is
     /// asked for.
     delta_read: bool,
     warned: Option<Instant>,
@@ -239,8 +239,9 @@ impl PipeSocket {
             if left_out.is_unfinished {
                 self.wire.set_unfinished(from.addr);
             }
-            self.delta_read = letter.kind.carries_delta();
-            if self.delta_read && bytes >= TRUNCATED_BYTES_MIN {
+            // What is no more than heartbeats is looked at soon enough, in the next round.
+            self.delta_read = !letter.delta.is_empty() || left_out.is_unfinished;
+            if letter.kind.carries_delta() && bytes >= TRUNCATED_BYTES_MIN {
                 self.wire.set_truncated(from.addr);
             }
             match ChitchatMessage::deserialize(&mut &letter.write()[..]) {

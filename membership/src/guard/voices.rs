@@ -448,5 +448,5 @@ const RECORDS_AT_ONCE: u32 = 8_192;
 const RECORD_EACH: Duration = Duration::from_micros(976);
 
 /// How many runs of one name may come at once, and after how long one more.
-const RUNS_AT_ONCE: u32 = 16;
+const RUNS_AT_ONCE: u32 = 64;
 const RUN_EACH: Duration = Duration::from_secs(10);
