@@ -47,6 +47,11 @@ impl Subject {
     /// # Errors
     /// As [`from_der`](Self::from_der).
     pub fn with_validity(der: &[u8]) -> Result<(Self, Validity), SubjectError> {
+        Self::with_key(der).map(|(subject, validity, _)| (subject, validity))
+    }
+
+    /// Reads it, the validity, and the public key of the certificate.
+    pub(crate) fn with_key(der: &[u8]) -> Result<(Self, Validity, Vec<u8>), SubjectError> {
         let names = Names::from_der(der)?;
         let form = "spiffe://<cluster>/node/<node>";
         let (cluster, node) = names
@@ -65,7 +70,7 @@ impl Subject {
                 return Err(SubjectError::Dns(dns));
             }
         }
-        Ok((subject, names.validity))
+        Ok((subject, names.validity, names.public_key))
     }
 }
 

@@ -7,9 +7,8 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, SignatureScheme};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{ClusterName, Signature, Subject, SubjectError};
+use crate::{ClusterName, Signature, Subject, SubjectError, Validity};
 
 /// Whose certificates count in a cluster: those of its authorities. Cheap to clone.
 #[derive(Clone)]
@@ -22,8 +21,7 @@ pub struct Trust {
 #[derive(Clone)]
 pub struct Certified {
     subject: Subject,
-    not_before: Duration,
-    not_after: Duration,
+    validity: Validity,
     public_key: Vec<u8>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -77,20 +75,14 @@ impl Trust {
         self.verifier
             .verify_client_cert(certificate, intermediates, now)
             .map_err(TrustError::Invalid)?;
-        let subject = Subject::from_der(certificate)?;
+        let (subject, validity, public_key) = Subject::with_key(certificate)?;
         if subject.cluster != self.cluster {
             return Err(TrustError::Cluster(subject.cluster));
         }
-        let (_, parsed) =
-            X509Certificate::from_der(certificate).map_err(|_| SubjectError::Encoding)?;
-        let since_epoch = |time: x509_parser::time::ASN1Time| {
-            Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
-        };
         Ok(Certified {
             subject,
-            not_before: since_epoch(parsed.validity().not_before),
-            not_after: since_epoch(parsed.validity().not_after),
-            public_key: parsed.public_key().subject_public_key.data.to_vec(),
+            validity,
+            public_key,
             algorithms: ring::default_provider().signature_verification_algorithms,
         })
     }
@@ -102,14 +94,9 @@ impl Certified {
         &self.subject
     }
 
-    /// From when on it is valid, since the Unix epoch.
-    pub fn not_before(&self) -> Duration {
-        self.not_before
-    }
-
-    /// Until when it is valid, since the Unix epoch.
-    pub fn not_after(&self) -> Duration {
-        self.not_after
+    /// From when until when it is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// Whether the key of this certificate signed these bytes.
@@ -139,8 +126,7 @@ impl fmt::Debug for Certified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certified")
             .field("subject", &self.subject)
-            .field("not_before", &self.not_before)
-            .field("not_after", &self.not_after)
+            .field("validity", &self.validity)
             .finish_non_exhaustive()
     }
 }
@@ -148,7 +134,7 @@ impl fmt::Debug for Certified {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Authority, Identity, Signer, Validity};
+    use crate::{Authority, Identity, Signer};
 
     const NOW: Duration = Duration::from_secs(1_800_000_000);
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -176,10 +162,8 @@ mod tests {
         let trust = other.trust().unwrap();
         let certified = trust.check(&chain(&one.signer()), NOW).unwrap();
         assert_eq!(certified.subject().node.as_str(), "n1");
-        assert_eq!(
-            (certified.not_before(), certified.not_after()),
-            (NOW, NOW + HOUR)
-        );
+        let validity = Validity::between(NOW, NOW + HOUR).unwrap();
+        assert_eq!(certified.validity(), validity);
         let signature = one.signer().sign(b"so it is").unwrap();
         assert!(certified.has_signed(b"so it is", &signature));
         assert!(!certified.has_signed(b"so it was", &signature));

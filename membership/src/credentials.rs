@@ -28,9 +28,9 @@ pub(crate) struct Keyring(Arc<Mutex<Option<Credentials>>>);
 impl Credentials {
     /// Whether this certificate still counts.
     pub(crate) fn is_good(&self, certified: &Certified) -> bool {
-        let node = &certified.subject().node;
-        certified.not_after() >= (self.unix_time)()
-            && !self.revocations.is_revoked(node, certified.not_before())
+        let (node, validity) = (&certified.subject().node, certified.validity());
+        !validity.is_over((self.unix_time)())
+            && !self.revocations.is_revoked(node, validity.not_before())
     }
 }
 

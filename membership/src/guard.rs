@@ -56,7 +56,7 @@ use crate::pipe::GOSSIP_BYTES_MAX;
 use cut::cut;
 use pulse::Tokens;
 use room::Room;
-use voices::Voices;
+use voices::{Heard, Voices};
 
 /// Reads the gossip of peers for one node.
 #[derive(Debug)]
@@ -75,12 +75,8 @@ pub(crate) struct LeftOut {
     pub(crate) itself: u64,
     /// What there was no room for.
     pub(crate) room: u64,
-    /// What was said by nodes whose certificate does not count.
-    pub(crate) uncertified: u64,
-    /// What was said by nodes that say too much.
-    pub(crate) hasty: u64,
-    /// A part of a state was kept for later. Its sender has more of it.
-    pub(crate) is_unfinished: bool,
+    /// What was not taken for its node's word, or is not all of it.
+    pub(crate) heard: Heard,
 }
 
 impl LeftOut {
@@ -89,8 +85,8 @@ impl LeftOut {
         [
             (Fault::Itself, self.itself),
             (Fault::Room, self.room),
-            (Fault::Certificate, self.uncertified),
-            (Fault::Pace, self.hasty),
+            (Fault::Certificate, self.heard.uncertified),
+            (Fault::Pace, self.heard.hasty),
         ]
     }
 }
@@ -136,10 +132,8 @@ impl Guard {
         let heard = self.voices.hear(from, letter, own, states)?;
         Ok(LeftOut {
             itself,
+            heard,
             room: self.room.fit(letter, own, states),
-            uncertified: heard.uncertified,
-            hasty: heard.hasty,
-            is_unfinished: heard.is_unfinished,
         })
     }
 

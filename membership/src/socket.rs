@@ -236,11 +236,11 @@ impl PipeSocket {
             };
             self.note(&from, &left_out);
             self.wire.set_heard(from.clone());
-            if left_out.is_unfinished {
+            if left_out.heard.is_unfinished {
                 self.wire.set_unfinished(from.addr);
             }
             // What is no more than heartbeats is looked at soon enough, in the next round.
-            self.delta_read = !letter.delta.is_empty() || left_out.is_unfinished;
+            self.delta_read = !letter.delta.is_empty() || left_out.heard.is_unfinished;
             if letter.kind.carries_delta() && bytes >= TRUNCATED_BYTES_MIN {
                 self.wire.set_truncated(from.addr);
             }
