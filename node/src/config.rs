@@ -33,8 +33,9 @@ pub struct Config {
     /// Default none: the node waits to be found.
     pub seeds: Vec<Seed>,
     /// Where the node keeps what must survive a restart: its last incarnation, and what is revoked.
-    /// Default none: the incarnation is then the wall clock, which must not step back over a
-    /// restart, and what is revoked is learnt anew from the first peer that knows it.
+    /// Default none: the incarnation is then the wall clock, and should that have stepped back, the
+    /// node has to begin again ([`Node::outdated`](crate::Node::outdated)); what is revoked is learnt
+    /// anew from the first peer that knows it.
     pub data_dir: Option<PathBuf>,
     /// The least number of this run, as the node has learnt that a later one than it would be is known
     /// ([`Node::outdated`](crate::Node::outdated)). Default 0: the wall clock, or what is kept.
