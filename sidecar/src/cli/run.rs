@@ -1,9 +1,12 @@
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use tidings::Incarnation;
 use tidings_sidecar::{Sidecar, descriptors};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::cli::signals::{Hangups, Signals};
@@ -93,13 +96,27 @@ impl SettingsArgs {
 /// Runs a node to its end.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let mut later = None;
+    let (mut later, mut freed_by) = (None, Instant::now());
     loop {
-        match run_once(args, &mut signals, later).await? {
-            End::Exit(code) => return Ok(code),
-            End::Outdated(by) => later = Some(by),
+        match run_once(args, &mut signals, later).await {
+            Ok(End::Exit(code)) => return Ok(code),
+            Ok(End::Outdated(by)) => {
+                (later, freed_by) = (Some(by), Instant::now() + PORTS_FREE);
+            }
+            // The ports of the run before are given back a moment after it has ended.
+            Err(error) if is_port_in_use(&error) && Instant::now() < freed_by => {
+                sleep(PORTS_AGAIN).await;
+            }
+            Err(error) => return Err(error),
         }
     }
+}
+
+fn is_port_in_use(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// How one run of a node ended.
@@ -205,3 +222,7 @@ fn log_listening(sidecar: &Sidecar, clients_wanted: usize) {
         );
     }
 }
+
+/// How long the ports of a run that has ended may be in use still.
+const PORTS_FREE: Duration = Duration::from_secs(2);
+const PORTS_AGAIN: Duration = Duration::from_millis(20);

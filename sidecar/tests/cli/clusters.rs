@@ -76,6 +76,36 @@ fn certificates_make_a_cluster_and_who_leaves_it_says_so() {
 }
 
 #[test]
+fn a_node_whose_clock_was_ahead_begins_again_after_the_run_that_peers_know() {
+    // Half an hour ahead of all clocks that there will be.
+    let Pair {
+        first,
+        second,
+        _directory,
+    } = Pair::start("incarnation_min = 4_000_000_000_000");
+    let own = |node: &Node| {
+        let nodes = node.nodes().into_iter();
+        let mut own = nodes.filter(|node| node["self"] == true);
+        own.next().unwrap()["addr"].as_str().unwrap().to_owned()
+    };
+    let (seed, addr) = (own(&first), own(&second));
+    drop(second);
+    first.running.says("node is down");
+    let dir = path(&_directory, "n2");
+    let arguments = ["--listen", &addr, "--tls-dir", &dir, "--seed", &seed];
+    let second = Node::start(&arguments);
+    second.running.says("starting again after that one");
+    let again = second.running.says("listening");
+    assert!(
+        again.contains("\"incarnation\":\"4000000000001\""),
+        "{again}"
+    );
+    assert!(again.contains(&addr), "{again}");
+    second.running.says("node is up");
+    first.running.says("node is up");
+}
+
+#[test]
 fn the_links_to_the_peers_are_shown() {
     let pair = Pair::start("");
     let first = &pair.first;
