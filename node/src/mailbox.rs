@@ -41,7 +41,8 @@ pub enum Overflow {
 #[serde(default, deny_unknown_fields)]
 pub struct MailboxConfig {
     /// How many messages wait at most. Default 65,536, 1 to 100 million. More rides out longer pauses of
-    /// the subscriber and costs memory when it pauses.
+    /// the subscriber and costs memory when it pauses. With fewer than `publish_window_bytes` / 128
+    /// (16,384 by default) publishers on other nodes can lose a burst before they are asked to wait.
     pub messages_max: Count<1, 100_000_000>,
     /// How many bytes of payload and headers wait at most; one message alone is always let in.
     /// Default 64 MiB, at least 1.
