@@ -296,7 +296,7 @@ impl Filling for Mailbox {
         let mut state = self.lock();
         match state.closed {
             Some(_) => None,
-            None => state.pressure.wait(now, wait_max),
+            None => state.pressure.wait(now, STALL_MAX, wait_max),
         }
     }
 
@@ -340,6 +340,8 @@ impl State {
     }
 }
 
+/// A mailbox of which nothing is taken for so long has no reader.
+const STALL_MAX: Duration = Duration::from_millis(500);
 /// How many messages are taken at a time while publishers wait.
 const TAKEN_MAX_WHILE_ASKING: usize = 32;
 /// Nothing is taken any more after so many bytes: what has been taken is past taking turns.

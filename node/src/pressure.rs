@@ -77,12 +77,17 @@ impl Pressure {
     }
 
     /// Until when publishers wait if nothing happens. None when they need not: the queue has come
-    /// down, or has not for too long.
-    pub(crate) fn wait(&mut self, now: Instant, wait_max: Duration) -> Option<Instant> {
+    /// down, or has not for too long: nothing was taken for `stall_max`, or not enough for `wait_max`.
+    pub(crate) fn wait(
+        &mut self,
+        now: Instant,
+        stall_max: Duration,
+        wait_max: Duration,
+    ) -> Option<Instant> {
         let Self::Asking { since, taken } = *self else {
             return None;
         };
-        let until = (since + wait_max).min(taken + STALL_MAX);
+        let until = (since + wait_max).min(taken + stall_max);
         if until <= now {
             *self = Self::GivenUp;
             return None;
@@ -91,15 +96,13 @@ impl Pressure {
     }
 }
 
-/// A queue of which nothing is taken for so long has no reader.
-const STALL_MAX: Duration = Duration::from_millis(500);
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    const STALL_MAX: Duration = Duration::from_millis(500);
     const WAIT_MAX: Duration = Duration::from_secs(2);
 
     fn half_full(now: Instant) -> Pressure {
@@ -126,9 +129,9 @@ mod tests {
             "others wait, too"
         );
         assert!(!pressure.took(Level::of(3, 10), || now));
-        assert!(pressure.wait(now, WAIT_MAX).is_some());
+        assert!(pressure.wait(now, STALL_MAX, WAIT_MAX).is_some());
         assert!(pressure.took(Level::of(2, 10), || now));
-        assert_eq!(pressure.wait(now, WAIT_MAX), None);
+        assert_eq!(pressure.wait(now, STALL_MAX, WAIT_MAX), None);
         assert!(!pressure.pushed(Level::of(3, 10), || now));
     }
 
@@ -136,9 +139,12 @@ mod tests {
     fn nobody_waits_for_a_reader_that_takes_nothing() {
         let start = Instant::now();
         let mut pressure = half_full(start);
-        assert_eq!(pressure.wait(start, WAIT_MAX), Some(start + STALL_MAX));
+        assert_eq!(
+            pressure.wait(start, STALL_MAX, WAIT_MAX),
+            Some(start + STALL_MAX)
+        );
         let now = start + STALL_MAX;
-        assert_eq!(pressure.wait(now, WAIT_MAX), None);
+        assert_eq!(pressure.wait(now, STALL_MAX, WAIT_MAX), None);
         assert!(
             !pressure.pushed(Level::High, || now),
             "it is not waited for again"
@@ -155,7 +161,7 @@ mod tests {
         let start = Instant::now();
         let mut pressure = half_full(start);
         let mut now = start;
-        while pressure.wait(now, WAIT_MAX).is_some() {
+        while pressure.wait(now, STALL_MAX, WAIT_MAX).is_some() {
             now += STALL_MAX / 2;
             pressure.took(Level::Middle, || now);
         }
@@ -175,7 +181,7 @@ mod tests {
                 if takes && pressure.took(level, || now) {
                     return Ok(());
                 }
-                match pressure.wait(now, WAIT_MAX) {
+                match pressure.wait(now, STALL_MAX, WAIT_MAX) {
                     None => return Ok(()),
                     Some(until) => {
                         prop_assert!(now < until && until <= start + WAIT_MAX);

@@ -10,7 +10,7 @@
 //! of publishers together is to fit into the other half.
 //!
 //! Credit that is lost, with a link or for want of room, does no harm: the next credit says the same
-//! and more, and nobody waits for longer than for a reader that takes nothing. Who has waited in vain
+//! and more, and nobody waits for long without news. Who has waited in vain
 //! is forgiven what is under way, and waits again when it has sent twice as much as before, but not for
 //! a lane that has not moved since. So a peer that is stuck is waited for once, and one that takes all
 //! and never gives credit ever more rarely.
@@ -176,7 +176,7 @@ impl Filling for Window {
             // The link gets on, if only with what others have sent.
             flow.pressure.took(Level::Middle, || now);
         }
-        let until = flow.pressure.wait(now, wait_max);
+        let until = flow.pressure.wait(now, STALL_MAX, wait_max);
         if until.is_none() {
             flow.credited = flow.sent;
             flow.vain = flow.vain.saturating_add(1);
@@ -215,6 +215,9 @@ const ASKS: usize = 8;
 const ASK_BYTES_MAX: usize = 64 << 10;
 /// After so many, no window is ever filled.
 const DOUBLINGS_MAX: u32 = 24;
+/// A link on which nothing moves for so long is stuck. One whose queue of half a second runs over
+/// stands still for longer than that, until what was lost has been sent again.
+const STALL_MAX: Duration = Duration::from_secs(1);
 /// A small window is such a part of a full one.
 const SMALL: usize = 8;
 
@@ -367,7 +370,7 @@ mod tests {
         let mut asked = VecDeque::new();
         while send(&window, 1_000, &mut asked) == Sent::Kept {}
         let begun = Instant::now();
-        assert!(wait(&window, begun) <= begun + Duration::from_millis(600));
+        assert!(wait(&window, begun) <= begun + Duration::from_millis(1_100));
         for _ in 0..1_000 {
             assert_eq!(send(&window, 1_000, &mut asked), Sent::Kept);
         }

@@ -8,3 +8,4 @@ mod churn;
 mod convergence;
 mod faults;
 mod switchboard;
+mod watching;
