@@ -14,7 +14,7 @@ const STEP: usize = 100;
 /// How long a node may be missing from the view of another, on a busy machine.
 const ABSENCE_MAX: Duration = Duration::from_secs(3);
 /// Versions of the protocol which the one that followed did not speak. Of these there was no release.
-const LEFT_BEHIND: [u16; 1] = [3];
+const LEFT_BEHIND: [u16; 2] = [3, 4];
 /// How long the log of a node does not say the same again.
 const SILENCE: Duration = Duration::from_secs(60);
 

@@ -195,9 +195,9 @@ impl Hello {
 }
 
 /// The newest version of the protocol that this node speaks.
-const VERSION: u16 = 4;
-/// The oldest one that it still speaks. Of version 3 there was no release.
-const OLDEST: u16 = 4;
+const VERSION: u16 = 5;
+/// The oldest one that it still speaks. Of versions 3 and 4 there was no release.
+const OLDEST: u16 = 5;
 /// Bytes that a gossip message grows by on the wire, its length aside.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
 /// The same for a revocation list.
