@@ -123,7 +123,7 @@ async fn a_list_that_does_not_hold_ends_the_link_of_who_sends_it() {
     let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
     let say = async |list: &[u8]| {
         let hello = [
-            0, 0, 0, 14, 1, 0, 4, 1, 0, 127, 0, 0, 1, 0xe8, 0x39, 1, 0, 0,
+            0, 0, 0, 14, 1, 0, 5, 1, 0, 127, 0, 0, 1, 0xe8, 0x39, 1, 0, 0,
         ];
         let length = u32::try_from(list.len() + 1).unwrap().to_be_bytes();
         let ready = [0, 0, 0, 1, 2];

@@ -188,10 +188,10 @@ async fn another_protocol_version_is_refused_with_its_own_code() {
     let cluster = Cluster::new("c");
     let a = cluster.start("a");
     let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
-    let newer = [0, 0, 0, 4, 1, 0, 5, 99];
+    let newer = [0, 0, 0, 4, 1, 0, 6, 99];
     assert_eq!(raw.say(&a, &newer).await, Some(CloseCode::Version));
     assert_eq!(log.lines_with("unknown protocol version"), 1);
-    assert_eq!(log.lines_with("peer speaks protocol version 5"), 1);
+    assert_eq!(log.lines_with("peer speaks protocol version 6"), 1);
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn nonsense_on_the_control_stream_closes_that_connection_only() {
         &[0, 0, 0, 1, 9],                   // an unknown kind
         &[0, 0, 0, 1, 2],                   // Ready before Hello
         &[0, 0, 0, 1, 1],                   // a Hello without a version
-        &[0, 0, 0, 7, 1, 0, 4, 9, 9, 9, 9], // a Hello that cannot be decoded
+        &[0, 0, 0, 7, 1, 0, 5, 9, 9, 9, 9], // a Hello that cannot be decoded
     ];
     for (n, violation) in (1..).zip(violations) {
         assert_eq!(raw.say(&a, violation).await, Some(CloseCode::Violation));

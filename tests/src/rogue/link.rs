@@ -182,7 +182,7 @@ pub(super) fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-const PROTOCOL: u16 = 4;
+const PROTOCOL: u16 = 5;
 const HELLO: u8 = 1;
 const READY: u8 = 2;
 const GOSSIP: u8 = 3;
