@@ -22,7 +22,7 @@ pub struct Config {
 
     /// Largest message on the control stream in bytes: 1 KiB to 1 MiB, default 128 KiB. Longer
     /// gossip is dropped at the sender; received, it is a violation that closes the link. Up to
-    /// 36 KiB are always read, which is the longest revocation list.
+    /// 64 KiB are always read, which is the longest answer to a question.
     pub control_bytes_max: Count<{ 1 << 10 }, { 1 << 20 }>,
 
     /// A link on which nothing arrives for this long is lost: 100 ms to 5 min, default 5 s.

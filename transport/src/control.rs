@@ -15,6 +15,7 @@ use tidings_identity::Incarnation;
 
 use crate::config::LANES_MAX;
 use crate::pair::Claim;
+use crate::questions::{ANSWER_BYTES_MAX, OPEN_MAX, QUESTION_BYTES_MAX};
 use crate::{Credit, LinkNumber};
 
 /// A message on the control stream.
@@ -33,6 +34,10 @@ pub(crate) enum Control {
     /// A revocation list. It is read by whoever knows whether it is new, because to check its
     /// signature costs more than to compare it.
     Revoked(Bytes),
+    /// A question to the other end, under a number of the asker's.
+    Ask { number: u64, body: Bytes },
+    /// The answer to the question of this number. An empty one says that nobody answers it.
+    Answer { number: u64, body: Bytes },
 }
 
 /// How a node introduces itself on a new connection. Its name is in its certificate.
@@ -68,6 +73,12 @@ pub(crate) enum ControlError {
     Lost,
     #[error("unexpected {0} message")]
     Unexpected(&'static str),
+    #[error("malformed question or answer")]
+    Question,
+    #[error("more than {OPEN_MAX} questions that have no answer yet")]
+    TooManyQuestions,
+    #[error("an answer to question {0}, which is not open")]
+    Unasked(u64),
 }
 
 impl Control {
@@ -97,6 +108,8 @@ impl Control {
                 bytes.put_u8(LOST);
                 bytes.put_u64(*frames);
             }
+            Self::Ask { number, body } => put_question(&mut bytes, ASK, *number, body),
+            Self::Answer { number, body } => put_question(&mut bytes, ANSWER, *number, body),
             Self::Credit(credit) => {
                 bytes.put_u8(CREDIT);
                 let body =
@@ -105,7 +118,7 @@ impl Control {
             }
         }
         let length = u32::try_from(bytes.len() - LENGTH_BYTES)
-            .expect("gossip and lists are limited to far less than 4 GiB before it is queued");
+            .expect("whatever is said here is limited to far less than 4 GiB before it is queued");
         bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
         bytes.freeze()
     }
@@ -142,6 +155,14 @@ impl Control {
                 Ok(frames) if body.is_empty() => Ok(Self::Lost(frames)),
                 _ => Err(ControlError::Lost),
             },
+            ASK => {
+                let (number, body) = take_question(body, QUESTION_BYTES_MAX)?;
+                Ok(Self::Ask { number, body })
+            }
+            ANSWER => {
+                let (number, body) = take_question(body, ANSWER_BYTES_MAX)?;
+                Ok(Self::Answer { number, body })
+            }
             kind => Err(ControlError::Kind(kind)),
         }
     }
@@ -154,6 +175,8 @@ impl Control {
             Self::Credit(_) => "credit",
             Self::Lost(_) => "lost",
             Self::Revoked(_) => "revoked",
+            Self::Ask { .. } => "ask",
+            Self::Answer { .. } => "answer",
         }
     }
 }
@@ -194,6 +217,20 @@ impl Hello {
     }
 }
 
+fn put_question(bytes: &mut BytesMut, kind: u8, number: u64, body: &[u8]) {
+    bytes.reserve(QUESTION_OVERHEAD_BYTES + body.len());
+    bytes.put_u8(kind);
+    bytes.put_u64(number);
+    bytes.put_slice(body);
+}
+
+fn take_question(mut body: Bytes, bytes_max: usize) -> Result<(u64, Bytes), ControlError> {
+    match body.try_get_u64() {
+        Ok(number) if body.len() <= bytes_max => Ok((number, body)),
+        _ => Err(ControlError::Question),
+    }
+}
+
 /// The newest version of the protocol that this node speaks.
 const VERSION: u16 = 5;
 /// The oldest one that it still speaks. Of versions 3 and 4 there was no release.
@@ -202,6 +239,8 @@ const OLDEST: u16 = 5;
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
 /// The same for a revocation list.
 pub(crate) const REVOKED_OVERHEAD_BYTES: usize = 1;
+/// The same for a question or an answer.
+pub(crate) const QUESTION_OVERHEAD_BYTES: usize = 9;
 const LENGTH_BYTES: usize = 4;
 const HELLO: u8 = 1;
 const READY: u8 = 2;
@@ -209,6 +248,8 @@ const GOSSIP: u8 = 3;
 const CREDIT: u8 = 4;
 const LOST: u8 = 5;
 const REVOKED: u8 = 6;
+const ASK: u8 = 7;
+const ANSWER: u8 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -244,6 +285,14 @@ mod tests {
             credit,
             lost,
             Control::Revoked(Bytes::from_static(b"list")),
+            Control::Ask {
+                number: 1 << 40,
+                body: Bytes::from_static(b"who?"),
+            },
+            Control::Answer {
+                number: 0,
+                body: Bytes::new(),
+            },
         ] {
             let encoded = message.encode();
             let length = u32::from_be_bytes(encoded[..LENGTH_BYTES].try_into().unwrap());
@@ -307,12 +356,27 @@ mod tests {
         assert!(refused(|h| h.advertised = ([0, 0, 0, 0], 7400).into()));
     }
 
+    #[test]
+    fn a_question_or_answer_that_is_too_long_is_refused() {
+        for (kind, bytes_max) in [(ASK, QUESTION_BYTES_MAX), (ANSWER, ANSWER_BYTES_MAX)] {
+            let body = |bytes: usize| {
+                let mut body = vec![0; 1 + 8 + bytes];
+                body[0] = kind;
+                Control::decode(body.into())
+            };
+            assert!(body(bytes_max).is_ok());
+            assert!(matches!(body(bytes_max + 1), Err(ControlError::Question)));
+            let short = Control::decode(vec![kind; 8].into());
+            assert!(matches!(short, Err(ControlError::Question)));
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 1..64)) {
             let decoded = Control::decode(body.clone().into());
             if let Ok(message) = decoded {
-                prop_assert!([HELLO, READY, GOSSIP, CREDIT, LOST, REVOKED].contains(&body[0]), "{}", message.name());
+                prop_assert!((HELLO..=ANSWER).contains(&body[0]), "{}", message.name());
             }
         }
     }

@@ -48,7 +48,10 @@ pub fn control(input: &[u8]) {
     // Numbers may be written longer than need be, so the bytes may differ, but only get fewer.
     assert!(again == input || again.len() < input.len());
     let longer = Control::decode([input, b"\0"].concat().into());
-    let is_opaque = matches!(message, Control::Gossip(_) | Control::Revoked(_));
+    let is_opaque = matches!(
+        message,
+        Control::Gossip(_) | Control::Revoked(_) | Control::Ask { .. } | Control::Answer { .. }
+    );
     assert!(longer.is_err() || is_opaque);
     if let Control::Revoked(bytes) = &message
         && let Ok(list) = RevocationList::parse(bytes)

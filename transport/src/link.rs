@@ -7,6 +7,7 @@ use tidings_identity::{Incarnation, NodeRun, Validity};
 
 use crate::control::Hello;
 use crate::gossip::GossipQueue;
+use crate::questions::Questions;
 use crate::{LinkNumber, LinkUp, Peer};
 
 /// A connection that both sides agree on.
@@ -23,6 +24,8 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     /// Gossip that waits to be sent.
     pub(crate) gossip: GossipQueue,
+    /// What the two ends ask each other.
+    pub(crate) questions: Arc<Questions>,
     /// How many lanes the peer opens.
     lanes: u8,
     /// One bit for each lane that the peer has opened.
@@ -47,6 +50,7 @@ impl Link {
             validity,
             connection,
             gossip: GossipQueue::default(),
+            questions: Arc::default(),
             lanes: hello.lanes,
             lanes_opened: AtomicU16::new(0),
             is_violated: AtomicBool::new(false),

@@ -131,6 +131,13 @@ impl Links {
         })
     }
 
+    /// The link to this run of a peer.
+    pub(crate) fn link_to(&self, peer: &NodeId, incarnation: Incarnation) -> Option<Arc<Link>> {
+        let state = self.state();
+        let link = state.mesh.link(peer).and_then(|id| state.link(id))?;
+        (link.incarnation == incarnation).then(|| Arc::clone(link))
+    }
+
     /// The gossip that arrives.
     pub(crate) fn gossip_in(&self) -> &Arc<GossipIn> {
         &self.gossip_in
@@ -240,6 +247,7 @@ impl Links {
             if let Some(link) = held.and_then(|held| held.link) {
                 self.counters.links_closed.fetch_add(1, Relaxed);
                 self.lose_gossip(link.gossip.clear());
+                link.questions.close();
             }
         });
     }
@@ -312,13 +320,7 @@ impl Links {
 
     /// See [`Transport::blame`](crate::Transport::blame).
     pub(crate) fn blame(&self, run: &NodeRun, reason: &str) {
-        let state = self.state();
-        let link = state.mesh.link(&run.node).and_then(|id| state.link(id));
-        let link = link
-            .filter(|link| link.incarnation == run.incarnation)
-            .cloned();
-        drop(state);
-        match link {
+        match self.link_to(&run.node, run.incarnation) {
             Some(link) => self.violation(&link, &reason),
             // It is gone already, which is to make no difference to the peer.
             None => self.convict(run, &reason),

@@ -32,7 +32,7 @@ pub(crate) struct LaneReader {
     pub(crate) frame_bytes_max: usize,
 }
 
-/// Reads gossip, reports and revocations from the control stream of one link.
+/// Reads gossip, reports, questions and revocations from the control stream of one link.
 pub(crate) struct ControlReader {
     pub(crate) link: Arc<Link>,
     pub(crate) links: Arc<Links>,
@@ -222,6 +222,22 @@ impl ControlReader {
                         }
                         Err(error) => Box::new(error),
                     },
+                    Ok(Control::Ask { number, body }) => match self.asked(number, body) {
+                        Ok(()) => {
+                            tokio::task::coop::consume_budget().await;
+                            continue;
+                        }
+                        Err(error) => Box::new(error),
+                    },
+                    Ok(Control::Answer { number, body }) => {
+                        match self.link.questions.answered(number, body) {
+                            Ok(()) => {
+                                tokio::task::coop::consume_budget().await;
+                                continue;
+                            }
+                            Err(error) => Box::new(error),
+                        }
+                    }
                     Ok(other) => Box::new(ControlError::Unexpected(other.name())),
                     // The connection is lost, or the peer is leaving.
                     Err(ControlError::Read(_)) => return,
@@ -229,6 +245,16 @@ impl ControlReader {
                 };
             return self.links.violation(&self.link, &violation);
         }
+    }
+
+    fn asked(&self, number: u64, question: Bytes) -> Result<(), ControlError> {
+        let Link {
+            peer, incarnation, ..
+        } = &*self.link;
+        let answering = self.link.questions.asked(number)?;
+        let receiver = &self.receiver;
+        receiver.question(peer, *incarnation, question, answering);
+        Ok(())
     }
 
     /// Whatever is new holds from now on, also for this link.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidings_identity::Incarnation;
 
-use crate::{Credit, Peer};
+use crate::{Answering, Credit, Peer};
 
-/// Takes the frames and the credit that arrive, by direct call from the task that reads them.
+/// Takes the frames, the credit and the questions that arrive, by direct call from the task that reads them.
 pub trait Receive: Send + Sync + 'static {
     /// A frame has arrived from a peer, in the run `incarnation` of that peer.
     ///
@@ -28,6 +28,22 @@ pub trait Receive: Send + Sync + 'static {
     /// A peer, in this run of it, has room again for what a publisher on this node sends. It must
     /// not block: nothing else on the control stream is read until it returns.
     fn credit(&self, from: &Arc<Peer>, incarnation: Incarnation, credit: Credit);
+
+    /// A peer asks something, in this run of it. To be answered with what it comes with, at once or
+    /// later; up to 32 questions of a peer have no answer yet at a time. It must not block, as
+    /// [`credit`](Self::credit).
+    ///
+    /// By default nobody answers, which the peer is told.
+    fn question(
+        &self,
+        from: &Arc<Peer>,
+        incarnation: Incarnation,
+        question: Bytes,
+        answering: Answering,
+    ) {
+        let _ = (from, incarnation, question);
+        drop(answering);
+    }
 }
 
 /// What a [`Receive`] has against a frame. The peer is told.

@@ -15,20 +15,21 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::acceptor::Acceptor;
-use crate::control::{Hello, REVOKED_OVERHEAD_BYTES};
+use crate::control::{Hello, QUESTION_OVERHEAD_BYTES, REVOKED_OVERHEAD_BYTES};
 use crate::credentials::{Credentials, RenewError};
 use crate::dialler::{Backoff, Dialler};
 use crate::handshake::Handshake;
 use crate::inspector::Inspector;
 use crate::links::Links;
+use crate::questions::ANSWER_BYTES_MAX;
 use crate::refusal::RefusalLog;
 use crate::stats::Counters;
 use crate::tasks::Tasks;
 use crate::tls::TlsError;
 use crate::traffic::Traffic;
 use crate::{
-    CloseCode, Config, ConfigError, Gap, GossipReceiver, Gossiped, LinkInfo, LinkNumber, Local,
-    Net, Peer, Receive, Stats,
+    AskError, CloseCode, Config, ConfigError, Gap, GossipReceiver, Gossiped, LinkInfo, LinkNumber,
+    Local, Net, Peer, Receive, Stats,
 };
 
 /// One node's end of all its links.
@@ -158,7 +159,7 @@ impl Transport {
                 revocations: credentials.revocations().clone(),
                 lanes: config.lane_count(),
                 frame_bytes_max: local.frame_bytes_max,
-                control_bytes_max: config.control_bytes_max.get().max(REVOKED_BYTES_MAX),
+                control_bytes_max: config.control_bytes_max.get().max(CONTROL_BYTES_LEAST),
             },
             refusals: RefusalLog::default(),
             counters: counters.clone(),
@@ -268,6 +269,25 @@ impl Transport {
         self.inner.links.peer(name)
     }
 
+    /// Asks this run of a peer, over its link, and waits for the answer: bytes of up to 16 KiB, answered
+    /// with up to 64 KiB. Nothing else waits for it, neither gossip nor frames.
+    ///
+    /// Up to 32 questions to a peer have no answer yet at a time; who asks more waits. How long to
+    /// wait is for the caller to say: when the call is cancelled, the answer is ignored once it comes.
+    ///
+    /// # Errors
+    /// See [`AskError`]. A question that is lost with the link is not asked again over another.
+    pub async fn ask(
+        &self,
+        peer: &NodeId,
+        incarnation: Incarnation,
+        question: Bytes,
+    ) -> Result<Bytes, AskError> {
+        let link = self.inner.links.link_to(peer, incarnation);
+        let questions = link.map(|link| Arc::clone(&link.questions));
+        questions.ok_or(AskError::NoLink)?.ask(question).await
+    }
+
     /// How things stand with each peer that is kept or has a link, by name.
     pub fn links(&self) -> Vec<LinkInfo> {
         self.inner.links.list()
@@ -363,5 +383,7 @@ impl fmt::Debug for Inner {
 const FAREWELL: Duration = Duration::from_millis(200);
 /// Largest that frames may be allowed to be.
 const FRAME_BYTES_MAX: usize = 256 << 20;
-/// The longest message that carries a revocation list, which a peer may send whatever the settings.
-const REVOKED_BYTES_MAX: usize = RevocationList::BYTES_MAX + REVOKED_OVERHEAD_BYTES;
+/// The longest message that carries an answer, which is longer than any with a revocation list. A peer
+/// may send both whatever the settings.
+const CONTROL_BYTES_LEAST: usize = ANSWER_BYTES_MAX + QUESTION_OVERHEAD_BYTES;
+const _: () = assert!(RevocationList::BYTES_MAX + REVOKED_OVERHEAD_BYTES <= CONTROL_BYTES_LEAST);

@@ -28,7 +28,7 @@ pub(crate) struct LaneWriter {
     pub(crate) draining: CancellationToken,
 }
 
-/// Sends revocations, gossip and reports over one link, on its control stream.
+/// Sends revocations, gossip, reports and questions over one link, on its control stream.
 pub(crate) struct ControlWriter {
     pub(crate) link: Arc<Link>,
     pub(crate) bulletin: Bulletin,
@@ -94,6 +94,7 @@ impl ControlWriter {
 
     async fn send(&mut self, mut stream: SendStream) -> Result<(), WriteError> {
         let (gossip, reports) = (&self.link.gossip, self.link.peer.reports());
+        let questions = &self.link.questions;
         loop {
             // There are few, and of gossip there may always be more.
             if let Some(list) = self.bulletin.next() {
@@ -107,12 +108,16 @@ impl ControlWriter {
                 self.counters.gossip_bytes_sent.fetch_add(bytes, Relaxed);
             } else if let Some(report) = reports.pop() {
                 stream.write_chunk(report.encode()).await?;
+            } else if let Some(message) = questions.pop() {
+                // Last, since they may be long.
+                stream.write_chunk(message.encode()).await?;
             } else if self.draining.is_cancelled() {
                 return finish(&mut stream).await;
             } else {
                 tokio::select! {
                     () = filled(&gossip.filled, &self.draining) => {}
                     () = reports.filled.notified() => {}
+                    () = questions.filled.notified() => {}
                     () = self.bulletin.changed() => {}
                 }
             }

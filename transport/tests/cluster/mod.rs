@@ -15,8 +15,8 @@ use tidings_identity::{
     Authority, Identity, Incarnation, NodeCertificate, NodeId, NodeRun, Validity,
 };
 use tidings_transport::{
-    Budget, Config, Credit, Frame, GossipReceiver, LinkInfo, LinkUp, Local, Net, Peer, Receive,
-    SystemNet, Transport, Violation,
+    Answering, Budget, Config, Credit, Frame, GossipReceiver, LinkInfo, LinkUp, Local, Net, Peer,
+    Receive, SystemNet, Transport, Violation,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub(crate) struct Node {
 pub(crate) struct Received {
     frames: Mutex<BTreeMap<(String, Incarnation), Vec<Bytes>>>,
     credits: Mutex<Vec<Credit>>,
+    /// Questions that are not answered yet.
+    held: Mutex<Vec<Answering>>,
 }
 
 impl Cluster {
@@ -156,6 +158,21 @@ impl Received {
         self.credits.lock().unwrap().clone()
     }
 
+    /// How many questions are not answered yet.
+    pub(crate) fn holds(&self) -> usize {
+        self.held.lock().unwrap().len()
+    }
+
+    pub(crate) fn answer_all(&self, answer: &[u8]) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap());
+        let answer = Bytes::copy_from_slice(answer);
+        held.into_iter().for_each(|one| one.answer(answer.clone()));
+    }
+
+    pub(crate) fn forget_all(&self) {
+        self.held.lock().unwrap().clear();
+    }
+
     pub(crate) fn from(&self, peer: &str, incarnation: Incarnation) -> Vec<Bytes> {
         let frames = self.frames.lock().unwrap();
         let key = (peer.to_owned(), incarnation);
@@ -182,7 +199,18 @@ impl Receive for Received {
     fn credit(&self, _: &Arc<Peer>, _: Incarnation, credit: Credit) {
         self.credits.lock().unwrap().push(credit);
     }
+
+    fn question(&self, from: &Arc<Peer>, _: Incarnation, question: Bytes, answering: Answering) {
+        if question == HOLD {
+            return self.held.lock().unwrap().push(answering);
+        }
+        let answer = [from.name().as_str().as_bytes(), b" asks ", &question].concat();
+        answering.answer(answer.into());
+    }
 }
+
+/// A question that is not answered at once.
+pub(crate) const HOLD: &[u8] = b"hold";
 
 /// What no receiver of these tests takes.
 pub(crate) const UNFIT: &[u8] = b"unfit";
