@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{AgentName, MemberId, Pattern, Scope};
+use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
 
 /// A part of one node's memberships: the topics that hash to the same number.
 ///
@@ -32,13 +32,16 @@ pub(crate) struct TopicMembers {
 pub(crate) struct MemberEntry {
     pub(crate) member: MemberId,
     pub(crate) agent: Option<AgentName>,
+    pub(crate) metadata: Metadata,
 }
 
-/// Why a bucket did not take a membership. The bucket is as it was.
+/// Why a bucket did not take a membership or its metadata. The bucket is as it was.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BucketError {
     #[error("the member is in the topic already")]
     AlreadyMember,
+    #[error("the member is not in the topic")]
+    NotAMember,
     #[error("the bucket would pack to {0} bytes")]
     Full(usize),
     #[error("the holder would have more of the bucket than the {0} bytes left for others")]
@@ -146,6 +149,53 @@ impl Bucket {
         Ok(())
     }
 
+    /// Gives these members of a topic other metadata, all of them or none. Refused if it takes more
+    /// bytes, and the packed topics would be longer than the limit, or what is left of it less than
+    /// what the holder of the memberships, who has `held` of the bucket, would have of it then.
+    ///
+    /// Tells by how much the bucket has grown; nothing if all have that metadata already.
+    pub(crate) fn update(
+        &mut self,
+        scope: &Scope,
+        pattern: &Pattern,
+        members: &[MemberId],
+        metadata: &Metadata,
+        packed_bytes_max: usize,
+        held: usize,
+    ) -> Result<Option<isize>, BucketError> {
+        let at = self.find(scope, pattern.as_str());
+        let at = at.map_err(|_| BucketError::NotAMember)?;
+        let topic = &mut self.topics[at];
+        let places = members.iter().map(|member| topic.find(*member));
+        let places: Result<Vec<_>, _> = places.collect();
+        let places = places.map_err(|_| BucketError::NotAMember)?;
+        let entries = places.iter().map(|place| &topic.members[*place]);
+        let changed: Vec<_> = entries.filter(|m| m.metadata != *metadata).collect();
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let before: usize = changed
+            .iter()
+            .map(|m| packed_metadata_bytes(&m.metadata))
+            .sum();
+        let after = changed.len() * packed_metadata_bytes(metadata);
+        let packed_bytes = self.packed_bytes + after - before;
+        if after > before {
+            let held = held + after - before;
+            match packed_bytes_max.checked_sub(packed_bytes) {
+                None => return Err(BucketError::Full(packed_bytes)),
+                Some(left) if left < held => return Err(BucketError::Crowded(left)),
+                Some(_) => {}
+            }
+        }
+        let entries = Arc::make_mut(&mut topic.members);
+        for place in places {
+            entries[place].metadata = metadata.clone();
+        }
+        self.packed_bytes = packed_bytes;
+        Ok(Some(after.cast_signed() - before.cast_signed()))
+    }
+
     /// Takes a membership out; tells whether there was one.
     pub(crate) fn leave(&mut self, scope: &Scope, pattern: &Pattern, member: MemberId) -> bool {
         let Ok(at) = self.find(scope, pattern.as_str()) else {
@@ -237,19 +287,27 @@ impl TopicMembers {
 
 impl MemberEntry {
     fn packed_bytes(&self) -> usize {
-        Self::packed_bytes_of(self.agent.as_ref())
+        Self::packed_bytes_of(self.agent.as_ref(), &self.metadata)
     }
 
-    /// The length of a member whose agent has this name.
-    pub(crate) fn packed_bytes_of(agent: Option<&AgentName>) -> usize {
+    /// The length of a member with this metadata, whose agent has this name.
+    pub(crate) fn packed_bytes_of(agent: Option<&AgentName>, metadata: &Metadata) -> usize {
         let agent = agent.map_or(0, |agent| packed_str_bytes(agent.as_str()));
-        size_of::<[u8; 16]>() + 1 + agent
+        size_of::<[u8; 16]>() + 1 + agent + packed_metadata_bytes(metadata)
     }
 }
 
 /// The length of a text in postcard.
 fn packed_str_bytes(text: &str) -> usize {
     varint_bytes(text.len()) + text.len()
+}
+
+/// What metadata adds to the length of a member.
+fn packed_metadata_bytes(metadata: &Metadata) -> usize {
+    match metadata.is_empty() {
+        true => 0,
+        false => packed_str_bytes(metadata.as_json()),
+    }
 }
 
 /// The length of a number in postcard, which writes seven bits to a byte.
@@ -270,6 +328,7 @@ mod tests {
         let membership = MemberEntry {
             member: id(n),
             agent: None,
+            metadata: Metadata::default(),
         };
         bucket.join(
             &Scope::default(),
@@ -310,6 +369,39 @@ mod tests {
         assert!(matches!(refused, Some(BucketError::Full(bytes)) if bytes > 1_000));
         assert!(bucket.packed_bytes() <= 1_000);
         assert!(join(&mut bucket, "b", 0).is_err());
+        assert_eq!(bucket, before);
+    }
+
+    #[test]
+    fn an_update_that_does_not_fit_or_names_a_stranger_changes_nothing() {
+        let (mut bucket, scope) = (Bucket::default(), Scope::default());
+        let pattern = Pattern::parse("a").unwrap();
+        for n in 0..3 {
+            join(&mut bucket, "a", n).unwrap();
+        }
+        let before = bucket.clone();
+        let large = Metadata::parse(&format!(r#"{{"a":"{}"}}"#, "x".repeat(300))).unwrap();
+        let (all, room) = ([id(0), id(1), id(2)], bucket.packed_bytes() + 2_000);
+        let mut update = |members: &[MemberId], metadata: &Metadata, max, held| {
+            bucket.update(&scope, &pattern, members, metadata, max, held)
+        };
+        let stranger = update(&[id(0), id(7)], &large, room, 0);
+        assert_eq!(stranger, Err(BucketError::NotAMember));
+        assert!(matches!(
+            update(&all, &large, 900, 0),
+            Err(BucketError::Full(_))
+        ));
+        let crowded = update(&all, &large, room, 500);
+        assert!(matches!(crowded, Err(BucketError::Crowded(left)) if left < 1_430));
+        assert_eq!(update(&all, &Metadata::default(), room, 0), Ok(None));
+        assert_eq!(bucket, before);
+
+        // Whoever takes less may always do so.
+        let grown = bucket
+            .update(&scope, &pattern, &all, &large, room, 0)
+            .unwrap();
+        let shrunk = bucket.update(&scope, &pattern, &all, &Metadata::default(), 0, 0);
+        assert_eq!(shrunk, Ok(grown.map(|grown| -grown)));
         assert_eq!(bucket, before);
     }
 

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use tidings_identity::NodeId;
 
+use crate::MemberId;
 use crate::bucket::{Bucket, MemberEntry, TopicMembers};
 use crate::event::Event;
 use crate::node_view::NodeView;
 use crate::view::View;
-use crate::{AgentName, MemberId, Pattern, Scope};
 
 /// What leads from one view to another.
 ///
-/// For each node: what left, in the order of the member ids, then what joined, in that order. A
-/// node that went away or was restarted has all its members leave, then goes down; one that came
+/// For each node: what left, in the order of the member ids, then what was updated and what joined,
+/// each in that order. A member that is in both views was never away: it was updated, or nothing is told. A node that went away or was restarted has all its members leave, then goes down; one that came
 /// goes up, then its members join. Last comes what is missing between nodes.
 pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     let mut events = Vec::new();
@@ -71,8 +71,8 @@ fn node_difference(
     }
 }
 
-/// One membership with all that an event says of it; ordered by member id first.
-type Change<'a> = (MemberId, &'a Scope, &'a Pattern, &'a Option<AgentName>);
+/// One membership with all that an event says of it.
+type Change<'a> = (&'a TopicMembers, &'a MemberEntry);
 
 fn bucket_differences(
     node: &NodeId,
@@ -80,57 +80,66 @@ fn bucket_differences(
     new: &[Arc<Bucket>],
     events: &mut Vec<Event>,
 ) {
-    let (mut left, mut joined): (Vec<Change<'_>>, Vec<Change<'_>>) = Default::default();
+    let (mut left, mut updated, mut joined) = (Vec::new(), Vec::new(), Vec::new());
     let none = Arc::default();
     for index in 0..old.len().max(new.len()) {
         let old = old.get(index).unwrap_or(&none);
         let new = new.get(index).unwrap_or(&none);
         if !Arc::ptr_eq(old, new) {
-            add_missing(old, new, &mut left);
-            add_missing(new, old, &mut joined);
+            compare(old, new, |change, other| {
+                if other.is_none() {
+                    left.push(change);
+                }
+            });
+            compare(new, old, |change, other| match other {
+                None => joined.push(change),
+                Some(other) if other != change.1 => updated.push(change),
+                Some(_) => {}
+            });
         }
     }
-    left.sort_unstable();
-    joined.sort_unstable();
+    for changes in [&mut left, &mut updated, &mut joined] {
+        changes.sort_unstable_by_key(|(topic, entry)| (entry.member, topic.key()));
+    }
     let node = || node.clone();
-    events.extend(
-        left.into_iter()
-            .map(|(member, scope, pattern, _)| Event::Left {
-                scope: scope.clone(),
-                pattern: pattern.clone(),
-                node: node(),
-                member,
-            }),
-    );
-    events.extend(
-        joined
-            .into_iter()
-            .map(|(member, scope, pattern, agent)| Event::Joined {
-                scope: scope.clone(),
-                pattern: pattern.clone(),
-                node: node(),
-                member,
-                agent: agent.clone(),
-            }),
-    );
+    events.extend(left.into_iter().map(|(topic, entry)| Event::Left {
+        scope: topic.scope.clone(),
+        pattern: topic.pattern.clone(),
+        node: node(),
+        member: entry.member,
+    }));
+    events.extend(updated.into_iter().map(|(topic, entry)| Event::Updated {
+        scope: topic.scope.clone(),
+        pattern: topic.pattern.clone(),
+        node: node(),
+        member: entry.member,
+        agent: entry.agent.clone(),
+        metadata: entry.metadata.clone(),
+    }));
+    events.extend(joined.into_iter().map(|(topic, entry)| Event::Joined {
+        scope: topic.scope.clone(),
+        pattern: topic.pattern.clone(),
+        node: node(),
+        member: entry.member,
+        agent: entry.agent.clone(),
+        metadata: entry.metadata.clone(),
+    }));
 }
 
-/// Adds what is in one bucket and not in the other.
-fn add_missing<'a>(one: &'a Bucket, other: &Bucket, found: &mut Vec<Change<'a>>) {
+/// Shows each member of a bucket, where its topic has changed, with what it is in the other bucket.
+fn compare<'a>(
+    one: &'a Bucket,
+    other: &Bucket,
+    mut show: impl FnMut(Change<'a>, Option<&MemberEntry>),
+) {
     for topic in one.topics() {
-        let TopicMembers {
-            scope,
-            pattern,
-            members,
-        } = topic;
-        let others = other.members(scope, pattern.as_str());
-        if std::ptr::eq(members.as_slice(), others) {
+        let others = other.members(&topic.scope, topic.pattern.as_str());
+        if std::ptr::eq(topic.members.as_slice(), others) {
             continue;
         }
-        let gone = members
-            .iter()
-            .filter(|m| !matches!(find(others, m.member), Some(other) if other == *m));
-        found.extend(gone.map(|m| (m.member, scope, pattern, &m.agent)));
+        for entry in topic.members.iter() {
+            show((topic, entry), find(others, entry.member));
+        }
     }
 }
 
@@ -147,7 +156,7 @@ mod tests {
     use tidings_identity::{Incarnation, NodeRun};
 
     use super::*;
-    use crate::Topic;
+    use crate::{Metadata, Pattern, Scope, Topic};
 
     const TOPICS: [&str; 4] = ["a", "b", "a.*", ">"];
 
@@ -162,17 +171,24 @@ mod tests {
         )
     }
 
-    /// Changes one view into a next: each change is of a node, and joins, leaves, or removes or
-    /// restarts it.
+    /// Changes one view into a next: each change is of a node, and joins, updates, leaves, or removes
+    /// or restarts it.
     fn change(view: &View, (n, what, topic, member): (u8, u8, usize, u8)) -> View {
         let mut view = view.clone();
         let (scope, pattern) = (Scope::default(), Pattern::parse(TOPICS[topic]).unwrap());
         let member = MemberId::from_bytes([member; 16]);
         let join_or_leave = |node: &mut Arc<NodeView>| {
             let node = Arc::make_mut(node);
-            if what < 5 {
-                let agent = None;
-                let _ = node.join(&scope, &pattern, MemberEntry { member, agent }, 10_000, 0);
+            let metadata = metadata(what);
+            if what < 3 {
+                let entry = MemberEntry {
+                    member,
+                    agent: None,
+                    metadata,
+                };
+                let _ = node.join(&scope, &pattern, entry, 10_000, 0);
+            } else if what < 6 {
+                let _ = node.update(&scope, &pattern, &[member], &metadata, 10_000, 0);
             } else {
                 node.leave(&scope, &pattern, member);
             }
@@ -216,7 +232,16 @@ mod tests {
         })
     }
 
-    type Contents = BTreeMap<NodeId, (Incarnation, BTreeSet<(String, MemberId)>)>;
+    /// One of three, none among them.
+    fn metadata(what: u8) -> Metadata {
+        match what % 3 {
+            0 => Metadata::default(),
+            n => Metadata::parse(&format!(r#"{{"n":{n}}}"#)).unwrap(),
+        }
+    }
+
+    type Members = BTreeMap<(String, MemberId), Metadata>;
+    type Contents = BTreeMap<NodeId, (Incarnation, Members)>;
 
     fn contents(view: &View) -> Contents {
         let all = std::iter::once(&view.local).chain(view.remote.values());
@@ -226,7 +251,7 @@ mod tests {
                 topic
                     .members
                     .iter()
-                    .map(move |m| (pattern.clone(), m.member))
+                    .map(move |m| ((pattern.clone(), m.member), m.metadata.clone()))
             });
             (
                 node.run.node.clone(),
@@ -241,7 +266,7 @@ mod tests {
         for event in events {
             let done = match event.clone() {
                 Event::NodeUp { run } => contents
-                    .insert(run.node, (run.incarnation, BTreeSet::new()))
+                    .insert(run.node, (run.incarnation, Members::new()))
                     .is_none(),
                 Event::NodeDown { run, .. } => contents
                     .remove(&run.node)
@@ -250,10 +275,21 @@ mod tests {
                     node,
                     pattern,
                     member,
+                    metadata,
                     ..
-                } => contents
-                    .get_mut(&node)
-                    .is_some_and(|(_, m)| m.insert((pattern.to_string(), member))),
+                } => contents.get_mut(&node).is_some_and(|(_, m)| {
+                    m.insert((pattern.to_string(), member), metadata).is_none()
+                }),
+                Event::Updated {
+                    node,
+                    pattern,
+                    member,
+                    metadata,
+                    ..
+                } => contents.get_mut(&node).is_some_and(|(_, m)| {
+                    let before = m.get_mut(&(pattern.to_string(), member));
+                    before.is_some_and(|own| std::mem::replace(own, metadata.clone()) != metadata)
+                }),
                 Event::Left {
                     node,
                     pattern,
@@ -261,7 +297,7 @@ mod tests {
                     ..
                 } => contents
                     .get_mut(&node)
-                    .is_some_and(|(_, m)| m.remove(&(pattern.to_string(), member))),
+                    .is_some_and(|(_, m)| m.remove(&(pattern.to_string(), member)).is_some()),
                 Event::Gap { .. } => false,
             };
             if !done {
@@ -279,6 +315,26 @@ mod tests {
             prop_assert_eq!(apply(&mut reached, events), Ok(()));
             prop_assert_eq!(reached, contents(&new));
             prop_assert_eq!(difference(&new, &new), []);
+        }
+
+        #[test]
+        fn an_update_is_never_told_as_a_leave_and_a_join((old, new) in views()) {
+            let mut left = BTreeSet::new();
+            let mut runs = BTreeSet::new();
+            for event in difference(&old, &new) {
+                match event {
+                    // Members of another run are others, whatever they are called.
+                    Event::NodeDown { run, .. } => { runs.insert(run.node); }
+                    Event::Left { node, pattern, member, .. } => {
+                        left.insert((node, pattern, member));
+                    }
+                    Event::Joined { node, pattern, member, .. } => {
+                        let is_same = left.contains(&(node.clone(), pattern, member));
+                        prop_assert!(!is_same || runs.contains(&node));
+                    }
+                    _ => {}
+                }
+            }
         }
 
         #[test]
@@ -308,7 +364,7 @@ mod tests {
                 let mut expected: Vec<_> = contents(&view)
                     .into_iter()
                     .flat_map(|(node, (_, members))| {
-                        let matching = members.into_iter().filter(|(pattern, _)| {
+                        let matching = members.into_keys().filter(|(pattern, _)| {
                             Pattern::parse(pattern).unwrap().matches(&topic)
                         });
                         matching.map(move |(_, member)| (node.clone(), member))

@@ -59,6 +59,36 @@ pub enum LeaveError {
     NotAMember,
 }
 
+/// Why memberships were not given other metadata. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// This node has no such membership.
+    #[error("there is no such membership on this node")]
+    NotAMember,
+    /// The topics of this node that hash to the same bucket, with their members, would become more
+    /// than gossip carries in one piece.
+    #[error(
+        "with this metadata its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
+         use less metadata, configure more buckets, or move agents to other nodes"
+    )]
+    BucketFull {
+        /// How long the text of the bucket would be.
+        bytes: usize,
+        /// How long it may be ([`Config::bucket_bytes_max`](crate::Config::bucket_bytes_max)).
+        bytes_max: usize,
+    },
+    /// The holder of the memberships would have more of their bucket than is left for others.
+    #[error(
+        "with this metadata only {left} bytes of its bucket would be left for others, less than would \
+         be held at once, which must not be: use less metadata, or move agents to other nodes"
+    )]
+    Crowded {
+        /// How much would be free.
+        left: usize,
+    },
+}
+
 /// Gossip has ended by itself. The view no longer follows the cluster, and never will again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

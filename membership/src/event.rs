@@ -1,6 +1,6 @@
 use tidings_identity::{NodeId, NodeRun};
 
-use crate::{AgentName, MemberId, Pattern, Scope};
+use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
 
 /// Something that happened in the cluster, as this node came to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,24 @@ pub enum Event {
         member: MemberId,
         /// What the agent calls itself, if it says.
         agent: Option<AgentName>,
+        /// What the member says of itself besides.
+        metadata: Metadata,
+    },
+    /// A member says something else of itself than before. It has been a member all the while, and got
+    /// what was published.
+    Updated {
+        /// The scope.
+        scope: Scope,
+        /// The topic or pattern.
+        pattern: Pattern,
+        /// Where the member is.
+        node: NodeId,
+        /// The membership.
+        member: MemberId,
+        /// What the agent calls itself, if it says.
+        agent: Option<AgentName>,
+        /// What the member says of itself besides, now.
+        metadata: Metadata,
     },
     /// A membership has ended.
     Left {

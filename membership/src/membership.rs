@@ -17,7 +17,7 @@ use crate::author::Author;
 use crate::bucket::MemberEntry;
 use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
-use crate::error::{GossipError, JoinError, LeaveError, StartError};
+use crate::error::{GossipError, JoinError, LeaveError, StartError, UpdateError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
 use crate::gossip::{AbortOnDrop, Gossip};
@@ -32,7 +32,7 @@ use crate::view::View;
 use crate::views::Views;
 use crate::watch::Watch;
 use crate::wire::Wire;
-use crate::{AgentName, MemberId, Pattern, Scope};
+use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
 
 /// One node's part in who is where: it keeps the memberships of this node, tells them to its peers
 /// and learns theirs.
@@ -158,7 +158,12 @@ impl Membership {
         member: MemberId,
         agent: Option<AgentName>,
     ) -> Result<(), JoinError> {
-        let entry = MemberEntry { member, agent };
+        let metadata = Metadata::default();
+        let entry = MemberEntry {
+            member,
+            agent,
+            metadata,
+        };
         self.shared.views.join(scope, pattern, entry, 0)
     }
 
@@ -167,7 +172,8 @@ impl Membership {
         Share::new(self.view().local.buckets().len())
     }
 
-    /// Makes a membership as [`join`](Self::join) does, and takes its bytes from this share; but the
+    /// Makes a membership as [`join`](Self::join) does, which has this metadata from the first, and
+    /// takes its bytes from this share; but the
     /// share never has more of a bucket than is left free in it. So one that takes all it can
     /// leaves half of each bucket, two leave a third, n leave one part in n + 1.
     ///
@@ -180,14 +186,37 @@ impl Membership {
         pattern: &Pattern,
         member: MemberId,
         agent: Option<AgentName>,
+        metadata: Metadata,
     ) -> Result<(), JoinError> {
-        let held = share.in_bucket_with(scope, pattern, agent.as_ref());
+        let held = share.in_bucket_with(scope, pattern, agent.as_ref(), &metadata);
         let entry = MemberEntry {
             member,
             agent: agent.clone(),
+            metadata: metadata.clone(),
         };
         self.shared.views.join(scope, pattern, entry, held)?;
-        share.take(scope, pattern, agent.as_ref());
+        share.take(scope, pattern, agent.as_ref(), &metadata);
+        Ok(())
+    }
+
+    /// Gives these memberships of this node, of one topic or pattern and one holder, other metadata.
+    /// It is in [`view`](Self::view) when this returns, and in no view is some of it: all are changed in one
+    /// step. They are members all the while. What it takes is taken from this share, as
+    /// by [`join_within`](Self::join_within).
+    ///
+    /// # Errors
+    /// When one of them is no membership of this node, or there is no room. Nothing has changed.
+    pub fn update_within(
+        &self,
+        share: &mut Share,
+        scope: &Scope,
+        pattern: &Pattern,
+        members: &[MemberId],
+        metadata: &Metadata,
+    ) -> Result<(), UpdateError> {
+        let (views, held) = (&self.shared.views, share.in_bucket(scope, pattern));
+        let grown = views.update(scope, pattern, members, metadata, held)?;
+        share.grow(scope, pattern, grown);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tidings_identity::NodeRun;
 
 use crate::bucket::{Bucket, BucketError, MemberEntry, TopicMembers};
-use crate::{MemberId, Pattern, Scope, Topic};
+use crate::{MemberId, Metadata, Pattern, Scope, Topic};
 
 /// One node, as a view has it: who it is and what its members are.
 ///
@@ -73,6 +73,21 @@ impl NodeView {
         bucket.join(scope, pattern, entry, packed_bytes_max, held)?;
         self.look_for_wildcards(index);
         Ok(())
+    }
+
+    /// Gives these members of a topic other metadata, as [`Bucket::update`] does.
+    pub(crate) fn update(
+        &mut self,
+        scope: &Scope,
+        pattern: &Pattern,
+        members: &[MemberId],
+        metadata: &Metadata,
+        packed_bytes_max: usize,
+        held: usize,
+    ) -> Result<Option<isize>, BucketError> {
+        let bucket = &mut self.buckets[self.index(scope, pattern.as_str())];
+        let bucket = Arc::make_mut(bucket);
+        bucket.update(scope, pattern, members, metadata, packed_bytes_max, held)
     }
 
     /// Takes a membership out; tells whether there was one.

@@ -2,7 +2,8 @@
 //!
 //! An empty bucket is an empty text. Any other is base64 (standard alphabet, no padding) of one
 //! byte, the format (1), and then one record for each topic, in order: postcard of the scope, the
-//! pattern and a list of members, each the 16 bytes of its id and perhaps the name of its agent.
+//! pattern and a list of members, each the 16 bytes of its id and what it says of itself: perhaps the
+//! name of its agent, perhaps metadata.
 
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::Serialize;
 
 use crate::bucket::{Bucket, MemberEntry, TopicMembers};
-use crate::{AgentName, MemberId, Pattern, Scope};
+use crate::card::Card;
+use crate::{MemberId, Pattern, Scope};
 
-type Record = (Scope, Pattern, Vec<([u8; 16], Option<AgentName>)>);
+type Record = (Scope, Pattern, Vec<([u8; 16], Card)>);
 
 /// Why a text is not that of a bucket.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +43,14 @@ pub(crate) fn pack(bucket: &Bucket) -> String {
     bytes.push(FORMAT);
     for topic in bucket.topics() {
         let members = topic.members.iter();
-        let members: Vec<_> = members.map(|m| (m.member.to_bytes(), &m.agent)).collect();
+        let members: Vec<_> = members
+            .map(|m| {
+                (
+                    m.member.to_bytes(),
+                    Card::new(m.agent.as_ref(), &m.metadata),
+                )
+            })
+            .collect();
         bytes = append((&topic.scope, &topic.pattern, members), bytes);
     }
     BASE64.encode(bytes)
@@ -98,9 +107,13 @@ fn append(record: impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
 fn topic((scope, pattern, members): Record) -> Result<TopicMembers, UnpackError> {
     let members: Vec<_> = members
         .into_iter()
-        .map(|(id, agent)| MemberEntry {
-            member: MemberId::from_bytes(id),
-            agent,
+        .map(|(id, card)| {
+            let (agent, metadata) = card.read();
+            MemberEntry {
+                member: MemberId::from_bytes(id),
+                agent,
+                metadata,
+            }
         })
         .collect();
     let sorted = members.is_sorted_by(|a, b| a.member < b.member);
@@ -120,28 +133,43 @@ const FORMAT: u8 = 1;
 mod tests {
     use super::*;
     use crate::config::BUCKET_BYTES_MAX;
+    use crate::{AgentName, METADATA_BYTES_MAX, Metadata};
     use proptest::prelude::*;
 
     const ALL: usize = usize::MAX;
 
-    /// Joins and leaves of one bucket: topic, member, agent, and whether it is a join.
-    fn changes() -> impl Strategy<Value = Vec<(String, u8, Option<String>, bool)>> {
+    /// A change of one bucket: topic, member, agent, metadata, and whether it is a join or a leave.
+    type Change = (String, u8, Option<String>, Metadata, bool);
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
         let topic = prop_oneof!["[a-c]", "[a-c]\\.[*>]", "x{130,140}"];
         let agent = proptest::option::of("[a-zé]{1,20}");
-        proptest::collection::vec(
-            (topic, any::<u8>(), agent, proptest::bool::weighted(0.8)),
-            0..400,
-        )
+        let metadata = prop_oneof![
+            3 => Just(Metadata::default()),
+            1 => "[a-zé]{0,200}".prop_map(|does| {
+                Metadata::parse(&format!(r#"{{"does":"{does}"}}"#)).unwrap()
+            }),
+        ];
+        let is_join = proptest::bool::weighted(0.8);
+        proptest::collection::vec((topic, any::<u8>(), agent, metadata, is_join), 0..400)
     }
 
-    fn bucket(changes: Vec<(String, u8, Option<String>, bool)>) -> Bucket {
+    fn bucket(changes: Vec<Change>) -> Bucket {
         let mut bucket = Bucket::default();
-        for (topic, n, agent, is_join) in changes {
+        for (topic, n, agent, metadata, is_join) in changes {
             let (scope, pattern) = (Scope::default(), Pattern::parse(&topic).unwrap());
             let member = MemberId::from_bytes([n; 16]);
             if is_join {
-                let agent = agent.as_deref().and_then(AgentName::nearest);
-                let _ = bucket.join(&scope, &pattern, MemberEntry { member, agent }, ALL, 0);
+                let entry = MemberEntry {
+                    member,
+                    agent: agent.as_deref().and_then(AgentName::nearest),
+                    metadata: metadata.clone(),
+                };
+                // Who is there already is updated.
+                if bucket.join(&scope, &pattern, entry, ALL, 0).is_err() {
+                    let updated = bucket.update(&scope, &pattern, &[member], &metadata, ALL, 0);
+                    assert!(updated.is_ok());
+                }
             } else {
                 let _ = bucket.leave(&scope, &pattern, member);
             }
@@ -203,18 +231,42 @@ mod tests {
         let member = MemberId::from_bytes(std::array::from_fn(|n| n as u8));
         let agent = AgentName::parse("bo").ok();
         let pattern = Pattern::parse("a.b").unwrap();
-        let membership = MemberEntry { member, agent };
-        bucket
-            .join(&Scope::parse("s").unwrap(), &pattern, membership, ALL, 0)
-            .unwrap();
+        let membership = MemberEntry {
+            member,
+            agent: agent.clone(),
+            metadata: Metadata::default(),
+        };
+        let scope = Scope::parse("s").unwrap();
+        bucket.join(&scope, &pattern, membership, ALL, 0).unwrap();
         let ids: Vec<u8> = (0..16).collect();
-        let bytes = [b"\x01\x01s\x03a.b\x01", &ids[..], b"\x01\x02bo"].concat();
-        assert_eq!(BASE64.decode(pack(&bucket)).unwrap(), bytes);
+        let bytes = |card: &[u8]| [b"\x01\x01s\x03a.b\x01", &ids[..], card].concat();
+        assert_eq!(BASE64.decode(pack(&bucket)).unwrap(), bytes(b"\x01\x02bo"));
+
+        let metadata = Metadata::parse(r#"{"a": 1}"#).unwrap();
+        let grown = bucket.update(&scope, &pattern, &[member], &metadata, ALL, 0);
+        assert_eq!(grown, Ok(Some(8)));
+        let packed = BASE64.decode(pack(&bucket)).unwrap();
+        assert_eq!(packed, bytes(b"\x03\x02bo\x07{\"a\":1}"));
+
+        for (metadata, card) in [
+            (metadata, &b"\x02\x07{\"a\":1}"[..]),
+            (Metadata::default(), b"\x00"),
+        ] {
+            let mut bucket = Bucket::default();
+            let entry = MemberEntry {
+                member,
+                agent: None,
+                metadata,
+            };
+            bucket.join(&scope, &pattern, entry, ALL, 0).unwrap();
+            assert_eq!(BASE64.decode(pack(&bucket)).unwrap(), bytes(card));
+        }
     }
 
     #[test]
     fn what_breaks_a_rule_is_not_a_bucket() {
-        let id = |n: u8| ([n; 16], None::<AgentName>);
+        let id = |n: u8| ([n; 16], Card::<AgentName, &str>::Nothing);
+        let says = |json| ([1; 16], Card::<AgentName, _>::Metadata(json));
         let text = |records: &[(&str, Vec<_>)]| {
             let bytes = records
                 .iter()
@@ -223,16 +275,22 @@ mod tests {
                 });
             BASE64.encode(bytes)
         };
-        let unpack = |text: &str| unpack(text, 1_000, 0, 1);
+        let unpack = |text: &str| unpack(text, 10_000, 0, 1);
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(METADATA_BYTES_MAX));
         assert!(unpack(&text(&[("a", vec![id(1), id(2)]), ("b", vec![id(1)])])).is_ok());
+        assert!(unpack(&text(&[("a", vec![says(r#"{"a":1}"#)])])).is_ok());
         let broken = [
+            text(&[("a", vec![says(r#"{"a":1"#)])]),
+            text(&[("a", vec![says("1")])]),
+            text(&[("a", vec![says("{\"a\":\"\u{9b}\"}")])]),
+            text(&[("a", vec![says(&long)])]),
             text(&[("a", vec![])]),
             text(&[("a", vec![id(2), id(1)])]),
             text(&[("a", vec![id(1), id(1)])]),
             text(&[("b", vec![id(1)]), ("a", vec![id(1)])]),
             text(&[("a", vec![id(1)]), ("a", vec![id(2)])]),
             text(&[("a..b", vec![id(1)])]),
-            "x".repeat(1_001),
+            "x".repeat(10_001),
             "?".into(),
             BASE64.encode([FORMAT + 1]),
         ];

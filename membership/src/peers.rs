@@ -238,6 +238,7 @@ mod tests {
         let membership = crate::bucket::MemberEntry {
             member: MemberId::from_bytes([1; 16]),
             agent: None,
+            metadata: crate::Metadata::default(),
         };
         let pattern = Pattern::parse(topic).unwrap();
         bucket

@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 
 use crate::bucket::{Bucket, MemberEntry, TopicMembers};
-use crate::{AgentName, Pattern, Scope};
+use crate::{AgentName, Metadata, Pattern, Scope};
 
 /// How much of a node's room for memberships one holder of them, such as a session, has taken.
 ///
 /// Each membership counts with the bytes it has in gossip if it is alone in its topic: 18 and the
-/// names of scope, topic and agent with a byte or two for each. So what is given back is what was
+/// names of scope, topic and agent and its metadata with a byte or two for each. So what is given back is what was
 /// taken, whoever else is in the topic; of several in one topic it counts more than they need.
 #[derive(Debug)]
 pub struct Share {
@@ -27,8 +27,14 @@ impl Share {
     }
 
     /// How many bytes a membership counts.
-    pub fn bytes_of(scope: &Scope, pattern: &Pattern, agent: Option<&AgentName>) -> usize {
-        TopicMembers::packed_bytes_of(scope, pattern, 1) + MemberEntry::packed_bytes_of(agent)
+    pub fn bytes_of(
+        scope: &Scope,
+        pattern: &Pattern,
+        agent: Option<&AgentName>,
+        metadata: &Metadata,
+    ) -> usize {
+        TopicMembers::packed_bytes_of(scope, pattern, 1)
+            + MemberEntry::packed_bytes_of(agent, metadata)
     }
 
     /// How many bytes are taken.
@@ -37,16 +43,15 @@ impl Share {
     }
 
     /// Gives back what a membership took that has ended or is about to.
-    pub fn give_back(&mut self, scope: &Scope, pattern: &Pattern, agent: Option<&AgentName>) {
-        let bytes = Self::bytes_of(scope, pattern, agent);
-        let index = Bucket::index(scope, pattern.as_str(), self.buckets);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if let Some(taken) = self.by_bucket.get_mut(&index) {
-            *taken = taken.saturating_sub(bytes);
-            if *taken == 0 {
-                self.by_bucket.remove(&index);
-            }
-        }
+    pub fn give_back(
+        &mut self,
+        scope: &Scope,
+        pattern: &Pattern,
+        agent: Option<&AgentName>,
+        metadata: &Metadata,
+    ) {
+        let bytes = Self::bytes_of(scope, pattern, agent, metadata);
+        self.grow(scope, pattern, -bytes.cast_signed());
     }
 
     /// How many bytes would be taken of its bucket with one more membership.
@@ -55,18 +60,38 @@ impl Share {
         scope: &Scope,
         pattern: &Pattern,
         agent: Option<&AgentName>,
+        metadata: &Metadata,
     ) -> usize {
+        self.in_bucket(scope, pattern) + Self::bytes_of(scope, pattern, agent, metadata)
+    }
+
+    /// How many bytes are taken of the bucket of this topic or pattern.
+    pub(crate) fn in_bucket(&self, scope: &Scope, pattern: &Pattern) -> usize {
         let index = Bucket::index(scope, pattern.as_str(), self.buckets);
-        let taken = self.by_bucket.get(&index).copied().unwrap_or(0);
-        taken + Self::bytes_of(scope, pattern, agent)
+        self.by_bucket.get(&index).copied().unwrap_or(0)
     }
 
     /// Takes what a membership needs.
-    pub(crate) fn take(&mut self, scope: &Scope, pattern: &Pattern, agent: Option<&AgentName>) {
-        let bytes = Self::bytes_of(scope, pattern, agent);
+    pub(crate) fn take(
+        &mut self,
+        scope: &Scope,
+        pattern: &Pattern,
+        agent: Option<&AgentName>,
+        metadata: &Metadata,
+    ) {
+        let bytes = Self::bytes_of(scope, pattern, agent, metadata);
+        self.grow(scope, pattern, bytes.cast_signed());
+    }
+
+    /// Takes so many bytes more for this topic or pattern, or fewer.
+    pub(crate) fn grow(&mut self, scope: &Scope, pattern: &Pattern, bytes: isize) {
         let index = Bucket::index(scope, pattern.as_str(), self.buckets);
-        self.bytes += bytes;
-        *self.by_bucket.entry(index).or_default() += bytes;
+        self.bytes = self.bytes.saturating_add_signed(bytes);
+        let taken = self.by_bucket.entry(index).or_default();
+        *taken = taken.saturating_add_signed(bytes);
+        if *taken == 0 {
+            self.by_bucket.remove(&index);
+        }
     }
 }
 
@@ -79,26 +104,37 @@ mod tests {
     proptest! {
         #[test]
         fn a_membership_counts_what_it_has_in_gossip_and_gives_it_all_back(
-            topics in proptest::collection::vec(("[a-z]{1,200}", proptest::option::of("[a-z]{1,30}")), 1..50),
+            topics in proptest::collection::vec(
+                ("[a-z]{1,200}", proptest::option::of("[a-z]{1,30}"), "[a-z]{0,200}"),
+                1..50,
+            ),
         ) {
             let mut share = Share::new(8);
             let scope = Scope::default();
-            let parsed = topics.iter().map(|(topic, agent)| {
+            let parsed = topics.iter().map(|(topic, agent, does)| {
                 let agent = agent.as_deref().map(|name| AgentName::parse(name).unwrap());
-                (Pattern::parse(topic).unwrap(), agent)
+                let metadata = match does.as_str() {
+                    "" => Metadata::default(),
+                    does => Metadata::parse(&format!(r#"{{"does":"{does}"}}"#)).unwrap(),
+                };
+                (Pattern::parse(topic).unwrap(), agent, metadata)
             });
             let memberships: Vec<_> = parsed.collect();
-            for (pattern, agent) in &memberships {
+            for (pattern, agent, metadata) in &memberships {
                 let mut bucket = Bucket::default();
                 let member = MemberId::from_bytes([1; 16]);
-                let entry = MemberEntry { member, agent: agent.clone() };
+                let entry = MemberEntry {
+                    member,
+                    agent: agent.clone(),
+                    metadata: metadata.clone(),
+                };
                 bucket.join(&scope, pattern, entry, usize::MAX, 0).unwrap();
                 let before = share.bytes();
-                share.take(&scope, pattern, agent.as_ref());
+                share.take(&scope, pattern, agent.as_ref(), metadata);
                 prop_assert_eq!(share.bytes() - before, bucket.packed_bytes());
             }
-            for (pattern, agent) in &memberships {
-                share.give_back(&scope, pattern, agent.as_ref());
+            for (pattern, agent, metadata) in &memberships {
+                share.give_back(&scope, pattern, agent.as_ref(), metadata);
             }
             prop_assert_eq!((share.bytes(), share.by_bucket.len()), (0, 0));
         }

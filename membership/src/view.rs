@@ -9,7 +9,7 @@ use tidings_identity::{NodeId, NodeRun};
 use crate::bucket::{MemberEntry, TopicMembers};
 use crate::gaps::Gaps;
 use crate::node_view::NodeView;
-use crate::{AgentName, MemberId, Pattern, Scope, Topic};
+use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic};
 
 /// Who is where, as this node knows it at one moment.
 ///
@@ -38,6 +38,8 @@ pub struct Member {
     pub member: MemberId,
     /// What the agent calls itself, if it says.
     pub agent: Option<AgentName>,
+    /// What the member says of itself besides.
+    pub metadata: Metadata,
 }
 
 /// A topic or pattern and how many members it has.
@@ -210,6 +212,7 @@ fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member
         node: node.run.node.clone(),
         member: m.member,
         agent: m.agent.clone(),
+        metadata: m.metadata.clone(),
     };
     match Topic::try_from(pattern) {
         Ok(topic) => node.audience(scope, &topic).map(member).collect(),
@@ -236,6 +239,7 @@ mod tests {
             let entry = MemberEntry {
                 member,
                 agent: None,
+                metadata: Metadata::default(),
             };
             node.join(&scope, &pattern, entry, usize::MAX, 0).unwrap();
         }

@@ -13,11 +13,11 @@ use tokio::sync::watch;
 
 use crate::bucket::{BucketError, MemberEntry};
 use crate::config::Config;
-use crate::error::{JoinError, LeaveError};
+use crate::error::{JoinError, LeaveError, UpdateError};
 use crate::node_view::NodeView;
 use crate::packed::{bucket_text_bytes, packed_bytes_max};
 use crate::view::{NodeSummary, View};
-use crate::{MemberId, Pattern, Scope};
+use crate::{MemberId, Metadata, Pattern, Scope};
 
 /// The newest view, and who waits for the next.
 #[derive(Debug)]
@@ -63,13 +63,45 @@ impl Views {
             result.is_ok()
         });
         result.map_err(|error| match error {
-            BucketError::AlreadyMember => JoinError::AlreadyMember,
+            // The second is never the answer to a join.
+            BucketError::AlreadyMember | BucketError::NotAMember => JoinError::AlreadyMember,
             BucketError::Full(packed_bytes) => JoinError::BucketFull {
                 bytes: bucket_text_bytes(packed_bytes),
                 bytes_max: self.bucket_bytes_max,
             },
             BucketError::Crowded(left) => JoinError::Crowded { bytes: held, left },
         })
+    }
+
+    /// Gives these memberships of this node other metadata, all in one step, as
+    /// [`Bucket::update`](crate::bucket::Bucket::update) does. Tells by how many bytes they have grown.
+    pub(crate) fn update(
+        &self,
+        scope: &Scope,
+        pattern: &Pattern,
+        members: &[MemberId],
+        metadata: &Metadata,
+        held: usize,
+    ) -> Result<isize, UpdateError> {
+        let mut result = Ok(None);
+        let max = packed_bytes_max(self.bucket_bytes_max);
+        self.newest.send_if_modified(|view| {
+            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
+            result = local.update(scope, pattern, members, metadata, max, held);
+            matches!(result, Ok(Some(_)))
+        });
+        match result {
+            Ok(grown) => Ok(grown.unwrap_or(0)),
+            Err(BucketError::Full(packed_bytes)) => Err(UpdateError::BucketFull {
+                bytes: bucket_text_bytes(packed_bytes),
+                bytes_max: self.bucket_bytes_max,
+            }),
+            Err(BucketError::Crowded(left)) => Err(UpdateError::Crowded { left }),
+            // The first is never the answer to an update.
+            Err(BucketError::AlreadyMember | BucketError::NotAMember) => {
+                Err(UpdateError::NotAMember)
+            }
+        }
     }
 
     /// Ends a membership of this node.
@@ -150,6 +182,7 @@ mod tests {
         MemberEntry {
             member: MemberId::from_bytes(n.to_be_bytes()),
             agent: None,
+            metadata: Metadata::default(),
         }
     }
 

@@ -13,11 +13,12 @@ use crate::view::View;
 
 /// The stream of events that continues a [`View`].
 ///
-/// Every join and leave between the snapshot it began with and the newest view is told once.
+/// Every join, leave and update between the snapshot it began with and the newest view is told once.
 /// Nothing is queued: each call tells the difference since the one before, so a watcher that comes
 /// late loses nothing that lasted and holds nobody up, and sees only the net change: a membership
-/// that came and went in between is not told. Of what one call tells of a node, leaves come before
-/// joins, and joins in the order in which they were made there. Joins in different topics may become
+/// that came and went in between is not told, and of several updates of one the last. An update is never
+/// told as a leave and a join. Of what one call tells of a node, leaves come before updates, these
+/// before joins, and joins in the order in which they were made there. Joins in different topics may become
 /// known here at different times, and then in another order. A node goes up before its first member
 /// joins and down after its last one left.
 ///
@@ -121,7 +122,7 @@ mod tests {
     use crate::bucket::MemberEntry;
     use crate::config::Config;
     use crate::views::Views;
-    use crate::{MemberId, Scope};
+    use crate::{MemberId, Metadata, Scope};
     use tidings_identity::NodeRun;
 
     fn joined(views: &Views, n: u8) -> MemberId {
@@ -129,6 +130,7 @@ mod tests {
         let entry = MemberEntry {
             member,
             agent: None,
+            metadata: Metadata::default(),
         };
         views
             .join(&Scope::default(), &"a".parse().unwrap(), entry, 0)
@@ -176,6 +178,40 @@ mod tests {
         assert_eq!(told, None);
         joined(&views, 2);
         assert_eq!(watch.next().await, None, "what has ended stays so");
+    }
+
+    #[tokio::test]
+    async fn of_several_updates_between_two_looks_one_is_told() {
+        let (views, _token, mut watch) = watch();
+        let member = joined(&views, 1);
+        assert_eq!(members(watch.next().await), [member]);
+        let (scope, pattern) = (Scope::default(), "a".parse().unwrap());
+        let update = |json: &str| {
+            let metadata = Metadata::parse(json).unwrap();
+            views
+                .update(&scope, &pattern, &[member], &metadata, 0)
+                .unwrap();
+            metadata
+        };
+        update(r#"{"n":1}"#);
+        let last = update(r#"{"n":2}"#);
+        let told = watch.next().await.unwrap();
+        let [
+            Event::Updated {
+                metadata,
+                member: of,
+                ..
+            },
+        ] = &told[..]
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!((metadata, *of), (&last, member));
+        update("{}");
+        update(r#"{"n":2}"#);
+        let mut cx = Context::from_waker(Waker::noop());
+        let next = Pin::new(&mut watch).poll_next(&mut cx);
+        assert!(next.is_pending(), "it is as it was");
     }
 
     #[tokio::test]

@@ -62,7 +62,7 @@ pub use registry::OpenError;
 pub use revoked::RevokedError;
 pub use seeds::{Seed, SeedError};
 pub use session::{Session, SessionOptions};
-pub use session_error::{BroadcastError, SubscribeError, UnsubscribeError};
+pub use session_error::{BroadcastError, PresenceError, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
 pub use tidings_bounds::{Count, CountError, Time, TimeError};
 pub use tidings_identity::{
@@ -73,8 +73,8 @@ pub use tidings_identity::{
 };
 pub use tidings_membership::{
     AgentName, AgentNameError, Config as GossipConfig, Event, Fault as GossipFault, GossipError,
-    JoinError, Member, MemberId, NodeSummary, Pattern, Scope, ScopeError, Topic, TopicError,
-    TopicSummary, View, Watch,
+    JoinError, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError, NodeSummary, Pattern,
+    Scope, ScopeError, Topic, TopicError, TopicSummary, UpdateError, View, Watch,
 };
 pub use tidings_transport::{
     Carried, Config as LinksConfig, Held, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,

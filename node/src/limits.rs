@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 use tidings_bounds::{Count, Time};
-use tidings_membership::TOPIC_BYTES_MAX;
+use tidings_membership::{METADATA_BYTES_MAX, TOPIC_BYTES_MAX};
 
 /// What a session may ask for. What goes beyond is refused with an error that names the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +15,11 @@ pub struct Limits {
     pub topic_bytes_max: Count<1, TOPIC_BYTES_MAX>,
     /// Subscriptions of one session. Default 10,000.
     pub subscriptions_per_session_max: Count<1, 100_000_000>,
+    /// Metadata of one membership, in bytes of JSON. Default 1 KiB, at most 4 KiB. All nodes hold that of
+    /// all members, and whatever changes in a bucket sends all that is in it.
+    pub metadata_bytes_max: Count<0, METADATA_BYTES_MAX>,
     /// Bytes that the memberships of one session have in gossip. Each counts as if it were alone in
-    /// its topic: 18, and the names of scope, topic and agent. Default 384 KiB, which is a sixth of
+    /// its topic: 18, the names of scope, topic and agent, and its metadata. Default 384 KiB, which is a sixth of
     /// what 64 buckets hold and some 8,000 topics of 20 letters; at least 1. More lets one
     /// session take more of the room that all sessions of a node share. Besides, a session never
     /// has more of one bucket than is left free in it.
@@ -55,6 +58,7 @@ impl Default for Limits {
             headers_bytes_max: Count::of::<{ 16 << 10 }>(),
             topic_bytes_max: Count::MAX,
             subscriptions_per_session_max: Count::of::<10_000>(),
+            metadata_bytes_max: Count::of::<1_024>(),
             membership_bytes_per_session_max: Count::of::<{ 384 << 10 }>(),
             sessions_max: Count::of::<10_000>(),
             publish_wait_max: Time::of_ms::<5_000>(),

@@ -1,9 +1,13 @@
+mod presence;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_identity::NodeId;
-use tidings_membership::{AgentName, MemberId, MemberIds, Membership, Pattern, Scope, Share};
+use tidings_membership::{
+    AgentName, MemberId, MemberIds, Membership, Metadata, Pattern, Scope, Share,
+};
 use tidings_transport::{Budget, Held};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -116,6 +120,8 @@ struct SessionState {
 #[derive(Debug)]
 struct Subscriptions {
     patterns: HashMap<MemberId, Pattern>,
+    /// What those memberships say of themselves that say anything.
+    metadata: HashMap<MemberId, Metadata>,
     share: Share,
 }
 
@@ -166,6 +172,7 @@ impl Sessions {
             ended: AtomicBool::new(false),
             subscriptions: Mutex::new(Subscriptions {
                 patterns: HashMap::new(),
+                metadata: HashMap::new(),
                 share: self.membership.share(),
             }),
             waits: Waits::default(),
@@ -232,7 +239,7 @@ impl Session {
         pattern: &Pattern,
         tag: u64,
     ) -> Result<MemberId, SubscribeError> {
-        self.state.subscribe(pattern, tag)
+        self.state.subscribe(pattern, tag, Metadata::default())
     }
 
     /// Ends one membership. Messages that wait in the inbox are still delivered.
@@ -382,11 +389,20 @@ impl Drop for Session {
 }
 
 impl SessionState {
-    fn subscribe(&self, pattern: &Pattern, tag: u64) -> Result<MemberId, SubscribeError> {
+    fn subscribe(
+        &self,
+        pattern: &Pattern,
+        tag: u64,
+        metadata: Metadata,
+    ) -> Result<MemberId, SubscribeError> {
         let limits = &self.node.limits;
         let (bytes, max) = (pattern.as_str().len(), limits.topic_bytes_max.get());
         if bytes > max {
             return Err(SubscribeError::TopicTooLong { bytes, max });
+        }
+        let (bytes, max) = (metadata.bytes(), limits.metadata_bytes_max.get());
+        if bytes > max {
+            return Err(SubscribeError::MetadataTooLarge { bytes, max });
         }
         let mut subscriptions = lock(&self.subscriptions);
         // Under the lock, so that ending finds every subscription that was made before.
@@ -398,7 +414,7 @@ impl SessionState {
             return Err(SubscribeError::TooMany { max });
         }
         let scope = &self.routes.scope;
-        let own = Share::bytes_of(scope, pattern, self.agent.as_ref());
+        let own = Share::bytes_of(scope, pattern, self.agent.as_ref(), &metadata);
         let bytes = subscriptions.share.bytes() + own;
         let max = limits.membership_bytes_per_session_max.get();
         if bytes > max {
@@ -417,11 +433,15 @@ impl SessionState {
         let share = &mut subscriptions.share;
         let agent = self.agent.clone();
         let membership = &self.node.membership;
-        if let Err(error) = membership.join_within(share, scope, pattern, member, agent) {
+        let joined = membership.join_within(share, scope, pattern, member, agent, metadata.clone());
+        if let Err(error) = joined {
             self.withdraw(member, pattern);
             return Err(error.into());
         }
         subscriptions.patterns.insert(member, pattern.clone());
+        if !metadata.is_empty() {
+            subscriptions.metadata.insert(member, metadata);
+        }
         Ok(member)
     }
 
@@ -429,10 +449,11 @@ impl SessionState {
     fn take(&self, member: MemberId) -> Option<Pattern> {
         let mut subscriptions = lock(&self.subscriptions);
         let pattern = subscriptions.patterns.remove(&member)?;
-        let agent = self.agent.as_ref();
+        let metadata = subscriptions.metadata.remove(&member).unwrap_or_default();
+        let (scope, agent) = (&self.routes.scope, self.agent.as_ref());
         subscriptions
             .share
-            .give_back(&self.routes.scope, &pattern, agent);
+            .give_back(scope, &pattern, agent, &metadata);
         Some(pattern)
     }
 

@@ -1,5 +1,5 @@
 use tidings_identity::NodeId;
-use tidings_membership::{JoinError, MemberId};
+use tidings_membership::{JoinError, MemberId, UpdateError};
 
 /// Why a subscription was refused. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +8,14 @@ pub enum SubscribeError {
     /// The topic or pattern is longer than `topic_bytes_max`.
     #[error("the topic has {bytes} bytes, the limit (topic_bytes_max) is {max}")]
     TopicTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The metadata is longer than `metadata_bytes_max`.
+    #[error("the metadata has {bytes} bytes, the limit (metadata_bytes_max) is {max}")]
+    MetadataTooLarge {
         /// Its length.
         bytes: usize,
         /// The limit.
@@ -34,6 +42,40 @@ pub enum SubscribeError {
     #[error("the node cannot take this membership")]
     Join(#[from] JoinError),
     /// The session was cut off, or its inbox dropped.
+    #[error("the session has ended")]
+    Ended,
+}
+
+/// Why memberships were not given other metadata. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PresenceError {
+    /// The metadata is longer than `metadata_bytes_max`.
+    #[error("the metadata has {bytes} bytes, the limit (metadata_bytes_max) is {max}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The session has no such membership.
+    #[error("the session has no such subscription")]
+    NotSubscribed,
+    /// The limit `membership_bytes_per_session_max` would be exceeded.
+    #[error(
+        "with this metadata the memberships of the session would have {bytes} bytes, \
+         the limit (membership_bytes_per_session_max) is {max}"
+    )]
+    TooManyBytes {
+        /// What they would have.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The metadata cannot be told to the cluster.
+    #[error("the node cannot take this metadata")]
+    Update(#[from] UpdateError),
+    /// The session was cut off.
     #[error("the session has ended")]
     Ended,
 }

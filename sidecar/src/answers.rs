@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{
-    AgentName, Incarnation, LinkInfo, Member, MemberId, Node, NodeId, NodeSummary, Pattern, Scope,
-    TopicSummary,
+    AgentName, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId, NodeSummary,
+    Pattern, Scope, TopicSummary,
 };
 
 /// A node.
@@ -77,6 +77,9 @@ pub struct MemberAnswer {
     pub member: MemberId,
     /// What its agent calls itself, if it says.
     pub agent: Option<AgentName>,
+    /// What it says of itself besides; an empty object if nothing.
+    #[serde(default)]
+    pub metadata: Metadata,
 }
 
 /// Why there is no other answer.
@@ -149,6 +152,7 @@ impl From<Member> for MemberAnswer {
             node: member.node,
             member: member.member,
             agent: member.agent,
+            metadata: member.metadata,
         }
     }
 }

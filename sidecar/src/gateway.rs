@@ -21,6 +21,7 @@ mod header_block;
 mod op;
 mod parser;
 mod reply;
+mod service;
 mod turn;
 
 use std::net::SocketAddr;

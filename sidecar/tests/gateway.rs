@@ -684,3 +684,63 @@ async fn a_client_library_publishes_subscribes_and_asks() {
     assert_eq!(&last.payload[..], b"last");
     assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_client_says_something_of_itself_and_is_answered() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client
+        .send("SUB a.b 1\r\nSUB a.b 2\r\nSUB back 3\r\n")
+        .await;
+    client
+        .send("PUB $TIDINGS.presence.a.b back 14\r\n{\"does\": \"it\"}\r\n")
+        .await;
+    let answer = client.line().await;
+    assert_eq!(answer, "MSG back 3 13");
+    assert_eq!(client.line().await, r#"{"members":2}"#);
+    let (scope, pattern) = (Scope::default(), Pattern::parse("a.b").unwrap());
+    let said = || {
+        let members = gateway.node.members(&scope, &pattern).into_iter();
+        let said = members.map(|member| member.metadata.to_string());
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(said(), [r#"{"does":"it"}"#; 2]);
+
+    // What is wrong is told in the answer, and changes nothing.
+    for (request, problem) in [
+        ("presence.a.b back 1\r\n1", "metadata is a JSON object"),
+        ("presence.other back 2\r\n{}", "no such subscription"),
+        ("presence.a..b back 2\r\n{}", "empty"),
+        ("nothing back 0\r\n", "serves nothing of this name"),
+    ] {
+        client.send(format!("PUB $TIDINGS.{request}\r\n")).await;
+        assert!(client.line().await.starts_with("MSG back 3 "));
+        let answer = client.line().await;
+        assert!(answer.starts_with(r#"{"error":"#), "{answer}");
+        assert!(answer.contains(problem), "{answer}");
+    }
+    assert_eq!(said(), [r#"{"does":"it"}"#; 2]);
+
+    // Or as an error, if no answer is asked for.
+    client.send("PUB $TIDINGS.presence.other 2\r\n{}\r\n").await;
+    let refused = client.line().await;
+    assert!(
+        refused.starts_with("-ERR 'Permissions Violation for Publish to \"$TIDINGS."),
+        "{refused}"
+    );
+    client
+        .send("PUB $TIDINGS.presence.a.b 0\r\n\r\nPING\r\n")
+        .await;
+    assert_eq!(client.line().await, "PONG");
+    assert_eq!(said(), ["{}"; 2]);
+}
+
+#[tokio::test]
+async fn what_is_asked_of_the_node_is_broadcast_to_nobody() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client
+        .send("SUB > 1\r\nPUB $TIDINGS.presence.> 2\r\n{}\r\nPING\r\n")
+        .await;
+    assert_eq!(client.line().await, "PONG");
+}

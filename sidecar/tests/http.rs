@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidings::{AgentName, Config, Count, Message, Node, Pattern, SessionOptions, Topic};
+use tidings::{AgentName, Config, Count, Message, Metadata, Node, Pattern, SessionOptions, Topic};
 use tidings_sidecar::{HttpConfig, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -94,11 +94,16 @@ async fn the_view_is_served_as_json() {
         let member = member.to_string();
         (
             200,
-            json!([{ "node": "n1", "member": member, "agent": "planner" }]),
+            json!([{ "node": "n1", "member": member, "agent": "planner", "metadata": {} }]),
         )
     };
     let members = served.json("/v1/topics/resource:weather:sf/members").await;
     assert_eq!(members, is(&weather));
+    let does = Metadata::parse(r#"{"does": "forecasts"}"#).unwrap();
+    session.update(weather, does).unwrap();
+    let (_, members) = served.json("/v1/topics/resource:weather:sf/members").await;
+    assert_eq!(members[0]["metadata"], json!({ "does": "forecasts" }));
+    session.update(weather, Metadata::default()).unwrap();
     let members = served
         .json("/v1/topics/resource%3Aweather%3Asf/members?scope=default")
         .await;

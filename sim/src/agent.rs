@@ -1,8 +1,9 @@
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tidings::{
-    BroadcastError, Congestion, Delivery, Inbox, MailboxConfig, MemberId, Message, Node, NodeId,
-    OpenError, Pattern, Receipt, RecvError, Scope, Session, SessionOptions, SubscribeError, Topic,
+    BroadcastError, Congestion, Delivery, Inbox, MailboxConfig, MemberId, Message, Metadata, Node,
+    NodeId, OpenError, Pattern, PresenceError, Receipt, RecvError, Scope, Session, SessionOptions,
+    SubscribeError, Topic,
 };
 use tokio::sync::watch;
 
@@ -84,6 +85,19 @@ impl Agent {
             session,
             member,
             pattern,
+        });
+        Ok(())
+    }
+
+    /// Lets all its memberships of this pattern say this of themselves.
+    pub fn update(&mut self, pattern: &Pattern, metadata: &Metadata) -> Result<(), PresenceError> {
+        self.session.update_all(pattern, metadata.clone())?;
+        let own = self.members.iter().filter(|(_, own)| own == pattern);
+        let members = own.map(|(member, _)| *member).collect();
+        self.journal.note(Note::Updated {
+            session: self.number,
+            members,
+            metadata: metadata.clone(),
         });
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What the events of a plan do.
 
-use tidings::{BroadcastError, Node, Pattern, Scope, SubscribeError};
+use tidings::{BroadcastError, Metadata, Node, Pattern, PresenceError, Scope, SubscribeError};
 
 use crate::agent::Agent;
 use crate::fault::Event;
@@ -73,6 +73,25 @@ impl World {
                         let text = format!("host {host} refuses a member: {error}");
                         return self.site.journal.violate(text);
                     }
+                }
+            }
+            Event::Update {
+                host,
+                agent,
+                pattern,
+                metadata,
+            } => {
+                let (pattern, metadata) = (parse(pattern), parse_metadata(metadata));
+                let Some(agent) = self.agent(*host, *agent) else {
+                    return;
+                };
+                let updated = agent.update(&pattern, &metadata);
+                // Who is no member says nothing of itself.
+                if let Err(error) = updated
+                    && !matches!(error, PresenceError::Ended | PresenceError::NotSubscribed)
+                {
+                    let text = format!("host {host} refuses an update: {error}");
+                    return self.site.journal.violate(text);
                 }
             }
             Event::Unsubscribe {
@@ -177,9 +196,23 @@ impl World {
             session.ok_or(format!("there is no agent {agent} on host {host}"))
         };
         match event {
-            Event::ExpectMembers { on, topic, members } => {
-                let (pattern, what) = (parse(topic), format!("members of {topic}"));
-                let seen = |node: &Node| node.members(&Scope::default(), &pattern).len();
+            Event::ExpectMembers {
+                on,
+                topic,
+                members,
+                saying,
+            } => {
+                let pattern = parse(topic);
+                let what = match saying {
+                    Some(saying) => format!("members of {topic} that say {saying}"),
+                    None => format!("members of {topic}"),
+                };
+                let saying = saying.as_deref().map(parse_metadata);
+                let seen = |node: &Node| {
+                    let members = node.members(&Scope::default(), &pattern).into_iter();
+                    let is_one = |said: &Metadata| saying.as_ref().is_none_or(|own| own == said);
+                    members.filter(|member| is_one(&member.metadata)).count()
+                };
                 each(on, &what, *members, &seen)
             }
             Event::ExpectTopics { on, topics } => {
@@ -227,6 +260,10 @@ impl World {
             _ => Ok(()),
         }
     }
+}
+
+fn parse_metadata(json: &str) -> Metadata {
+    json.parse().expect("a plan's metadata was checked")
 }
 
 fn parse(pattern: &str) -> Pattern {

@@ -1,4 +1,5 @@
 mod liars;
+mod updates;
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -12,6 +13,7 @@ use crate::plan::{Plan, Timed};
 use crate::seed;
 
 pub use liars::with_liars;
+use updates::with_updates;
 
 /// Draws a plan from a seed, swarm-wise: first which kinds of faults there are at all, then how
 /// often each comes. Runs with few kinds find what others hide.
@@ -21,8 +23,11 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
         nodes,
         events: Vec::new(),
     };
-    let plan = draw.plan(number);
-    // Chance of its own, so that a seed is the same otherwise.
+    let mut plan = draw.plan(number);
+    // Chance of its own for each, so that a seed is the same otherwise.
+    if seed::stream(number, "updates", &[]).random_bool(0.5) {
+        plan = with_updates(plan, topic);
+    }
     let liars = seed::stream(number, "liars", &[]).random_bool(0.3);
     if liars { with_liars(plan) } else { plan }
 }

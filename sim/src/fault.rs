@@ -83,6 +83,17 @@ pub enum Event {
         #[serde(default = "one")]
         times: usize,
     },
+    /// Lets all memberships that an agent has of a pattern say something else of themselves.
+    Update {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// Of what.
+        pattern: String,
+        /// What they say, a JSON object.
+        metadata: String,
+    },
     /// Ends some memberships of an agent.
     Unsubscribe {
         /// Where the agent is.
@@ -160,6 +171,9 @@ pub enum Event {
         topic: String,
         /// The number.
         members: usize,
+        /// What each of them must say of itself, if that matters: a JSON object.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saying: Option<String>,
     },
     /// Some hosts must show so many topics in all.
     ExpectTopics {
@@ -271,6 +285,7 @@ impl Event {
             | Self::Freeze { host }
             | Self::Thaw { host }
             | Self::Subscribe { host, .. }
+            | Self::Update { host, .. }
             | Self::Unsubscribe { host, .. }
             | Self::Die { host, .. }
             | Self::Pause { host, .. }

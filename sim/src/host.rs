@@ -17,6 +17,7 @@ use crate::network::Network;
 use crate::note::Note;
 use crate::plan::Plan;
 use crate::seam::{HostNet, Life};
+use crate::told::Told;
 
 /// How long certificates are good for that are not to expire.
 const LONG: Duration = Duration::from_secs(86_400);
@@ -253,9 +254,12 @@ fn within<const MIN: usize, const MAX: usize>(number: usize) -> Count<MIN, MAX> 
 
 /// Tells the journal whom a node takes to be up and down, and how much its view shows.
 async fn follow(mut watch: Watch, on: usize, journal: Journal) {
-    let (mut nodes, mut members) = (1_usize, 0_usize);
+    let mut told = Told::new(name::of(on));
     while let Some(events) = watch.next().await {
         for event in events {
+            if let Err(wrong) = told.add(&event) {
+                journal.violate(format!("monitor: on host {on}, {wrong}"));
+            }
             match event {
                 Event::NodeUp {
                     run:
@@ -263,7 +267,6 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                             node, incarnation, ..
                         },
                 } => {
-                    nodes += 1;
                     let Some(host) = name::host(&node) else {
                         continue;
                     };
@@ -280,7 +283,6 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                         },
                     ..
                 } => {
-                    nodes -= 1;
                     let Some(host) = name::host(&node) else {
                         continue;
                     };
@@ -290,8 +292,6 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                         incarnation,
                     });
                 }
-                Event::Joined { .. } => members += 1,
-                Event::Left { .. } => members -= 1,
                 Event::Gap { from, to, frames } => {
                     let (Some(from), Some(to)) = (name::host(&from), name::host(&to)) else {
                         continue;
@@ -306,7 +306,13 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
                 _ => {}
             }
         }
-        journal.note(Note::View { on, nodes, members });
+        let (nodes, members) = (told.nodes(), told.members());
+        journal.note(Note::View {
+            on,
+            nodes,
+            members,
+            said: told.said(),
+        });
     }
 }
 

@@ -60,6 +60,7 @@ pub mod sometimes;
 pub mod swarm;
 /// A page that shows a run.
 pub mod timeline;
+mod told;
 /// How everything really is.
 pub mod truth;
 /// A whole run.

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Incarnation, MemberId, Pattern, Topic};
+use tidings::{Incarnation, MemberId, Metadata, Pattern, Topic};
 
 use crate::lie::Lie;
 
@@ -74,6 +74,15 @@ pub enum Note {
         member: MemberId,
         /// The pattern.
         pattern: Pattern,
+    },
+    /// Memberships of a session say something else of themselves from here on.
+    Updated {
+        /// The session.
+        session: SessionNumber,
+        /// The memberships.
+        members: Vec<MemberId>,
+        /// What they say.
+        metadata: Metadata,
     },
     /// A membership was ended by its session.
     Unsubscribed {
@@ -173,6 +182,8 @@ pub enum Note {
         nodes: usize,
         /// Memberships.
         members: usize,
+        /// A number for what they say of themselves.
+        said: u64,
     },
     /// A liar has said something to a host that is not true.
     Lied {

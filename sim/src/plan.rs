@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Overflow, Pattern, Topic};
+use tidings::{Metadata, Overflow, Pattern, Topic};
 
 use crate::conditions::Conditions;
 use crate::fault::Event;
@@ -134,8 +134,19 @@ impl Plan {
             if !at.is_finite() || *at < 0.0 || *at > plan.chaos_s {
                 return wrong(format!("{at} s is not within the time of events, chaos_s"));
             }
+            if let Event::Update { metadata, .. }
+            | Event::ExpectMembers {
+                saying: Some(metadata),
+                ..
+            } = event
+                && let Err(error) = Metadata::parse(metadata)
+            {
+                return wrong(format!("{metadata:?} at {at} s: {error}"));
+            }
             let text = match event {
-                Event::Subscribe { pattern, .. } | Event::Unsubscribe { pattern, .. } => pattern,
+                Event::Subscribe { pattern, .. }
+                | Event::Update { pattern, .. }
+                | Event::Unsubscribe { pattern, .. } => pattern,
                 Event::ExpectMembers { topic, .. } => topic,
                 Event::Publish { topic, .. } | Event::Flood { topic, .. }
                     if topic.parse::<Topic>().is_err() =>
@@ -194,5 +205,8 @@ mod tests {
         assert!(plan("do = 'crash'\nhost = 2").is_err());
         assert!(plan("do = 'crush'\nhost = 1").is_err());
         assert!(plan("do = 'subscribe'\nhost = 0\nagent = 0\npattern = 'a..b'").is_err());
+        let update = "do = 'update'\nhost = 0\nagent = 0\npattern = 'a'\nmetadata = ";
+        assert!(plan(&format!("{update}'{{\"a\": 1}}'")).is_ok());
+        assert!(plan(&format!("{update}'1'")).is_err());
     }
 }

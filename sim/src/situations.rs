@@ -42,6 +42,8 @@ impl World {
         self.sometimes.add("live node taken for dead", false_deaths);
         let waits = self.site.journal.truth(|truth| truth.waits);
         self.sometimes.add("publisher made to wait", waits);
+        let updates = self.site.journal.truth(|truth| truth.updates);
+        self.sometimes.add("member says something else", updates);
         let (missed, cut_off) = self.site.journal.truth(|truth| {
             let missed = truth
                 .sessions

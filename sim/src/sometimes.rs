@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 24] = [
+pub const SITUATIONS: [&str; 25] = [
     "certificate expired",
     "crash during a split",
     "cut during a handshake",
@@ -24,6 +24,7 @@ pub const SITUATIONS: [&str; 24] = [
     "liar paused",
     "live node taken for dead",
     "mailbox overflow",
+    "member says something else",
     "message dropped rather than waited for",
     "messages to an earlier run dropped",
     "queue to a peer full",

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tidings::{Incarnation, MemberId, Pattern, Topic};
+use tidings::{Incarnation, MemberId, Metadata, Pattern, Topic};
 
 use crate::lie::Lie;
 use crate::note::{Note, Phase, Reach, SessionNumber};
@@ -27,6 +27,8 @@ pub struct Truth {
     pub waits: u64,
     /// How many sessions were ended by their node.
     pub cut_off: u64,
+    /// How often members came to say something else of themselves.
+    pub updates: u64,
     /// How many liars there are.
     pub liars: usize,
     /// How often each of them lied, and in what way.
@@ -72,6 +74,8 @@ pub struct SessionTruth {
 pub struct MembershipTruth {
     /// Of what.
     pub pattern: Pattern,
+    /// What it says of itself.
+    pub metadata: Metadata,
     /// The step at which it ended.
     pub until: Option<u64>,
 }
@@ -100,6 +104,7 @@ impl Truth {
             was_cut: false,
             waits: 0,
             cut_off: 0,
+            updates: 0,
             liars: 0,
             lies: BTreeMap::new(),
             step: 0,
@@ -126,6 +131,11 @@ impl Truth {
                 .filter(|(_, member)| member.until.is_none());
             present.map(move |(id, member)| (number, *id, &member.pattern))
         })
+    }
+
+    /// What a member says of itself.
+    pub fn metadata(&self, session: SessionNumber, member: MemberId) -> &Metadata {
+        &self.sessions[session].members[&member].metadata
     }
 
     /// Whether the session is open, on a node that runs.
@@ -193,9 +203,22 @@ impl Truth {
             } => {
                 let truth = MembershipTruth {
                     pattern: pattern.clone(),
+                    metadata: Metadata::default(),
                     until: None,
                 };
                 self.sessions[*session].members.insert(*member, truth);
+            }
+            Note::Updated {
+                session,
+                members,
+                metadata,
+            } => {
+                self.updates += 1;
+                for member in members {
+                    let member = self.sessions[*session].members.get_mut(member);
+                    let member = member.expect("a session updates what it has begun");
+                    member.metadata = metadata.clone();
+                }
             }
             Note::Unsubscribed { session, member } => {
                 let member = self.sessions[*session].members.get_mut(member);

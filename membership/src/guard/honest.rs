@@ -17,7 +17,7 @@ use crate::packed::{pack, packed_bytes_max};
 use crate::peer::{LEFT_KEY, bucket_key};
 use crate::scope::SCOPE_BYTES_MAX;
 use crate::topic::TOPIC_BYTES_MAX;
-use crate::{AGENT_NAME_BYTES_MAX, AgentName, MemberId, Pattern, Scope};
+use crate::{AGENT_NAME_BYTES_MAX, AgentName, MemberId, Metadata, Pattern, Scope};
 
 #[derive(Debug, Clone)]
 enum Deed {
@@ -52,7 +52,12 @@ fn bucket_text(members: u8) -> String {
     for n in 0..members {
         let pattern = Pattern::parse(&format!("topic.{}.{}", n % 7, members)).unwrap();
         let (member, agent) = (MemberId::from_bytes([n; 16]), None);
-        let entry = MemberEntry { member, agent };
+        let metadata = Metadata::default();
+        let entry = MemberEntry {
+            member,
+            agent,
+            metadata,
+        };
         bucket
             .join(&Scope::default(), &pattern, entry, usize::MAX, 0)
             .unwrap();
@@ -151,7 +156,12 @@ fn bucket_of_alike_topics(bytes: usize) -> String {
         let pattern = Pattern::parse(&format!("{n:x>TOPIC_BYTES_MAX$}")).unwrap();
         let agent = AgentName::nearest(&"a".repeat(AGENT_NAME_BYTES_MAX));
         let member = MemberId::from_bytes([1; 16]);
-        let entry = MemberEntry { member, agent };
+        let metadata = Metadata::default();
+        let entry = MemberEntry {
+            member,
+            agent,
+            metadata,
+        };
         if bucket
             .join(&scope, &pattern, entry, packed_bytes_max(bytes), 0)
             .is_err()

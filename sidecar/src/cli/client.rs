@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
-use tidings::{Headers, Message, Pattern, Topic};
+use tidings::{Headers, Message, Metadata, Pattern, Topic};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -143,6 +143,19 @@ impl Client {
         self.subscriptions += 1;
         let line = format!("SUB {} {}\r\n", pattern.as_str(), self.subscriptions);
         self.write(line.as_bytes()).await
+    }
+
+    /// Lets all memberships of this topic or pattern say this of themselves, with effect when the
+    /// connection is [flushed](Self::flush).
+    pub(crate) async fn update(
+        &mut self,
+        pattern: &Pattern,
+        metadata: &Metadata,
+    ) -> anyhow::Result<()> {
+        let (pattern, json) = (pattern.as_str(), metadata.as_json());
+        let bytes = json.len();
+        let request = format!("PUB $TIDINGS.presence.{pattern} {bytes}\r\n{json}\r\n");
+        self.write(request.as_bytes()).await
     }
 
     /// Waits until the node has done everything that it was asked for so far, and returns the

@@ -32,8 +32,13 @@ fn human(members: &[MemberAnswer]) -> String {
     let row = |member: &MemberAnswer| {
         let agent = member.agent.as_ref();
         let agent = agent.map_or("-".into(), ToString::to_string);
-        [member.node.to_string(), agent, member.member.to_string()]
+        let metadata = match member.metadata.is_empty() {
+            true => "-".into(),
+            false => member.metadata.to_string(),
+        };
+        let member_id = member.member.to_string();
+        [member.node.to_string(), agent, member_id, metadata]
     };
     let rows: Vec<_> = members.iter().map(row).collect();
-    table(["NODE", "AGENT", "MEMBER"], &rows)
+    table(["NODE", "AGENT", "MEMBER", "METADATA"], &rows)
 }

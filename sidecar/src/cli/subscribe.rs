@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use serde_json::{Map, Value, json};
-use tidings::{Headers, Message, Pattern, Topic};
+use tidings::{Headers, Message, Metadata, Pattern, Topic};
 
 use crate::cli::client::ClientArgs;
 use crate::cli::{stderr, stdout};
@@ -24,15 +26,24 @@ pub(crate) struct SubscribeArgs {
     /// headers, reply_to
     #[arg(long)]
     json: bool,
+    /// What to say of oneself, shown with each of the memberships; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = said)]
+    meta: Vec<(String, Value)>,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 /// Prints messages until there were enough, or the reader of standard output has gone.
 pub(crate) async fn subscribe(args: SubscribeArgs) -> anyhow::Result<()> {
+    let metadata = Metadata::try_from(args.meta.into_iter().collect::<BTreeMap<_, _>>())?;
     let mut client = args.client.connect().await?;
     for pattern in &args.topics {
         client.subscribe(pattern).await?;
+    }
+    if !metadata.is_empty() {
+        for pattern in &args.topics {
+            client.update(pattern, &metadata).await?;
+        }
     }
     let mut early = client.flush().await?.into_iter();
     stderr::tell(format_args!("subscribed"));
@@ -44,6 +55,14 @@ pub(crate) async fn subscribe(args: SubscribeArgs) -> anyhow::Result<()> {
         stdout::write(&line(&message, args.json))?;
     }
     Ok(())
+}
+
+/// What stands before the first `=`, and what behind it.
+fn said(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("it is not of the form KEY=VALUE".into()),
+    }
 }
 
 fn line(message: &Message, as_json: bool) -> Vec<u8> {

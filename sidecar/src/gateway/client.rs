@@ -1,12 +1,13 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
+use serde_json::json;
 use tracing::debug;
 
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::op::{Op, Publication};
-use super::{header_block, reply};
+use super::{header_block, reply, service};
 use tidings::{
     BroadcastError, Delivery, Held, MemberId, Message, Pattern, Receipt, Session, SubscribeError,
     Topic,
@@ -130,6 +131,9 @@ impl Client {
 
     fn publish(&mut self, publication: &Publication<'_>) -> Result<Receipt, ClientError> {
         let subject = publication.subject;
+        if let Some(request) = subject.strip_prefix(service::PREFIX) {
+            return self.serve(request, publication);
+        }
         let topic = match &self.last_topic {
             Some(topic) if topic.as_str() == subject => topic.clone(),
             _ => Topic::parse(subject).map_err(|_| ClientError::InvalidPublishSubject)?,
@@ -162,6 +166,35 @@ impl Client {
             Err(BroadcastError::TopicTooLong { .. }) => Err(ClientError::InvalidPublishSubject),
             Err(error) => Err(refuse(error.to_string())),
         }
+    }
+
+    /// Answers what is asked of the node itself. The answer comes as a message from this client, and is
+    /// seen on this node only. Who wants none is told of an error as for any other operation.
+    fn serve(
+        &mut self,
+        request: &str,
+        publication: &Publication<'_>,
+    ) -> Result<Receipt, ClientError> {
+        let reply_to = publication.reply.map(Topic::parse).transpose();
+        let reply_to = reply_to.map_err(|_| ClientError::InvalidPublishSubject)?;
+        let served = service::serve(&self.session, request, publication.payload);
+        let (answer, members) = match (served, &reply_to) {
+            (Ok(served), _) => (served.answer, served.members),
+            (Err(error), Some(_)) => (json!({ "error": error }).to_string(), 0),
+            (Err(reason), None) => {
+                let subject = publication.subject.to_owned();
+                return Err(ClientError::Publish { subject, reason });
+            }
+        };
+        let mut receipt = Receipt::default();
+        if let Some(topic) = reply_to {
+            // The inbox will say why it was not taken.
+            let answered = self.session.local_broadcast(Message::new(topic, answer));
+            receipt = answered.unwrap_or_default();
+            self.is_pressing |= receipt.pressing;
+        }
+        receipt.local += members;
+        Ok(receipt)
     }
 
     fn subscribe(

@@ -1,3 +1,5 @@
+use super::service;
+
 /// What a client asks for. Only the form has been checked.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Op<'a> {
@@ -56,6 +58,15 @@ impl<'a> Op<'a> {
                 Some(Self::Unsubscribe { sid, max })
             }
             _ => None,
+        }
+    }
+
+    /// Whether it changes memberships, which takes longer than to use them.
+    pub(super) fn is_of_membership(&self) -> bool {
+        match self {
+            Self::Subscribe { .. } | Self::Unsubscribe { .. } => true,
+            Self::Publish(publication) => publication.subject.starts_with(service::PREFIX),
+            Self::Connect(_) | Self::Ping | Self::Pong => false,
         }
     }
 

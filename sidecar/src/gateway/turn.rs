@@ -14,9 +14,10 @@ pub(super) struct Turn {
 impl Turn {
     /// This operation was applied, and a message handed to so many recipients by it.
     pub(super) fn operation(&mut self, op: &Op<'_>, recipients: usize) {
-        let work = match op {
-            Op::Subscribe { .. } | Op::Unsubscribe { .. } => WORK_OF_A_MEMBERSHIP,
-            _ => 1,
+        let work = if op.is_of_membership() {
+            WORK_OF_A_MEMBERSHIP
+        } else {
+            1
         };
         self.work = self.work.saturating_add(work).saturating_add(recipients);
     }
@@ -35,7 +36,7 @@ impl Turn {
 /// The work of a turn: an operation is 1, and so is each recipient of what it publishes, because one
 /// message to many is as much as many to one.
 const WORK_MAX: usize = 32_768;
-/// SUB and UNSUB change the routes and the view, which costs far more than to use them.
+/// SUB, UNSUB and requests to the node change the routes and the view, which costs far more than to use them.
 const WORK_OF_A_MEMBERSHIP: usize = 128;
 /// Bytes of messages in a turn.
 const DELIVERED_BYTES_MAX: usize = 1 << 20;
@@ -43,6 +44,7 @@ const DELIVERED_BYTES_MAX: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::op::Publication;
 
     const UNSUBSCRIBE: Op<'_> = Op::Unsubscribe {
         sid: "1",
@@ -65,6 +67,13 @@ mod tests {
         assert_eq!(operations(&Op::Ping, 3), WORK_MAX / 4);
         assert_eq!(operations(&Op::Ping, usize::MAX), 1, "to many is work");
         assert_eq!(operations(&UNSUBSCRIBE, 0), 256);
+        let update = Op::Publish(Publication {
+            subject: "$TIDINGS.presence.a",
+            reply: None,
+            headers: None,
+            payload: b"{}",
+        });
+        assert_eq!(operations(&update, 0), 256);
         let mut turn = Turn::default();
         turn.delivered(DELIVERED_BYTES_MAX);
         assert!(turn.is_over());

@@ -48,6 +48,27 @@ fn json_lines_have_topic_payload_and_headers() {
 }
 
 #[test]
+fn a_subscriber_says_something_of_itself() {
+    let node = Node::start(&[]);
+    let meta = ["--meta", "does=indexing", "--meta", "since=noon=12"];
+    let _subscriber = node.subscriber(&[&meta[..], &["--agent", "reader", "w.*", "v"]].concat());
+    for topic in ["w.*", "v"] {
+        let members = printed(&["members", "--http", &node.http, "--json", topic]);
+        let members: Value = serde_json::from_str(&members).unwrap();
+        let said = json!({"does": "indexing", "since": "noon=12"});
+        assert_eq!(members[0]["metadata"], said);
+    }
+    let members = printed(&["members", "--http", &node.http, "v"]);
+    let said = r#"{"does":"indexing","since":"noon=12"}"#;
+    assert!(members.contains(said), "{members}");
+
+    let large = format!("does={}", "x".repeat(2_000));
+    let server = &node.client;
+    let refused = complaint(tidings(&["sub", "--server", server, "--meta", &large, "w"]));
+    assert!(refused.contains("metadata_bytes_max"), "{refused}");
+}
+
+#[test]
 fn a_subscriber_ends_quietly_when_nobody_reads_it() {
     let node = Node::start(&[]);
     let mut subscriber = node.subscriber(&["t"]);

@@ -2,14 +2,17 @@ use std::collections::BTreeMap;
 
 use crate::note::Note;
 use crate::oracle::Oracle;
+use crate::told;
 use crate::truth::Truth;
 
 /// Who watches the view of a node is told of each join and leave, and of each node that comes and
-/// goes, exactly once: what was told adds up to the truth in the end.
+/// goes, exactly once, and of what members say of themselves: what was told adds up to the truth in the
+/// end.
 #[derive(Debug, Default)]
 pub struct Monitor {
-    /// Live nodes and memberships, as the events told so far add up on each host.
-    told: BTreeMap<usize, (usize, usize)>,
+    /// Live nodes, memberships and a number for what these say, as the events told so far add up on
+    /// each host.
+    told: BTreeMap<usize, (usize, usize, u64)>,
 }
 
 impl Oracle for Monitor {
@@ -18,8 +21,13 @@ impl Oracle for Monitor {
             Note::Started { host, .. } => {
                 self.told.remove(host);
             }
-            Note::View { on, nodes, members } => {
-                self.told.insert(*on, (*nodes, *members));
+            Note::View {
+                on,
+                nodes,
+                members,
+                said,
+            } => {
+                self.told.insert(*on, (*nodes, *members, *said));
             }
             _ => {}
         }
@@ -27,15 +35,17 @@ impl Oracle for Monitor {
     }
 
     fn finish(&mut self, truth: &Truth) -> Result<(), String> {
-        let expected = (truth.running().count(), truth.members().count());
+        let members = truth.members();
+        let said = told::said(members.map(|(session, id, _)| (id, truth.metadata(session, id))));
+        let expected = (truth.running().count(), truth.members().count(), said);
         for (host, _) in truth.running() {
             let Some(told) = self.told.get(&host) else {
                 continue;
             };
             if *told != expected {
                 return Err(format!(
-                    "monitor: the events on host {host} add up to {told:?} nodes and members, \
-                     there are {expected:?}"
+                    "monitor: the events on host {host} add up to {told:?} nodes, members and \
+                     what these say, there are {expected:?}"
                 ));
             }
         }
@@ -56,11 +66,12 @@ mod tests {
             incarnation: 1.into(),
         };
         truth.apply(&started);
-        for (members, holds) in [(0, true), (1, false)] {
+        for (members, said, holds) in [(0, 0, true), (1, 0, false), (0, 1, false)] {
             let view = Note::View {
                 on: 0,
                 nodes: 1,
                 members,
+                said,
             };
             monitor.note(&view, &truth).unwrap();
             assert_eq!(monitor.finish(&truth).is_ok(), holds);

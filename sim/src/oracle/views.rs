@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings::{Incarnation, MemberId, NodeId, Pattern, Scope, Topic, View};
+use tidings::{Incarnation, MemberId, Metadata, NodeId, Pattern, Scope, Topic, View};
 
 use crate::name;
 use crate::truth::Truth;
@@ -13,19 +13,24 @@ pub struct Expected {
     /// How many subscribed to each pattern.
     topics: BTreeMap<Pattern, usize>,
     /// Whom each pattern shows as its members.
-    members: BTreeMap<Pattern, BTreeSet<(NodeId, MemberId)>>,
+    members: BTreeMap<Pattern, BTreeSet<Shown>>,
 }
+
+/// A member, where it is and what it says of itself.
+type Shown = (NodeId, MemberId, Metadata);
 
 impl Expected {
     /// By the truth of this moment.
     pub fn of(truth: &Truth, name: impl Fn(usize) -> NodeId) -> Self {
         let names: Vec<NodeId> = (0..truth.hosts.len()).map(name).collect();
-        let mut own: BTreeMap<&Pattern, BTreeSet<(NodeId, MemberId)>> = BTreeMap::new();
+        let mut own: BTreeMap<&Pattern, BTreeSet<Shown>> = BTreeMap::new();
         for (session, member, pattern) in truth.members() {
             let node = names[truth.sessions[session].host].clone();
-            own.entry(pattern).or_default().insert((node, member));
+            let metadata = truth.metadata(session, member).clone();
+            let shown = (node, member, metadata);
+            own.entry(pattern).or_default().insert(shown);
         }
-        let shown = |pattern: &Pattern| -> BTreeSet<(NodeId, MemberId)> {
+        let shown = |pattern: &Pattern| -> BTreeSet<Shown> {
             let topic: Option<Topic> = pattern.as_str().parse().ok();
             let is_shown = |other: &Pattern| match &topic {
                 Some(topic) => other.matches(topic),
@@ -74,7 +79,9 @@ impl Expected {
         }
         self.members.iter().find_map(|(pattern, expected)| {
             let members = view.members(&Scope::default(), pattern).into_iter();
-            let members = members.map(|member| (member.node, member.member)).collect();
+            let members = members
+                .map(|member| (member.node, member.member, member.metadata))
+                .collect();
             compare(&format!("members of {pattern}"), expected, &members)
         })
     }
