@@ -31,6 +31,7 @@ use crate::peer::{CERTIFICATE_KEY, Peer, bucket_key};
 use crate::peers::Peers;
 use crate::sighting::Sighting;
 use crate::starter::Starter;
+use crate::tickets::Tickets;
 use crate::view::View;
 use crate::views::Views;
 use crate::wire::Wire;
@@ -49,7 +50,18 @@ pub(crate) struct Gossip {
     pub(crate) revoked: Option<Revocations>,
     /// The buckets of this node as they were last written to the gossip state.
     pub(crate) written: Vec<Arc<Bucket>>,
+    /// Who waits for what is to be written.
+    pub(crate) tickets: Arc<Tickets>,
+    /// Those of them who are served next.
+    pub(crate) round: Option<Round>,
     pub(crate) pace: Pace,
+}
+
+/// Who waits, and the buckets that are still to be written for them.
+#[derive(Debug)]
+pub(crate) struct Round {
+    ticket: u64,
+    unwritten: BTreeSet<usize>,
 }
 
 /// Ends gossip with whoever owns it, however that one ends.
@@ -107,6 +119,8 @@ impl Gossip {
         let mut changed = self.views.subscribe();
         // There may have been joins before this task came to run.
         changed.mark_changed();
+        let mut tickets = self.tickets.watch();
+        tickets.mark_changed();
         self.peers.book.set_seeds(&seeds.borrow_and_update());
         loop {
             tokio::select! {
@@ -127,7 +141,14 @@ impl Gossip {
                     // Not a snapshot: while one is held, a change copies its bucket.
                     self.note_changes(changed.borrow_and_update().local.buckets());
                 }
-                () = at(self.pace.next()) => self.write(config.eager_peers_max.get()).await,
+                Ok(()) = tickets.changed() => {
+                    tickets.mark_unchanged();
+                    self.serve().await;
+                }
+                () = at(self.pace.next()) => {
+                    self.write(config.eager_peers_max.get()).await;
+                    self.serve().await;
+                }
                 Ok(()) = seeds.changed() => {
                     self.peers.book.set_seeds(&seeds.borrow_and_update());
                 }
@@ -145,6 +166,39 @@ impl Gossip {
         }
     }
 
+    /// Serves those who wait for what they wait for to be written, if it is; else sees to it that it is
+    /// soon.
+    async fn serve(&mut self) {
+        loop {
+            if self.round.is_none() {
+                let Some(ticket) = self.tickets.unserved() else {
+                    return;
+                };
+                let unwritten = self.note_all_changes();
+                self.pace.hurry(Instant::now());
+                self.round = Some(Round { ticket, unwritten });
+            }
+            let Some(round) = self.round.take_if(|round| round.unwritten.is_empty()) else {
+                return;
+            };
+            let version = self
+                .handle
+                .0
+                .with_chitchat(|c| c.self_node_state().max_version());
+            self.tickets.serve(round.ticket, version.await);
+        }
+    }
+
+    /// Notes which buckets are not as they were written, by now, and returns them.
+    fn note_all_changes(&mut self) -> BTreeSet<usize> {
+        let view = self.views.snapshot();
+        let buckets = view.local.buckets();
+        self.note_changes(buckets);
+        let both = buckets.iter().zip(&self.written).enumerate();
+        let unwritten = both.filter(|(_, (bucket, written))| !Arc::ptr_eq(bucket, written));
+        unwritten.map(|(index, _)| index).collect()
+    }
+
     /// Writes what is due to the gossip state, and tells the live peers.
     async fn write(&mut self, peers_max: usize) {
         let view = self.views.snapshot();
@@ -154,14 +208,18 @@ impl Gossip {
         let mut texts = Vec::new();
         for index in self.pace.take(Instant::now(), bytes) {
             self.written[index] = Arc::clone(&buckets[index]);
-            texts.push((bucket_key(index), pack(&buckets[index])));
+            texts.push((index, pack(&buckets[index])));
         }
         let author = &self.author;
         let is_news = self.handle.0.with_chitchat(|c| {
             let state = c.self_node_state();
             let before = state.max_version();
-            for (key, text) in &texts {
-                told(author.write(state, key, text));
+            for (index, text) in &texts {
+                let written = author.write(state, &bucket_key(*index), text);
+                if let (Ok(()), Some(round)) = (&written, &mut self.round) {
+                    round.unwritten.remove(index);
+                }
+                told(written);
             }
             state.max_version() != before
         });

@@ -40,6 +40,7 @@ mod sighting;
 mod socket;
 mod starter;
 mod stats;
+mod tickets;
 mod topic;
 mod view;
 mod views;

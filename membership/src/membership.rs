@@ -28,6 +28,7 @@ use crate::pipe::Pipe;
 use crate::share::Share;
 use crate::starter::Starter;
 use crate::stats::Stats;
+use crate::tickets::Tickets;
 use crate::view::View;
 use crate::views::Views;
 use crate::watch::Watch;
@@ -58,6 +59,7 @@ struct Shared {
     wire: Arc<Wire>,
     author: Arc<Author>,
     keyring: Keyring,
+    tickets: Arc<Tickets>,
     interval: Duration,
     /// Whether the farewell has been sent, or its deadline has passed.
     departed: OnceCell<()>,
@@ -111,6 +113,7 @@ impl Membership {
         let views = Arc::new(Views::new(&config, own.clone()));
         let written = views.snapshot().local.buckets().to_vec();
         let token = token.child_token();
+        let tickets = Arc::<Tickets>::default();
         let handles = watch::Sender::new(handle.clone());
         let shared = Shared {
             views: views.clone(),
@@ -118,6 +121,7 @@ impl Membership {
             wire: wire.clone(),
             author: starter.author(),
             keyring,
+            tickets: tickets.clone(),
             interval,
             departed: OnceCell::new(),
             token: token.clone(),
@@ -133,6 +137,8 @@ impl Membership {
             author: starter.author(),
             revoked,
             written,
+            tickets,
+            round: None,
             pace: Pace::new(&config, Instant::now()),
         };
         let gossip = token.run_until_cancelled_owned(gossip.run(starter, config, seeds));
@@ -265,6 +271,19 @@ impl Membership {
     pub fn watch(&self) -> (Arc<View>, Watch) {
         let watch = Watch::new(self.shared.views.subscribe(), self.shared.token.clone());
         (watch.view(), watch)
+    }
+
+    /// Each next view, as soon as it is there, also where it differs in nothing that a [`Watch`] tells.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.shared.views.subscribe()
+    }
+
+    /// Waits until all memberships of this node as they are now are in its gossip state, which is made
+    /// to happen soon, and returns the version of it from which on they are: a peer whose view
+    /// [has](View::has) this run at that version shows them. None once membership has ended.
+    pub fn written(&self) -> impl Future<Output = Option<u64>> + Send + use<> {
+        let written = self.shared.tickets.wait();
+        self.shared.token.clone().run_until_cancelled_owned(written)
     }
 
     /// Says goodbye: every live peer takes this node out of its view as soon as it hears of it.

@@ -12,6 +12,8 @@ use crate::{MemberId, Metadata, Pattern, Scope, Topic};
 #[derive(Debug, Clone)]
 pub(crate) struct NodeView {
     pub(crate) run: NodeRun,
+    /// The version of its gossip state of which this is all; 0 for this node itself.
+    pub(crate) version: u64,
     buckets: Box<[Arc<Bucket>]>,
     /// The buckets that have patterns with wildcards, so that the members of a topic are found
     /// without looking through all.
@@ -23,6 +25,7 @@ impl NodeView {
     pub(crate) fn new(run: NodeRun, buckets: usize) -> Self {
         Self {
             run,
+            version: 0,
             buckets: vec![Arc::default(); buckets.max(1)].into(),
             with_wildcards: BTreeSet::new(),
         }

@@ -63,6 +63,14 @@ impl Pace {
         bucket.due = Some(now + bucket.wait);
     }
 
+    /// Somebody waits for what has changed by now: it is told as soon as if all had been quiet before.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        let soon = now + self.coalesce;
+        for due in self.buckets.iter_mut().filter_map(|one| one.due.as_mut()) {
+            *due = soon.min(*due);
+        }
+    }
+
     /// When there is something to tell; never if nothing has changed.
     pub(crate) fn next(&self) -> Option<Instant> {
         let due = self.buckets.iter().filter_map(|bucket| bucket.due).min()?;
@@ -169,6 +177,18 @@ mod tests {
         let later = later + QUIET;
         pace.changed(3, later);
         assert_eq!(pace.next(), Some(later + Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_told_soon_however_much_has_changed_before() {
+        let (mut pace, start) = pace(100_000);
+        churn(&mut pace, start, &[3], 700);
+        let now = start + Duration::from_millis(700);
+        assert!(pace.next().unwrap() > now + Duration::from_millis(10));
+        pace.hurry(now);
+        assert_eq!(pace.next(), Some(now + Duration::from_millis(2)));
+        pace.hurry(now + Duration::from_millis(1));
+        assert_eq!(pace.next(), Some(now + Duration::from_millis(2)));
     }
 
     #[test]

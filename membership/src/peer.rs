@@ -112,6 +112,13 @@ impl Peer {
         malformed
     }
 
+    /// What is shown of it is its state at this version, unless a part of that could not be read.
+    pub(crate) fn show_version(&mut self) {
+        if let Some(view) = self.view.as_mut().filter(|_| !self.warned) {
+            Arc::make_mut(view).version = self.version;
+        }
+    }
+
     fn apply_one(&mut self, key: &str, value: &str) -> Result<(), ValueError> {
         if key == LEFT_KEY {
             self.left |= value == "1";

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::slice;
 use std::sync::Arc;
 
-use tidings_identity::{NodeId, NodeRun};
+use tidings_identity::{Incarnation, NodeId, NodeRun};
 
 use crate::bucket::{MemberEntry, TopicMembers};
 use crate::gaps::Gaps;
@@ -80,6 +80,13 @@ impl View {
             gone: Arc::default(),
             gaps: Arc::default(),
         }
+    }
+
+    /// Whether it shows what this run of another node had when its gossip state had this version, or what
+    /// it had later. Never of a node that is not live.
+    pub fn has(&self, node: &NodeId, incarnation: Incarnation, version: u64) -> bool {
+        let shown = self.remote.get(node);
+        shown.is_some_and(|shown| shown.run.incarnation == incarnation && shown.version >= version)
     }
 
     /// The members of a topic: everyone whom a broadcast on it would reach, once for each

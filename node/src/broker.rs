@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 use tidings_membership::Scope;
-use tidings_transport::{Credit, Frame, Peer, Receive, Violation};
+use tidings_transport::{Answering, Credit, Frame, Peer, Receive, Violation};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::answers::Asked;
 use crate::counters::Counters;
 use crate::envelope::Origin;
 use crate::holds::Holds;
@@ -35,6 +36,18 @@ pub(crate) struct Broker {
     pub(crate) holds: Arc<Holds>,
     /// Where sessions go whose mailbox overflowed, to be ended.
     cut_off: mpsc::UnboundedSender<SessionId>,
+    /// Where questions of other nodes go, to be answered.
+    asked: mpsc::UnboundedSender<Asked>,
+}
+
+/// What a broker leaves to tasks of the node.
+#[derive(Debug)]
+pub(crate) struct Errands {
+    /// The sessions that it cuts off. Each is told once, so no more of them wait than there are
+    /// sessions.
+    pub(crate) cut_off: mpsc::UnboundedReceiver<SessionId>,
+    /// What other nodes ask. No more of it waits than may be open on links.
+    pub(crate) asked: mpsc::UnboundedReceiver<Asked>,
 }
 
 /// To how many a message was handed. Being handed over is not yet being received.
@@ -86,18 +99,23 @@ pub(crate) enum Reach {
 }
 
 impl Broker {
-    /// A broker, and the sessions that it cuts off. Each is told once, so no more of them wait
-    /// than there are sessions.
-    pub(crate) fn new(holds: Holds) -> (Self, mpsc::UnboundedReceiver<SessionId>) {
+    /// A broker, and what it leaves to others.
+    pub(crate) fn new(holds: Holds) -> (Self, Errands) {
         let (cut_off, cut_off_sessions) = mpsc::unbounded_channel();
+        let (asked, asked_by_others) = mpsc::unbounded_channel();
         let broker = Self {
             scopes: Arc::default(),
             remotes: papaya::HashMap::new(),
             counters: Arc::new(Counters::new()),
             holds: Arc::new(holds),
             cut_off,
+            asked,
         };
-        (broker, cut_off_sessions)
+        let errands = Errands {
+            cut_off: cut_off_sessions,
+            asked: asked_by_others,
+        };
+        (broker, errands)
     }
 
     /// The routes of a scope, to change them or to publish to them.
@@ -357,5 +375,21 @@ impl Receive for Broker {
         if let Some(remote) = self.remote(from.name()) {
             remote.credit(SessionId::new(publisher), position);
         }
+    }
+
+    fn question(
+        &self,
+        from: &Arc<Peer>,
+        incarnation: Incarnation,
+        question: Bytes,
+        answering: Answering,
+    ) {
+        // Nobody answers only when the node has stopped.
+        let _ = self.asked.send(Asked {
+            node: from.name().clone(),
+            incarnation,
+            question,
+            answering,
+        });
     }
 }

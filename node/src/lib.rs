@@ -5,6 +5,7 @@
 //! authenticated QUIC link to each peer. A partition leaves every side working on its own; when it
 //! heals, the view and the delivery come back by themselves.
 
+mod answers;
 mod broker;
 mod charge;
 mod clock;
@@ -13,6 +14,7 @@ mod congestion;
 mod counters;
 mod delivery;
 mod envelope;
+mod everywhere;
 mod expiry;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -29,6 +31,7 @@ mod message;
 mod node;
 mod places;
 mod pressure;
+mod question;
 mod registry;
 mod revoked;
 mod route;
@@ -49,6 +52,7 @@ pub use broker::Receipt;
 pub use config::{Config, ConfigError, PORT};
 pub use congestion::Congestion;
 pub use delivery::{Delivery, RecvError};
+pub use everywhere::{Lack, Lacking, NotEverywhere};
 pub use headers::{Headers, HeadersError};
 pub use histogram::Distribution;
 pub use inbox::Inbox;

@@ -25,7 +25,7 @@ use crate::incarnation::{self, IncarnationError};
 use crate::registry::OpenError;
 use crate::revoked::{self, RevokedError};
 use crate::session::{Session, SessionOptions, Sessions};
-use crate::{Stats, expiry, seeds, wiring};
+use crate::{Stats, answers, expiry, seeds, wiring};
 
 /// One node of a cluster: it keeps the memberships of its sessions, knows those of all others, and
 /// delivers broadcasts among them.
@@ -106,7 +106,7 @@ impl Node {
         let unfinished = token.clone().drop_guard();
         let (holds, held) = Holds::new();
         let budget = Arc::new(Budget::new(config.limits.waiting_bytes_max.get()));
-        let (broker, cut_off) = Broker::new(holds);
+        let (broker, errands) = Broker::new(holds);
         let broker = Arc::new(broker);
 
         let (transport, credentials, inbound): (_, _, Box<dyn Inbound>) = match identity {
@@ -182,10 +182,11 @@ impl Node {
             name.clone(),
             Arc::clone(&broker),
             membership.clone(),
+            transport.clone(),
             config.limits.clone(),
             budget,
             clock.clone(),
-            cut_off,
+            errands.cut_off,
         );
         let sessions = Arc::new(sessions);
         let seeds = config.seeds.clone();
@@ -217,6 +218,7 @@ impl Node {
             if let Some(data_dir) = node.config().data_dir.clone() {
                 node.spawn(revoked::keep(data_dir, transport.revocations().clone()));
             }
+            node.spawn(answers::answer(errands.asked, membership.clone()));
             node.spawn(wiring::know_peers(transport.clone(), membership.clone()));
             node.spawn(wiring::tell_gaps(transport, membership));
         }

@@ -3,17 +3,19 @@ mod presence;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tidings_identity::NodeId;
+use tidings_identity::{NodeId, NodeRun};
 use tidings_membership::{
     AgentName, MemberId, MemberIds, Membership, Metadata, Pattern, Scope, Share,
 };
-use tidings_transport::{Budget, Held};
+use tidings_transport::{Budget, Held, Transport};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use crate::broker::{Broker, Publisher, Reach, Receipt};
 use crate::clock::Clock;
+use crate::everywhere::{NotEverywhere, everywhere};
 use crate::inbox::Inbox;
 use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
 use crate::registry::{OpenError, Registry, SessionId};
@@ -80,6 +82,8 @@ pub(crate) struct Sessions {
     pub(crate) node: NodeId,
     pub(crate) broker: Arc<Broker>,
     pub(crate) membership: Membership,
+    /// None of a node on its own.
+    transport: Option<Transport>,
     pub(crate) limits: Limits,
     pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Clock,
@@ -126,10 +130,15 @@ struct Subscriptions {
 }
 
 impl Sessions {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of the node, and whoever makes it has them all at hand"
+    )]
     pub(crate) fn new(
         node: NodeId,
         broker: Arc<Broker>,
         membership: Membership,
+        transport: Option<Transport>,
         limits: Limits,
         budget: Arc<Budget>,
         clock: Clock,
@@ -140,6 +149,7 @@ impl Sessions {
             node,
             broker,
             membership,
+            transport,
             open: Registry::new(limits.sessions_max.get()),
             limits,
             budget,
@@ -240,6 +250,57 @@ impl Session {
         tag: u64,
     ) -> Result<MemberId, SubscribeError> {
         self.state.subscribe(pattern, tag, Metadata::default())
+    }
+
+    /// Waits until every live node has all subscriptions in its routes that the session has made before
+    /// this call, for no longer than `limit`. Returns the nodes that have said so, by name.
+    ///
+    /// Nothing that is published on one of these runs afterwards is missed for want of a route, as long
+    /// as that node does not take this one for dead: it is delivered, or its loss is told like that of any other
+    /// message. What is on its way meanwhile may be. *Afterwards* is after this returned, on whatever
+    /// node that is known.
+    ///
+    /// Which nodes are live, the [view](crate::Node::view) of this one says: one that comes up while this
+    /// waits has to have them, one that goes down has not any more, and one that begins anew counts as
+    /// another. So a node that cannot be reached is waited for until it is taken for dead. Nodes that this
+    /// one has not heard of yet are not asked; they have all subscriptions before they show this node as live.
+    ///
+    /// The session may go on, or end, while this waits.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidings::{LocalCluster, Message, SessionOptions};
+    ///
+    /// let cluster = LocalCluster::start(2).await?;
+    /// cluster.joined(Duration::from_secs(10)).await?;
+    /// let (asker, mut answers) = cluster.nodes()[0].session(SessionOptions::default())?;
+    /// asker.subscribe(&"answers.7".parse()?)?;
+    /// let nodes = asker.everywhere(Duration::from_secs(5)).await?;
+    /// assert_eq!(nodes[0].node, *cluster.nodes()[1].name());
+    ///
+    /// let (answerer, _inbox) = cluster.nodes()[1].session(SessionOptions::default())?;
+    /// answerer.broadcast(Message::new("answers.7".parse()?, "42"))?;
+    /// answers.recv().await?;
+    /// # cluster.leave().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NotEverywhere`], which names the nodes that have not said so. The subscriptions stay.
+    pub fn everywhere(
+        &self,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Vec<NodeRun>, NotEverywhere>> + Send + use<> {
+        let Sessions {
+            membership,
+            transport,
+            ..
+        } = &*self.state.node;
+        let (written, views) = (membership.written(), membership.views());
+        everywhere(written, views, transport.clone(), limit)
     }
 
     /// Ends one membership. Messages that wait in the inbox are still delivered.

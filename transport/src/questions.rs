@@ -71,6 +71,11 @@ pub struct Answering {
 }
 
 impl Answering {
+    /// Whether the link is up that it came over, so that the answer can get there.
+    pub fn is_wanted(&self) -> bool {
+        !self.questions.state().is_closed
+    }
+
     /// Sends the answer. Nothing comes of it when the link is lost; the peer knows that, too.
     ///
     /// An answer that is empty, or longer than 64 KiB, is sent as none.
@@ -297,7 +302,9 @@ mod tests {
         let mut asked = pin!(ours.ask(ASKED));
         assert!(poll(asked.as_mut()).is_pending());
         let owed = ours.asked(1).unwrap();
+        assert!(owed.is_wanted());
         ours.close();
+        assert!(!owed.is_wanted());
         let lost = Err(AskError::NoLink);
         assert_eq!(poll(asked.as_mut()), Poll::Ready(lost.clone()));
         assert_eq!(poll(pin!(ours.ask(ASKED))), Poll::Ready(lost));

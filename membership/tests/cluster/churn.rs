@@ -120,6 +120,44 @@ async fn churn_in_all_buckets_keeps_to_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_shows_what_was_written_shows_all_that_was_there_and_soon() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 3).await;
+    let run = setup(0).run;
+    let topics = ["busy".to_owned()];
+    let barriers = async {
+        for round in 0..20 {
+            sleep(Duration::from_millis(137)).await;
+            let topic = format!("of.{}", round % 3);
+            let (one, busy) = (nodes[0].join(&topic), nodes[0].join("busy"));
+            let asked = Instant::now();
+            let version = nodes[0].membership.written().await.unwrap();
+            let took = asked.elapsed();
+            assert!(took <= Duration::from_millis(5), "{took:?}");
+            for node in &nodes[1..] {
+                let has = || node.view().has(&run.node, run.incarnation, version);
+                until("it is shown", SOON, has).await;
+                let shown = node.view();
+                assert!(members(&shown, &topic).contains(&one));
+                assert!(members(&shown, "busy").contains(&busy));
+                assert!(!shown.has(&run.node, run.incarnation.next(), version));
+            }
+        }
+    };
+    // A bucket that goes on changing is told ever more rarely, unless somebody waits for it.
+    tokio::select! {
+        () = barriers => {}
+        _ = churn(&nodes[0], &topics, 60) => panic!("it took a minute"),
+    }
+    let quiet = nodes[0].membership.written().await;
+    assert_eq!(
+        quiet,
+        nodes[0].membership.written().await,
+        "nothing is written for nothing"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sink_is_told_many_events_some_at_a_time() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 2).await;

@@ -1,0 +1,80 @@
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What nodes ask each other. See `docs/protocol.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// Do your routes have my state up to this version? To be answered once they do.
+    Routes { version: u64 },
+}
+
+/// What they answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// There is no such question, as far as the other node knows.
+    NotUnderstood,
+    /// They do.
+    Yes,
+    /// They do not, after a while.
+    NotYet,
+}
+
+impl Question {
+    pub(crate) fn encode(self) -> Bytes {
+        encode(&self)
+    }
+
+    /// None if it is another question than those there are.
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
+        decode(body)
+    }
+}
+
+impl Reply {
+    pub(crate) fn encode(self) -> Bytes {
+        encode(&self)
+    }
+
+    /// None if it is another reply than those there are.
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
+        decode(body)
+    }
+}
+
+fn encode(body: &impl Serialize) -> Bytes {
+    let bytes = postcard::to_allocvec(body);
+    let bytes = bytes.expect("a question or reply has no part that cannot be serialised");
+    bytes.into()
+}
+
+fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(body) {
+        Ok((decoded, [])) => Some(decoded),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_and_answered_lies_on_the_wire_as_it_is_documented() {
+        let question = Question::Routes { version: 300 };
+        assert_eq!(question.encode()[..], [0, 0xac, 2]);
+        assert_eq!(Question::decode(&[0, 0xac, 2]), Some(question));
+        let replies = [Reply::NotUnderstood, Reply::Yes, Reply::NotYet];
+        for (reply, byte) in replies.into_iter().zip(0..) {
+            assert_eq!(reply.encode()[..], [byte]);
+            assert_eq!(Reply::decode(&[byte]), Some(reply));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_apart() {
+        for unknown in [&[][..], &[9], &[0], &[0, 1, 1]] {
+            assert_eq!(Question::decode(unknown), None);
+            assert_eq!(Reply::decode(unknown).filter(|_| unknown.len() != 1), None);
+        }
+    }
+}
