@@ -13,17 +13,21 @@ use crate::bucket::{Bucket, MemberEntry, TopicMembers};
 use crate::event::Event;
 use crate::node_view::NodeView;
 use crate::view::View;
+use crate::watched::Watched;
 
 /// What leads from one view to another.
 ///
 /// For each node: what left, in the order of the member ids, then what was updated and what joined,
-/// each in that order. A member that is in both views was never away: it was updated, or nothing is told. A node that went away or was restarted has all its members leave, then goes down; one that came
-/// goes up, then its members join. Last comes what is missing between nodes.
-pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
+/// each in that order. A member that is in both views was never away: it was updated, or nothing is
+/// told. A node that went away or was restarted has all its members leave, then goes down; one that
+/// came goes up, then its members join. Last comes what is missing between nodes. Of memberships only
+/// those are told that are watched.
+pub(crate) fn difference(old: &View, new: &View, watched: &Watched) -> Vec<Event> {
     let mut events = Vec::new();
-    node_difference(Some(&old.local), Some(&new.local), false, &mut events);
+    let (before, after) = (Some(&old.local), Some(&new.local));
+    node_difference(before, after, false, watched, &mut events);
     if !Arc::ptr_eq(&old.remote, &new.remote) {
-        peer_differences(old, new, &mut events);
+        peer_differences(old, new, watched, &mut events);
     }
     if !Arc::ptr_eq(&old.gaps, &new.gaps) {
         events.extend(new.gaps.since(&old.gaps));
@@ -31,7 +35,7 @@ pub(crate) fn difference(old: &View, new: &View) -> Vec<Event> {
     events
 }
 
-fn peer_differences(old: &View, new: &View, events: &mut Vec<Event>) {
+fn peer_differences(old: &View, new: &View, watched: &Watched, events: &mut Vec<Event>) {
     let nodes: BTreeSet<_> = old.remote.keys().chain(new.remote.keys()).collect();
     for node in nodes {
         let (before, after) = (old.remote.get(node), new.remote.get(node));
@@ -40,7 +44,7 @@ fn peer_differences(old: &View, new: &View, events: &mut Vec<Event>) {
                 .gone
                 .iter()
                 .any(|gone| gone.left && gone.run.node == *node);
-        node_difference(before, after, left, events);
+        node_difference(before, after, left, watched, events);
     }
 }
 
@@ -48,16 +52,20 @@ fn node_difference(
     old: Option<&Arc<NodeView>>,
     new: Option<&Arc<NodeView>>,
     left: bool,
+    watched: &Watched,
     events: &mut Vec<Event>,
 ) {
     if let (Some(old), Some(new)) = (old, new)
         && old.run == new.run
     {
-        bucket_differences(&old.run.node, old.buckets(), new.buckets(), events);
+        if !Arc::ptr_eq(old, new) {
+            let (node, old, new) = (&old.run.node, old.buckets(), new.buckets());
+            bucket_differences(node, old, new, watched, events);
+        }
         return;
     }
     if let Some(old) = old {
-        bucket_differences(&old.run.node, old.buckets(), &[], events);
+        bucket_differences(&old.run.node, old.buckets(), &[], watched, events);
         events.push(Event::NodeDown {
             run: old.run.clone(),
             left,
@@ -67,7 +75,7 @@ fn node_difference(
         events.push(Event::NodeUp {
             run: new.run.clone(),
         });
-        bucket_differences(&new.run.node, &[], new.buckets(), events);
+        bucket_differences(&new.run.node, &[], new.buckets(), watched, events);
     }
 }
 
@@ -78,20 +86,24 @@ fn bucket_differences(
     node: &NodeId,
     old: &[Arc<Bucket>],
     new: &[Arc<Bucket>],
+    watched: &Watched,
     events: &mut Vec<Event>,
 ) {
     let (mut left, mut updated, mut joined) = (Vec::new(), Vec::new(), Vec::new());
     let none = Arc::default();
-    for index in 0..old.len().max(new.len()) {
+    // Of one run of a node all views have as many; of one that comes or goes one side has none.
+    let buckets = old.len().max(new.len());
+    for index in 0..buckets {
         let old = old.get(index).unwrap_or(&none);
         let new = new.get(index).unwrap_or(&none);
-        if !Arc::ptr_eq(old, new) {
-            compare(old, new, |change, other| {
+        let is_watched = |bucket: &Bucket| watched.may_be_in(bucket, index, buckets);
+        if !Arc::ptr_eq(old, new) && (is_watched(old) || is_watched(new)) {
+            compare(old, new, watched, |change, other| {
                 if other.is_none() {
                     left.push(change);
                 }
             });
-            compare(new, old, |change, other| match other {
+            compare(new, old, watched, |change, other| match other {
                 None => joined.push(change),
                 Some(other) if other != change.1 => updated.push(change),
                 Some(_) => {}
@@ -126,13 +138,18 @@ fn bucket_differences(
     }));
 }
 
-/// Shows each member of a bucket, where its topic has changed, with what it is in the other bucket.
+/// Shows each member of a bucket that is watched, where its topic has changed, with what it is in the
+/// other bucket.
 fn compare<'a>(
     one: &'a Bucket,
     other: &Bucket,
+    watched: &Watched,
     mut show: impl FnMut(Change<'a>, Option<&MemberEntry>),
 ) {
     for topic in one.topics() {
+        if !watched.has(&topic.scope, &topic.pattern) {
+            continue;
+        }
         let others = other.members(&topic.scope, topic.pattern.as_str());
         if std::ptr::eq(topic.members.as_slice(), others) {
             continue;
@@ -156,6 +173,7 @@ mod tests {
     use tidings_identity::{Incarnation, NodeRun};
 
     use super::*;
+    use crate::joins::Joins;
     use crate::{Metadata, Pattern, Scope, Topic};
 
     const TOPICS: [&str; 4] = ["a", "b", "a.*", ">"];
@@ -243,6 +261,18 @@ mod tests {
     type Members = BTreeMap<(String, MemberId), Metadata>;
     type Contents = BTreeMap<NodeId, (Incarnation, Members)>;
 
+    fn watched() -> impl Strategy<Value = Watched> {
+        let scope = prop_oneof![Just(Scope::default()), Just(Scope::parse("other").unwrap())];
+        let topic = proptest::sample::select(&["a", "b", "a.b", "c", "a.*", "*", ">"][..]);
+        prop_oneof![
+            Just(Watched::Nodes),
+            scope.clone().prop_map(Watched::Scope),
+            (scope, topic).prop_map(|(scope, topic)| {
+                Watched::Topic(scope, Pattern::parse(topic).unwrap())
+            }),
+        ]
+    }
+
     fn contents(view: &View) -> Contents {
         let all = std::iter::once(&view.local).chain(view.remote.values());
         all.map(|node| {
@@ -311,17 +341,51 @@ mod tests {
         #[test]
         fn the_events_lead_exactly_from_one_view_to_the_other((old, new) in views()) {
             let mut reached = contents(&old);
-            let events = difference(&old, &new);
+            let events = difference(&old, &new, &Watched::Everything);
             prop_assert_eq!(apply(&mut reached, events), Ok(()));
             prop_assert_eq!(reached, contents(&new));
-            prop_assert_eq!(difference(&new, &new), []);
+            prop_assert_eq!(difference(&new, &new, &Watched::Everything), []);
+        }
+
+        #[test]
+        fn a_watch_of_a_part_tells_of_it_what_one_of_everything_tells(
+            (old, new) in views(),
+            watched in watched(),
+        ) {
+            let mut expected = difference(&old, &new, &Watched::Everything);
+            expected.retain(|event| match event {
+                Event::Joined { scope, pattern, .. }
+                | Event::Updated { scope, pattern, .. }
+                | Event::Left { scope, pattern, .. } => watched.has(scope, pattern),
+                _ => true,
+            });
+            prop_assert_eq!(difference(&old, &new, &watched), expected);
+        }
+
+        #[test]
+        fn the_joins_of_a_view_are_its_members_as_far_as_they_are_watched((_, view) in views()) {
+            for text in ["a", "b", "a.b", "c"] {
+                let (scope, topic) = (Scope::default(), Pattern::parse(text).unwrap());
+                let mut members: Vec<_> = view.members(&scope, &topic).into_iter().map(|m| m.member).collect();
+                let joins = Joins::new(&view, Watched::Topic(scope, topic)).flatten();
+                let mut joined: Vec<_> = joins.map(|event| match event {
+                    Event::Joined { member, .. } => member,
+                    other => panic!("{other:?}"),
+                }).collect();
+                members.sort();
+                joined.sort();
+                prop_assert_eq!(joined, members);
+            }
+            let all = Joins::new(&view, Watched::Everything).flatten().count();
+            prop_assert_eq!(all, view.count_memberships().1);
+            prop_assert_eq!(Joins::new(&view, Watched::Nodes).flatten().count(), 0);
         }
 
         #[test]
         fn an_update_is_never_told_as_a_leave_and_a_join((old, new) in views()) {
             let mut left = BTreeSet::new();
             let mut runs = BTreeSet::new();
-            for event in difference(&old, &new) {
+            for event in difference(&old, &new, &Watched::Everything) {
                 match event {
                     // Members of another run are others, whatever they are called.
                     Event::NodeDown { run, .. } => { runs.insert(run.node); }
@@ -340,7 +404,7 @@ mod tests {
         #[test]
         fn joins_are_told_in_the_order_they_were_made((old, new) in views()) {
             let mut last: BTreeMap<NodeId, MemberId> = BTreeMap::new();
-            for event in difference(&old, &new) {
+            for event in difference(&old, &new, &Watched::Everything) {
                 if let Event::Joined { node, member, .. } = event
                     && let Some(before) = last.insert(node, member)
                 {

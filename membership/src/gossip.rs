@@ -34,6 +34,7 @@ use crate::starter::Starter;
 use crate::tickets::Tickets;
 use crate::view::View;
 use crate::views::Views;
+use crate::watched::Watched;
 use crate::wire::Wire;
 
 /// Carries changes from the view to gossip and back.
@@ -269,7 +270,9 @@ impl Gossip {
             gone: Arc::clone(&gone),
             gaps: before.gaps.clone(),
         };
-        let mut events = difference(&before, &after).into_iter().peekable();
+        let mut events = difference(&before, &after, &Watched::Everything)
+            .into_iter()
+            .peekable();
         while events.peek().is_some() {
             (self.events)(events.by_ref().take(EVENTS_AT_ONCE_MAX).collect());
             if events.peek().is_some() {

@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod gaps;
 mod gossip;
 mod guard;
+mod joins;
 mod liveness;
 mod member_id;
 mod membership;
@@ -45,6 +46,7 @@ mod topic;
 mod view;
 mod views;
 mod watch;
+mod watched;
 mod wire;
 
 pub use agent_name::{AGENT_NAME_BYTES_MAX, AgentName, AgentNameError};
@@ -53,6 +55,7 @@ pub use credentials::{Credentials, UnixTime};
 pub use error::{GossipError, JoinError, LeaveError, StartError, UpdateError};
 pub use event::{Event, EventSink};
 pub use fault::{Fault, Faults};
+pub use joins::Joins;
 pub use member_id::{MemberId, MemberIdError, MemberIds};
 pub use membership::{Membership, Task};
 pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
@@ -64,6 +67,7 @@ pub use stats::Stats;
 pub use topic::{TOPIC_BYTES_MAX, Topic, TopicError};
 pub use view::{Member, NodeSummary, TopicSummary, View};
 pub use watch::Watch;
+pub use watched::Watched;
 
 /// Runs the program in the README as a test.
 #[cfg(doctest)]

@@ -32,6 +32,7 @@ use crate::tickets::Tickets;
 use crate::view::View;
 use crate::views::Views;
 use crate::watch::Watch;
+use crate::watched::Watched;
 use crate::wire::Wire;
 use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
 
@@ -226,6 +227,39 @@ impl Membership {
         Ok(())
     }
 
+    /// Makes many memberships without metadata as [`join_within`](Self::join_within) does, each for
+    /// itself, and returns what became of each, in their order.
+    ///
+    /// Goes bucket by bucket, each of them one step. So whoever else joins meanwhile waits no longer
+    /// for the view than one bucket takes, and a view taken meanwhile shows some of the memberships.
+    pub fn join_all_within(
+        &self,
+        share: &mut Share,
+        scope: &Scope,
+        memberships: &[(Pattern, MemberId)],
+        agent: Option<&AgentName>,
+    ) -> Vec<Result<(), JoinError>> {
+        let views = &self.shared.views;
+        let mut results: Vec<_> = memberships.iter().map(|_| Ok(())).collect();
+        let places = memberships.iter().map(|(pattern, _)| (scope, pattern));
+        for (_, places) in views.places_by_bucket(places) {
+            let joins = places.iter().map(|&place| {
+                let (pattern, member) = &memberships[place];
+                let entry = MemberEntry {
+                    member: *member,
+                    agent: agent.cloned(),
+                    metadata: Metadata::default(),
+                };
+                (pattern, entry)
+            });
+            let joined = views.join_all(share, scope, joins);
+            for (place, result) in places.into_iter().zip(joined) {
+                results[place] = result;
+            }
+        }
+        results
+    }
+
     /// Ends a membership of this node. It is in no [`view`](Self::view) taken after this returns.
     ///
     /// # Errors
@@ -256,6 +290,14 @@ impl Membership {
         }
     }
 
+    /// Ends all these memberships as [`leave_all`](Self::leave_all) does, before it returns.
+    pub fn leave_many(&self, memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>) {
+        let views = &self.shared.views;
+        for (index, memberships) in views.by_bucket(memberships) {
+            views.leave_all(index, &memberships);
+        }
+    }
+
     /// Tells those who watch that messages are missing on the way from one node to another, each: how
     /// many, if that is known. See [`Event::Gap`](crate::Event::Gap).
     pub fn tell_gaps(&self, gaps: impl IntoIterator<Item = ((NodeId, NodeId), Option<u64>)>) {
@@ -269,7 +311,14 @@ impl Membership {
 
     /// Who is where now, and the stream of events that continues it; nothing falls in between.
     pub fn watch(&self) -> (Arc<View>, Watch) {
-        let watch = Watch::new(self.shared.views.subscribe(), self.shared.token.clone());
+        self.watch_only(Watched::Everything)
+    }
+
+    /// Like [`watch`](Self::watch), but the stream tells only of this part of the cluster. The view
+    /// has everything; [`Joins`](crate::Joins) picks out of it what is watched.
+    pub fn watch_only(&self, watched: Watched) -> (Arc<View>, Watch) {
+        let views = self.shared.views.subscribe();
+        let watch = Watch::new(views, watched, self.shared.token.clone());
         (watch.view(), watch)
     }
 

@@ -66,6 +66,27 @@ impl Pattern {
         topic_tokens.next().is_none()
     }
 
+    /// Whether a message could be for who subscribes to this pattern as well as for who subscribes to
+    /// that one: whether there is a topic that both match.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let is_cut = |own: &Self| own.0.contains(topic::separator(&own.0));
+        let separator = |own: &Self| topic::separator(&own.0);
+        if is_cut(self) && is_cut(other) && separator(self) != separator(other) {
+            return false;
+        }
+        let (mut own, mut others) = (self.tokens(), other.tokens());
+        loop {
+            match (own.next(), others.next()) {
+                (None, None) => return true,
+                (None, Some(_)) | (Some(_), None) => return false,
+                (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (Some("*"), Some(_)) | (Some(_), Some("*")) => {}
+                (Some(one), Some(another)) if one == another => {}
+                _ => return false,
+            }
+        }
+    }
+
     fn tokens(&self) -> std::str::Split<'_, char> {
         topic::tokens(&self.0, topic::separator(&self.0))
     }
@@ -140,5 +161,28 @@ mod tests {
                 prop_assert_eq!(pattern.matches(&topic), a == b);
             }
         }
+
+        #[test]
+        fn patterns_overlap_when_there_is_a_topic_that_both_match(
+            one in "([ab*][.]){0,2}[ab*>]|([ab*]:){0,2}[ab*>]",
+            other in "([ab*][.]){0,2}[ab*>]|([ab*]:){0,2}[ab*>]",
+        ) {
+            let (one, other) = (Pattern::parse(&one).unwrap(), Pattern::parse(&other).unwrap());
+            let both = topics().any(|topic| one.matches(&topic) && other.matches(&topic));
+            prop_assert_eq!(one.overlaps(&other), both);
+            prop_assert_eq!(other.overlaps(&one), both);
+        }
+    }
+
+    /// All topics of up to three tokens that are `a` or `b`.
+    fn topics() -> impl Iterator<Item = Topic> {
+        ['.', ':'].into_iter().flat_map(|separator| {
+            let tokens = |length: u32| (0..2_u32.pow(length)).map(move |bits| (length, bits));
+            (1..=3).flat_map(tokens).map(move |(length, bits)| {
+                let token = |at| if bits >> at & 1 == 0 { "a" } else { "b" };
+                let tokens: Vec<_> = (0..length).map(token).collect();
+                Topic::parse(&tokens.join(&separator.to_string())).unwrap()
+            })
+        })
     }
 }

@@ -110,6 +110,36 @@ impl View {
         self.topics_after(None, usize::MAX)
     }
 
+    /// Those of [`topics`](Self::topics) that have members on this node.
+    pub fn local_topics(&self) -> Vec<TopicSummary> {
+        let local = self.local.topics().map(|topic| {
+            let (scope, pattern) = (&topic.scope, &topic.pattern);
+            let members = |node: &Arc<NodeView>| node.members(scope, pattern.as_str()).len();
+            TopicSummary {
+                scope: scope.clone(),
+                pattern: pattern.clone(),
+                members: self.all().map(members).sum(),
+                local: topic.members.len(),
+            }
+        });
+        let mut topics: Vec<_> = local.collect();
+        topics.sort_unstable_by(|a, b| (&a.scope, &a.pattern).cmp(&(&b.scope, &b.pattern)));
+        topics
+    }
+
+    /// Those of [`topics`](Self::topics) that are in this scope: the first so many that come after
+    /// this one.
+    pub fn topics_in(
+        &self,
+        scope: &Scope,
+        after: Option<&Pattern>,
+        count_max: usize,
+    ) -> Vec<TopicSummary> {
+        // No pattern is empty, so all of the scope come after this.
+        let after = (scope.as_str(), after.map_or("", Pattern::as_str));
+        self.page(Some(after), Some(scope), count_max)
+    }
+
     /// The first so many of [`topics`](Self::topics) that come after this one: a page of them,
     /// which costs little however many others there are.
     pub fn topics_after(
@@ -118,6 +148,16 @@ impl View {
         count_max: usize,
     ) -> Vec<TopicSummary> {
         let after = after.map(|(scope, pattern)| (scope.as_str(), pattern.as_str()));
+        self.page(after, None, count_max)
+    }
+
+    /// The first so many topics, of this scope if one is given, whose key comes after this one.
+    fn page(
+        &self,
+        after: Option<(&str, &str)>,
+        scope: Option<&Scope>,
+        count_max: usize,
+    ) -> Vec<TopicSummary> {
         let is_before = |topic: &TopicMembers| after.is_some_and(|after| topic.key() <= after);
         // Each bucket is sorted, and the next topic is the first of one of them.
         let mut next = BinaryHeap::new();
@@ -135,6 +175,9 @@ impl View {
         let mut page: Vec<TopicSummary> = Vec::new();
         while let Some(mut first) = next.peek_mut() {
             let Reverse(Next(topic, rest, is_local)) = &mut *first;
+            if scope.is_some_and(|scope| topic.scope != *scope) {
+                break;
+            }
             let members = topic.members.len();
             let local = if *is_local { members } else { 0 };
             let is_full = page.len() == count_max;

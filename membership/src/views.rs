@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::error::{JoinError, LeaveError, UpdateError};
 use crate::node_view::NodeView;
 use crate::packed::{bucket_text_bytes, packed_bytes_max};
+use crate::share::Share;
 use crate::view::{NodeSummary, View};
 use crate::{MemberId, Metadata, Pattern, Scope};
 
@@ -62,7 +63,38 @@ impl Views {
             result = local.join(scope, pattern, entry, packed_bytes_max, held);
             result.is_ok()
         });
-        result.map_err(|error| match error {
+        result.map_err(|error| self.refusal(error, held))
+    }
+
+    /// Makes these memberships of this node in one step, each for itself, and takes what each needs from
+    /// this share, of which no bucket is to have more than is left free. To be quick they are all of
+    /// one bucket.
+    pub(crate) fn join_all<'a>(
+        &self,
+        share: &mut Share,
+        scope: &Scope,
+        memberships: impl Iterator<Item = (&'a Pattern, MemberEntry)>,
+    ) -> Vec<Result<(), JoinError>> {
+        let packed_bytes_max = packed_bytes_max(self.bucket_bytes_max);
+        let mut results = Vec::new();
+        self.newest.send_if_modified(|view| {
+            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
+            for (pattern, entry) in memberships {
+                let (agent, metadata) = (entry.agent.clone(), entry.metadata.clone());
+                let held = share.in_bucket_with(scope, pattern, agent.as_ref(), &metadata);
+                let joined = local.join(scope, pattern, entry, packed_bytes_max, held);
+                if joined.is_ok() {
+                    share.take(scope, pattern, agent.as_ref(), &metadata);
+                }
+                results.push(joined.map_err(|error| self.refusal(error, held)));
+            }
+            results.iter().any(Result::is_ok)
+        });
+        results
+    }
+
+    fn refusal(&self, error: BucketError, held: usize) -> JoinError {
+        match error {
             // The second is never the answer to a join.
             BucketError::AlreadyMember | BucketError::NotAMember => JoinError::AlreadyMember,
             BucketError::Full(packed_bytes) => JoinError::BucketFull {
@@ -70,7 +102,7 @@ impl Views {
                 bytes_max: self.bucket_bytes_max,
             },
             BucketError::Crowded(left) => JoinError::Crowded { bytes: held, left },
-        })
+        }
     }
 
     /// Gives these memberships of this node other metadata, all in one step, as
@@ -139,6 +171,21 @@ impl Views {
         buckets
     }
 
+    /// The places in this list of the topics that are in the same bucket, for each bucket in which
+    /// there are any.
+    pub(crate) fn places_by_bucket<'a>(
+        &self,
+        topics: impl Iterator<Item = (&'a Scope, &'a Pattern)>,
+    ) -> BTreeMap<usize, Vec<usize>> {
+        let local = Arc::clone(&self.newest.borrow().local);
+        let mut buckets: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (place, (scope, pattern)) in topics.enumerate() {
+            let index = local.index(scope, pattern.as_str());
+            buckets.entry(index).or_default().push(place);
+        }
+        buckets
+    }
+
     /// Ends those of these memberships that this node has. All are of the bucket at this index.
     pub(crate) fn leave_all(&self, index: usize, memberships: &[(Scope, Pattern, MemberId)]) {
         self.newest.send_if_modified(|view| {
@@ -173,6 +220,7 @@ impl Views {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::TopicSummary;
 
     fn run(name: &str) -> NodeRun {
         NodeRun::new(name.parse().unwrap(), 1.into(), ([10, 0, 0, 1], 1).into())
@@ -209,6 +257,58 @@ mod tests {
         );
         views.leave(&scope, &pattern, entry(1).member).unwrap();
         assert!(newest.has_changed().unwrap());
+    }
+
+    #[test]
+    fn topics_can_be_listed_of_one_scope_or_of_this_node() {
+        let views = Views::new(&Config::default(), run("n0"));
+        let (first, second) = (Scope::default(), Scope::parse("other").unwrap());
+        let topic = |text: &str| Pattern::parse(text).unwrap();
+        let mut peer = NodeView::new(run("n1"), 4);
+        for (n, scope, pattern) in [(1, &first, "a"), (2, &first, "b"), (3, &second, "a")] {
+            peer.join(scope, &topic(pattern), entry(n), 10_000, 0)
+                .unwrap();
+        }
+        let remote = BTreeMap::from([(peer.run.node.clone(), Arc::new(peer))]);
+        views.set_peers(Arc::new(remote), Arc::default());
+        for (n, scope, pattern) in [(4, &second, "z.>"), (5, &first, "b"), (6, &first, "b")] {
+            views.join(scope, &topic(pattern), entry(n), 0).unwrap();
+        }
+        let view = views.snapshot();
+        let names = |topics: Vec<TopicSummary>| {
+            let name = |one: TopicSummary| (one.pattern.to_string(), one.members, one.local);
+            topics.into_iter().map(name).collect::<Vec<_>>()
+        };
+        let (a, b) = (("a".to_owned(), 1, 0), ("b".to_owned(), 3, 2));
+        let z = ("z.>".to_owned(), 1, 1);
+        let all = |scope| names(view.topics_in(scope, None, usize::MAX));
+        assert_eq!(all(&first), [a.clone(), b.clone()]);
+        assert_eq!(all(&second), [a.clone(), z.clone()]);
+        assert_eq!(all(&Scope::parse("e").unwrap()), []);
+        assert_eq!(names(view.topics_in(&first, None, 1)), [a]);
+        let after = names(view.topics_in(&first, Some(&topic("a")), 5));
+        assert_eq!(after, [b.clone()]);
+        assert_eq!(names(view.local_topics()), [b, z]);
+    }
+
+    #[test]
+    fn many_memberships_are_made_each_for_itself_and_in_one_step() {
+        let views = Views::new(&Config::default(), run("n0"));
+        let (scope, pattern) = (Scope::default(), Pattern::parse("a").unwrap());
+        let mut share = Share::new(Config::default().buckets.get());
+        let newest = views.subscribe();
+        views.join(&scope, &pattern, entry(2), 0).unwrap();
+        let before = views.snapshot();
+        let joins = [1, 2, 3].map(|n| (&pattern, entry(n)));
+        let joined = views.join_all(&mut share, &scope, joins.into_iter());
+        let refused = Err(JoinError::AlreadyMember);
+        assert_eq!(joined, [Ok(()), refused, Ok(())]);
+        assert_eq!(before.members(&scope, &pattern).len(), 1);
+        assert_eq!(newest.borrow().members(&scope, &pattern).len(), 3);
+        assert_eq!(
+            share.bytes(),
+            2 * Share::bytes_of(&scope, &pattern, None, &Metadata::default())
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, ReusableBoxFuture, WaitForCancellation
 use crate::difference::difference;
 use crate::event::Event;
 use crate::view::View;
+use crate::watched::Watched;
 
 /// The stream of events that continues a [`View`].
 ///
@@ -21,6 +22,8 @@ use crate::view::View;
 /// before joins, and joins in the order in which they were made there. Joins in different topics may become
 /// known here at different times, and then in another order. A node goes up before its first member
 /// joins and down after its last one left.
+///
+/// A watch of a part of the cluster ([`Watched`]) tells of that part just what one of everything does.
 ///
 /// As a [`Stream`] it gives what [`next`](Self::next) does, and ends with this node's membership.
 ///
@@ -56,18 +59,26 @@ use crate::view::View;
 /// ```
 #[derive(Debug)]
 pub struct Watch {
-    /// Gives the views back once there is a newer one, or there will be none.
-    changed: ReusableBoxFuture<'static, Option<Views>>,
+    watched: Watched,
+    views: Views,
+    /// Resolves once there may be a newer view, or there will be none.
+    changed: ReusableBoxFuture<'static, (Views, bool)>,
     /// The view that the events told so far lead to.
     told: Arc<View>,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Watch {
-    pub(crate) fn new(mut views: watch::Receiver<Arc<View>>, token: CancellationToken) -> Self {
-        let told = views.borrow_and_update().clone();
+    pub(crate) fn new(
+        views: watch::Receiver<Arc<View>>,
+        watched: Watched,
+        token: CancellationToken,
+    ) -> Self {
+        let told = views.borrow().clone();
         Self {
-            changed: ReusableBoxFuture::new(changed(views)),
+            watched,
+            changed: ReusableBoxFuture::new(changed(views.clone())),
+            views,
             told,
             ended: Box::pin(token.cancelled_owned()),
         }
@@ -80,9 +91,45 @@ impl Watch {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
+    /// Waits until there is a newer view than the one last told, whether or not anything has changed of
+    /// what is watched. False once this node's membership has ended.
+    ///
+    /// To find out what has changed takes a time that grows with the change. Who does not want to
+    /// spend it where it waits calls [`try_next`](Self::try_next) elsewhere.
+    pub async fn changed(&mut self) -> bool {
+        poll_fn(|cx| self.poll_changed(cx)).await
+    }
+
+    /// The events that there are now; none if nothing has changed of what is watched.
+    pub fn try_next(&mut self) -> Vec<Event> {
+        let view = self.views.borrow().clone();
+        let events = difference(&self.told, &view, &self.watched);
+        self.told = view;
+        events
+    }
+
+    /// What it tells of.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
     /// The view that all events told so far lead to.
     pub fn view(&self) -> Arc<View> {
         self.told.clone()
+    }
+
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        while Arc::ptr_eq(&self.views.borrow(), &self.told) {
+            let (views, is_newer) = ready!(self.changed.poll(cx));
+            self.changed.set(changed(views));
+            if !is_newer {
+                return Poll::Ready(false);
+            }
+        }
+        Poll::Ready(true)
     }
 }
 
@@ -90,14 +137,8 @@ impl Stream for Watch {
     type Item = Vec<Event>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Vec<Event>>> {
-        if self.ended.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        while let Some(mut views) = ready!(self.changed.poll(cx)) {
-            let view = views.borrow_and_update().clone();
-            self.changed.set(changed(views));
-            let events = difference(&self.told, &view);
-            self.told = view;
+        while ready!(self.poll_changed(cx)) {
+            let events = self.try_next();
             if !events.is_empty() {
                 return Poll::Ready(Some(events));
             }
@@ -106,9 +147,9 @@ impl Stream for Watch {
     }
 }
 
-async fn changed(mut views: Views) -> Option<Views> {
+async fn changed(mut views: Views) -> (Views, bool) {
     let is_newer = views.changed().await.is_ok();
-    is_newer.then_some(views)
+    (views, is_newer)
 }
 
 type Views = watch::Receiver<Arc<View>>;
@@ -144,7 +185,7 @@ mod tests {
             Views::new(&Config::default(), run),
             CancellationToken::new(),
         );
-        let watch = Watch::new(views.subscribe(), token.clone());
+        let watch = Watch::new(views.subscribe(), Watched::Everything, token.clone());
         (views, token, watch)
     }
 
@@ -212,6 +253,36 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let next = Pin::new(&mut watch).poll_next(&mut cx);
         assert!(next.is_pending(), "it is as it was");
+    }
+
+    #[tokio::test]
+    async fn what_has_changed_can_be_found_out_elsewhere_than_where_it_is_waited_for() {
+        let (views, token, mut watch) = watch();
+        assert_eq!(watch.try_next(), []);
+        let first = joined(&views, 1);
+        assert_eq!(members(Some(watch.try_next())), [first]);
+        {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut waits = Box::pin(watch.changed());
+            assert!(waits.as_mut().poll(&mut cx).is_pending(), "it was told");
+        }
+        let second = joined(&views, 2);
+        assert!(watch.changed().await && watch.changed().await, "untold");
+        assert_eq!(members(Some(watch.try_next())), [second]);
+        assert_eq!(watch.try_next(), []);
+        token.cancel();
+        assert!(!watch.changed().await);
+    }
+
+    #[tokio::test]
+    async fn a_watch_of_something_else_is_not_told() {
+        let (views, token, _) = watch();
+        let watched = Watched::Topic(Scope::default(), "b".parse().unwrap());
+        let mut watch = Watch::new(views.subscribe(), watched, token);
+        joined(&views, 1);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut watch).poll_next(&mut cx).is_pending());
+        assert_eq!(watch.view().count_memberships(), (1, 1), "it looked");
     }
 
     #[tokio::test]

@@ -77,8 +77,8 @@ pub use tidings_identity::{
 };
 pub use tidings_membership::{
     AgentName, AgentNameError, Config as GossipConfig, Event, Fault as GossipFault, GossipError,
-    JoinError, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError, NodeSummary, Pattern,
-    Scope, ScopeError, Topic, TopicError, TopicSummary, UpdateError, View, Watch,
+    JoinError, Joins, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError, NodeSummary,
+    Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, UpdateError, View, Watch, Watched,
 };
 pub use tidings_transport::{
     Carried, Config as LinksConfig, Held, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,

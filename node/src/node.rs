@@ -7,7 +7,7 @@ use tidings_identity::{
 };
 use tidings_membership::{
     Credentials, EventSink, GossipError, Handover, Inbound, Member, Membership, NodeSummary,
-    Pattern, Pipe, Scope, TopicSummary, View, Watch,
+    Pattern, Pipe, Scope, TopicSummary, View, Watch, Watched,
 };
 use tidings_transport::{Budget, Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
@@ -307,6 +307,11 @@ impl Node {
         self.view().topics()
     }
 
+    /// Those of [`topics`](Self::topics) that have members on this node.
+    pub fn local_topics(&self) -> Vec<TopicSummary> {
+        self.view().local_topics()
+    }
+
     /// This node, its live peers, and those that died not long ago.
     pub fn nodes(&self) -> Vec<NodeSummary> {
         self.view().nodes()
@@ -315,6 +320,12 @@ impl Node {
     /// The present view of the cluster, together with the stream of changes that continues it.
     pub fn watch(&self) -> (Arc<View>, Watch) {
         self.inner.sessions.membership.watch()
+    }
+
+    /// Like [`watch`](Self::watch), but the stream tells of this part of the cluster only. The view has
+    /// everything; [`Joins`](crate::Joins) picks out of it what is watched.
+    pub fn watch_only(&self, watched: Watched) -> (Arc<View>, Watch) {
+        self.inner.sessions.membership.watch_only(watched)
     }
 
     /// The present view of the cluster.

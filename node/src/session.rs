@@ -1,3 +1,5 @@
+mod admission;
+mod many;
 mod presence;
 
 use std::collections::{HashMap, HashSet};
@@ -127,6 +129,13 @@ struct Subscriptions {
     /// What those memberships say of themselves that say anything.
     metadata: HashMap<MemberId, Metadata>,
     share: Share,
+}
+
+/// What was admitted of a list of subscriptions and is not made yet.
+#[derive(Debug, Default)]
+struct Pending {
+    count: usize,
+    bytes: usize,
 }
 
 impl Sessions {
@@ -343,13 +352,39 @@ impl Session {
         self.publish(message, false, Reach::ThisNode)
     }
 
+    /// Like [`local_broadcast`](Self::local_broadcast), but this session's own subscriptions get nothing.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn local_broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish(message, true, Reach::ThisNode)
+    }
+
     /// Hands a message to the subscribers on one node only.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast), and when no live node has this name.
     pub fn direct(&self, to: &NodeId, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish_to(to, message, false)
+    }
+
+    /// Like [`direct`](Self::direct), but this session's own subscriptions get nothing, should the node
+    /// be its own.
+    ///
+    /// # Errors
+    /// As [`direct`](Self::direct).
+    pub fn direct_from(&self, to: &NodeId, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish_to(to, message, true)
+    }
+
+    fn publish_to(
+        &self,
+        to: &NodeId,
+        message: Message,
+        skips_itself: bool,
+    ) -> Result<Receipt, BroadcastError> {
         if *to == self.state.node.node {
-            return self.local_broadcast(message);
+            return self.publish(message, skips_itself, Reach::ThisNode);
         }
         let message = self.accept(message)?;
         let SessionState { node, routes, .. } = &*self.state;
@@ -456,42 +491,14 @@ impl SessionState {
         tag: u64,
         metadata: Metadata,
     ) -> Result<MemberId, SubscribeError> {
-        let limits = &self.node.limits;
-        let (bytes, max) = (pattern.as_str().len(), limits.topic_bytes_max.get());
-        if bytes > max {
-            return Err(SubscribeError::TopicTooLong { bytes, max });
-        }
-        let (bytes, max) = (metadata.bytes(), limits.metadata_bytes_max.get());
-        if bytes > max {
-            return Err(SubscribeError::MetadataTooLarge { bytes, max });
-        }
         let mut subscriptions = lock(&self.subscriptions);
-        // Under the lock, so that ending finds every subscription that was made before.
-        if self.ended.load(Relaxed) || self.mailbox.closed().is_some() {
-            return Err(SubscribeError::Ended);
-        }
-        let max = limits.subscriptions_per_session_max.get();
-        if subscriptions.patterns.len() >= max {
-            return Err(SubscribeError::TooMany { max });
-        }
-        let scope = &self.routes.scope;
-        let own = Share::bytes_of(scope, pattern, self.agent.as_ref(), &metadata);
-        let bytes = subscriptions.share.bytes() + own;
-        let max = limits.membership_bytes_per_session_max.get();
-        if bytes > max {
-            return Err(SubscribeError::TooManyBytes { bytes, max });
-        }
-        let member = self.node.next_member();
-        let subscriber = Arc::new(Subscriber {
-            member,
-            tag,
-            session: self.id,
-            mailbox: Arc::clone(&self.mailbox),
-        });
+        let pending = &mut Pending::default();
+        let member = self.admit(&subscriptions, pending, pattern, &metadata)?;
+        let subscriber = Arc::new(self.subscriber(member, tag));
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
             .change(pattern, RouteChange::AddLocal(subscriber));
-        let share = &mut subscriptions.share;
+        let (scope, share) = (&self.routes.scope, &mut subscriptions.share);
         let agent = self.agent.clone();
         let membership = &self.node.membership;
         let joined = membership.join_within(share, scope, pattern, member, agent, metadata.clone());

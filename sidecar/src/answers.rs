@@ -1,5 +1,7 @@
 //! The JSON of HTTP: what is served, and what the commands of the program read.
 
+mod watch;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,8 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidings::{
     AgentName, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId, NodeSummary,
-    Pattern, Scope, TopicSummary,
+    Pattern, Receipt, Scope, TopicSummary,
 };
+
+pub use watch::{LiveAnswer, MembershipAnswer, WatchAnswer};
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +86,17 @@ pub struct MemberAnswer {
     pub metadata: Metadata,
 }
 
+/// What became of a message, on the node that was asked to publish it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptAnswer {
+    /// How many subscriptions on this node have taken it.
+    pub local: usize,
+    /// To how many other nodes it was handed.
+    pub nodes: usize,
+    /// For how many subscriptions on this node and other nodes it was dropped, for want of room.
+    pub dropped: usize,
+}
+
 /// Why there is no other answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorAnswer {
@@ -142,6 +157,16 @@ impl From<TopicSummary> for TopicAnswer {
             topic: summary.pattern,
             members: summary.members,
             local: summary.local,
+        }
+    }
+}
+
+impl From<Receipt> for ReceiptAnswer {
+    fn from(receipt: Receipt) -> Self {
+        Self {
+            local: receipt.local,
+            nodes: receipt.nodes,
+            dropped: receipt.dropped,
         }
     }
 }

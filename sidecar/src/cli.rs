@@ -2,6 +2,7 @@ mod check;
 mod client;
 mod completions;
 mod dev;
+mod events;
 mod http;
 mod members;
 mod nodes;
@@ -14,6 +15,7 @@ mod subscribe;
 mod table;
 mod tls;
 mod topics;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ pub(crate) enum Command {
     Nodes(nodes::NodesArgs),
     Topics(topics::TopicsArgs),
     Members(members::MembersArgs),
+    Watch(watch::WatchArgs),
     /// Make the certificates by which the nodes of a cluster know each other
     #[command(subcommand)]
     Tls(tls::TlsCommand),
@@ -83,6 +86,7 @@ impl Command {
             Self::Nodes(args) => block_on(client(), nodes::nodes(&args)).map(done),
             Self::Topics(args) => block_on(client(), topics::topics(&args)).map(done),
             Self::Members(args) => block_on(client(), members::members(&args)).map(done),
+            Self::Watch(args) => block_on(client(), watch::watch(&args)).map(done),
             Self::Tls(command) => command.execute().map(done),
             Self::Config(ConfigCommand::Check(args)) => check::check(&args).map(done),
             Self::Completions(args) => completions::completions(&args, Cli::command()).map(done),

@@ -31,7 +31,7 @@ pub struct Config {
 pub struct HttpConfig {
     /// Connections at a time. Default 64, 1 to 65,536, and never more than an eighth of the files
     /// that the process may have open. When all are taken, a newcomer gets the place of the oldest
-    /// that is idle.
+    /// that is idle. Half of them may be those of watchers, which are never idle.
     pub http_connections_max: Count<1, 65_536>,
     /// Names under which the node may be asked while `http` is on loopback, besides `localhost` and
     /// IP addresses. Default none. Each further name has to be one that nobody else can lead to this

@@ -4,14 +4,21 @@
 //! Prometheus reads. Everything is read from published snapshots. Answers that can be long are
 //! given in pages and built by threads of their own, few at a time; connections are bounded in
 //! number and in time. So no request, however frequent, holds up the node, and no caller keeps
-//! others out.
+//! others out. Those who watch what changes are told of it on connections of their own, half of all at
+//! most; who publishes hands its message to a session.
 
 mod builder;
 mod error;
 mod exposition;
 mod hosts;
 mod page;
+mod publish;
+mod publishers;
+mod served;
 mod server;
+mod socket;
+mod watch;
+mod watchers;
 
 use std::sync::Arc;
 
@@ -20,7 +27,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,16 +36,17 @@ use tokio::net::TcpListener;
 use crate::acceptor::Acceptor;
 use crate::answers::{MemberAnswer, NodeAnswer, TopicAnswer};
 use crate::{HttpConfig, descriptors};
-use builder::Builder;
 use error::Error;
-use exposition::Exposition;
 use hosts::Hosts;
 use page::{After, PAGE_ITEMS, Page, PageItems};
+use served::Served;
 use tidings::{MemberId, Node, NodeId, Pattern, Scope};
 
 /// Serves HTTP on this listener, until the node stops.
 ///
 /// - `GET /v1/nodes`, `/v1/topics`, `/v1/topics/{topic}/members` (`?scope=`): the view of this node.
+/// - `GET /v1/watch` (`?topic=`, `?scope=`, `?nodes=true`): what changes, as server-sent events.
+/// - `POST /v1/topics/{topic}` (`?scope=`, `?reach=local`, `?node=`): publishes the body.
 /// - `GET /livez`: whether the node runs; `/readyz`: whether it has found the cluster.
 /// - `GET /metrics`: what it has done.
 ///
@@ -56,35 +64,25 @@ pub fn serve(node: &Node, listener: TcpListener, config: HttpConfig) {
     node.spawn(server::run(
         node.clone(),
         acceptor,
-        router(node.clone()),
+        router(Served::new(node.clone(), slots)),
         hosts,
     ));
 }
 
-/// What the answers are made of.
-#[derive(Debug, Clone)]
-struct Served {
-    node: Node,
-    exposition: Arc<Exposition>,
-    builder: Builder,
-}
-
-fn router(node: Node) -> Router {
-    let served = Served {
-        exposition: Arc::new(Exposition::new(node.clone())),
-        builder: Builder::new(),
-        node,
-    };
+fn router(served: Served) -> Router {
     Router::new()
         .route("/v1/nodes", get(nodes))
         .route("/v1/topics", get(topics))
+        .route("/v1/topics/{topic}", post(publish::publish))
         .route("/v1/topics/{topic}/members", get(members))
+        .route("/v1/watch", get(watch::watch))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(async || Error::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
-            Error::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here")
+            let problem = "this method is not served here; `Allow` says which is";
+            Error::new(StatusCode::METHOD_NOT_ALLOWED, problem)
         })
         .with_state(served)
 }
@@ -95,6 +93,7 @@ async fn nodes(State(served): State<Served>) -> Json<Vec<NodeAnswer>> {
 
 #[derive(Debug, Deserialize)]
 struct TopicsQuery {
+    scope: Option<Scope>,
     #[serde(default = "page_items")]
     limit: PageItems,
     after: Option<After<Scope, Pattern>>,
@@ -104,14 +103,25 @@ async fn topics(
     State(served): State<Served>,
     query: Result<Query<TopicsQuery>, QueryRejection>,
 ) -> Result<Page, Error> {
-    let Query(TopicsQuery { limit, after }) = query.map_err(|e| bad_request(e.body_text()))?;
+    let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
+    let TopicsQuery {
+        scope,
+        limit,
+        after,
+    } = query;
     let view = served.node.view();
     let build = move || {
         let after = after.as_ref().map(|After(scope, topic)| (scope, topic));
-        let topics = view.topics_after(after, limit.get() + 1);
+        let count_max = limit.get() + 1;
+        let topics = match &scope {
+            Some(scope) => view.topics_in(scope, after.map(|(_, topic)| topic), count_max),
+            None => view.topics_after(after, count_max),
+        };
         let answers = topics.into_iter().map(TopicAnswer::from).collect();
         Page::new("/v1/topics", answers, limit, |last| {
-            vec![("after", format!("{}/{}", last.scope, last.topic))]
+            let after = ("after", format!("{}/{}", last.scope, last.topic));
+            let scope = scope.map(|scope| ("scope", scope.to_string()));
+            scope.into_iter().chain([after]).collect()
         })
     };
     served.builder.build(build).await
@@ -131,8 +141,8 @@ async fn members(
     topic: Result<Path<Pattern>, PathRejection>,
     query: Result<Query<MembersQuery>, QueryRejection>,
 ) -> Result<Page, Error> {
-    let Path(pattern) = topic.map_err(|e| bad_request(e.body_text()))?;
-    let Query(query) = query.map_err(|e| bad_request(e.body_text()))?;
+    let Path(pattern) = topic.map_err(|e| Error::bad_request(e.body_text()))?;
+    let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
     let MembersQuery {
         scope,
         limit,
@@ -158,10 +168,6 @@ async fn members(
 
 fn page_items() -> PageItems {
     PAGE_ITEMS
-}
-
-fn bad_request(problem: String) -> Error {
-    Error::new(StatusCode::BAD_REQUEST, problem)
 }
 
 async fn live() -> Json<Value> {

@@ -17,6 +17,7 @@ pub mod descriptors;
 pub mod gateway;
 pub mod http;
 pub mod log;
+mod reach;
 mod sidecar;
 mod tls_dir;
 

@@ -744,3 +744,89 @@ async fn what_is_asked_of_the_node_is_broadcast_to_nobody() {
         .await;
     assert_eq!(client.line().await, "PONG");
 }
+
+#[tokio::test]
+async fn a_client_says_its_scope_as_its_user_or_token_and_is_in_no_other() {
+    let gateway = Gateway::start().await;
+    let mut here = gateway.client(QUIET).await;
+    here.tell("SUB a 1\r\n").await;
+    let user = r#"{"verbose":false,"user":"scope=staging","pass":"x"}"#;
+    let mut by_user = gateway.client(user).await;
+    by_user.tell("SUB a 1\r\n").await;
+    let token = r#"{"verbose":false,"auth_token":"scope=staging"}"#;
+    let mut by_token = gateway.client(token).await;
+    by_token.tell("PUB a 1\r\nx\r\n").await;
+    by_user.expect(&["MSG a 1 1", "x"]).await;
+    // Somebody's real user and token, which are not looked at.
+    let other = r#"{"verbose":false,"user":"scope","auth_token":"s3cret"}"#;
+    let mut other = gateway.client(other).await;
+    other.tell("PUB a 1\r\ny\r\n").await;
+    here.expect(&["MSG a 1 1", "y"]).await;
+
+    let staging = Scope::parse("staging").unwrap();
+    assert_eq!(
+        gateway.node.members(&staging, &"a".parse().unwrap()).len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_scope_that_is_none_or_another_one_later_is_an_error() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(r#"{"user":"scope=a\u0027\r\nb"}"#).await;
+    let refused = client.line().await;
+    let reason = "a scope name has only A-Z, a-z, 0-9, '-', '_' and '.', not";
+    let expected = format!(r#"-ERR 'Invalid Scope "a'\r\nb": {reason}"#);
+    assert!(refused.starts_with(&expected), "{refused}");
+    client.expect_closed().await;
+
+    let staging = r#"{"verbose":false,"user":"scope=staging"}"#;
+    let mut client = gateway.client(staging).await;
+    client.tell(format!("CONNECT {staging}\r\n")).await;
+    client.tell("CONNECT {\"verbose\":false}\r\n").await;
+    client
+        .send("CONNECT {\"user\":\"scope=default\"}\r\n")
+        .await;
+    client
+        .expect(&["-ERR 'Invalid Scope: a connection keeps that of its first CONNECT'"])
+        .await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_header_says_that_a_message_is_for_one_node_only() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client.tell("SUB a 1\r\n").await;
+    let publish = |header: &str| {
+        let block = format!("NATS/1.0\r\n{header}\r\n\r\n");
+        let (head, all) = (block.len(), block.len() + 1);
+        format!("HPUB a {head} {all}\r\n{block}x\r\n")
+    };
+    for header in [
+        "Tidings-Reach: local".to_owned(),
+        format!("Tidings-Node: {}", gateway.node.name()),
+    ] {
+        client.send(publish(&header)).await;
+        let head = client.line().await;
+        assert!(head.starts_with("HMSG a 1 "), "{head}");
+        client.expect(&["NATS/1.0", &header, "", "x"]).await;
+    }
+    client.send(publish("Tidings-Node: nobody")).await;
+    client
+        .expect(&[
+            "-ERR 'Permissions Violation for Publish to \"a\": no live node is called nobody'",
+        ])
+        .await;
+    client.send(publish("Tidings-Reach: all")).await;
+    let refused = client.line().await;
+    assert!(
+        refused.contains("a reach is `local` or `everywhere`"),
+        "{refused}"
+    );
+    // Who wants no echo gets none, however the message goes.
+    client
+        .tell(r#"CONNECT {"verbose":false,"headers":true,"echo":false}"#.to_owned() + "\r\n")
+        .await;
+    client.tell(publish("Tidings-Reach: local")).await;
+}

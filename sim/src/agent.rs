@@ -33,6 +33,7 @@ impl Agent {
     pub fn open(
         node: &Node,
         (host, agent): (usize, usize),
+        scope: Scope,
         mailbox: MailboxConfig,
         life: &Life,
         journal: &Journal,
@@ -44,6 +45,7 @@ impl Agent {
             _ => Congestion::Ask,
         };
         let options = SessionOptions {
+            scope: scope.clone(),
             mailbox,
             congestion,
             ..SessionOptions::default()
@@ -54,6 +56,7 @@ impl Agent {
             session: number,
             host,
             agent,
+            scope,
             mailbox_messages_max,
         });
         let (reading, is_reading) = watch::channel(true);
@@ -144,7 +147,7 @@ impl Agent {
         let mut payload = format!("{} {number} ", self.number).into_bytes();
         payload.resize(payload.len().max(bytes), b'.');
         let message = Message::new(topic.clone(), payload);
-        let members = self.node.members(&Scope::default(), &topic.into());
+        let members = self.node.members(self.session.scope(), &topic.into());
         self.journal.linked(self.host, &self.node.links());
         let receipt = match reach {
             Reach::All => self.session.broadcast(message)?,

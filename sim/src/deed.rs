@@ -1,6 +1,6 @@
 //! What the events of a plan do.
 
-use tidings::{BroadcastError, Metadata, Node, Pattern, PresenceError, Scope, SubscribeError};
+use tidings::{BroadcastError, Metadata, Node, Pattern, PresenceError, SubscribeError};
 
 use crate::agent::Agent;
 use crate::fault::Event;
@@ -198,18 +198,19 @@ impl World {
         match event {
             Event::ExpectMembers {
                 on,
+                scope,
                 topic,
                 members,
                 saying,
             } => {
                 let pattern = parse(topic);
                 let what = match saying {
-                    Some(saying) => format!("members of {topic} that say {saying}"),
-                    None => format!("members of {topic}"),
+                    Some(saying) => format!("members of {topic} in {scope} that say {saying}"),
+                    None => format!("members of {topic} in {scope}"),
                 };
                 let saying = saying.as_deref().map(parse_metadata);
                 let seen = |node: &Node| {
-                    let members = node.members(&Scope::default(), &pattern).into_iter();
+                    let members = node.members(scope, &pattern).into_iter();
                     let is_one = |said: &Metadata| saying.as_ref().is_none_or(|own| own == said);
                     members.filter(|member| is_one(&member.metadata)).count()
                 };

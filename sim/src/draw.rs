@@ -4,7 +4,7 @@ mod updates;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use tidings::Overflow;
+use tidings::{Overflow, Scope};
 
 use crate::conditions::Conditions;
 use crate::fault::Event;
@@ -27,6 +27,10 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
     // Chance of its own for each, so that a seed is the same otherwise.
     if seed::stream(number, "updates", &[]).random_bool(0.5) {
         plan = with_updates(plan, topic);
+    }
+    if seed::stream(number, "scopes", &[]).random_bool(0.3) {
+        let other = Scope::parse("other").expect("it is the name of a scope");
+        plan.scopes.push(other);
     }
     let liars = seed::stream(number, "liars", &[]).random_bool(0.3);
     if liars { with_liars(plan) } else { plan }

@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use tidings::Scope;
 
 use crate::conditions::Conditions;
 use crate::note::Reach;
@@ -167,6 +168,9 @@ pub enum Event {
     ExpectMembers {
         /// Those hosts.
         on: Vec<usize>,
+        /// The scope.
+        #[serde(default)]
+        scope: Scope,
         /// The topic or pattern.
         topic: String,
         /// The number.

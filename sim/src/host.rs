@@ -239,7 +239,9 @@ impl Run {
                 ..MailboxConfig::default()
             };
             let (life, journal) = (&self.life, &site.journal);
-            let opened = Agent::open(&self.node, (host, agent), mailbox, life, journal).ok()?;
+            let scope = plan.scope(agent).clone();
+            let opened = Agent::open(&self.node, (host, agent), scope, mailbox, life, journal);
+            let opened = opened.ok()?;
             self.agents.insert(agent, opened);
         }
         self.agents.get_mut(&agent)

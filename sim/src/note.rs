@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Incarnation, MemberId, Metadata, Pattern, Topic};
+use tidings::{Incarnation, MemberId, Metadata, Pattern, Scope, Topic};
 
 use crate::lie::Lie;
 
@@ -54,6 +54,8 @@ pub enum Note {
         host: usize,
         /// The number of the agent on that host.
         agent: usize,
+        /// Where its topics are.
+        scope: Scope,
         /// The bound of its mailbox.
         mailbox_messages_max: usize,
     },

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Metadata, Overflow, Pattern, Topic};
+use tidings::{Metadata, Overflow, Pattern, Scope, Topic};
 
 use crate::conditions::Conditions;
 use crate::fault::Event;
@@ -20,6 +20,9 @@ pub struct Plan {
     pub agents: usize,
     /// How many topics they have among them.
     pub topics: usize,
+    /// The scopes in which agents are, at least one: each agent in that whose place is its number, and
+    /// from the first again when there are no more.
+    pub scopes: Vec<Scope>,
     /// Messages that they publish on each host in a second.
     pub rate: f64,
     /// How long these messages are at least, in bytes.
@@ -91,6 +94,7 @@ impl Default for Plan {
             nodes: 3,
             agents: 0,
             topics: 6,
+            scopes: vec![Scope::default()],
             rate: 0.0,
             payload_bytes: 100,
             network: Conditions::default(),
@@ -121,6 +125,9 @@ impl Plan {
         let wrong = |what: String| Err(PlanError::Value(what));
         if plan.nodes == 0 || plan.topics == 0 {
             return wrong("there is at least one node and one topic".into());
+        }
+        if plan.scopes.is_empty() {
+            return wrong("there is at least one scope".into());
         }
         for Timed { at, event } in &plan.event {
             let hosts = if event.is_of_network() {
@@ -177,6 +184,11 @@ impl Plan {
     /// The plan as a scenario file holds it.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a plan has nothing that toml cannot hold")
+    }
+
+    /// The scope of the agents with this number.
+    pub fn scope(&self, agent: usize) -> &Scope {
+        &self.scopes[agent % self.scopes.len()]
     }
 
     /// When the last event happens, in seconds.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tidings::{Incarnation, MemberId, Metadata, Pattern, Topic};
+use tidings::{Incarnation, MemberId, Metadata, Pattern, Scope, Topic};
 
 use crate::lie::Lie;
 use crate::note::{Note, Phase, Reach, SessionNumber};
@@ -53,6 +53,8 @@ pub struct HostTruth {
 pub struct SessionTruth {
     /// Where it is.
     pub host: usize,
+    /// Where its topics are.
+    pub scope: Scope,
     /// Of the node it was opened on.
     pub incarnation: Incarnation,
     /// Whether it is open.
@@ -145,11 +147,15 @@ impl Truth {
 
     /// Whether a message of this publisher with this reach is meant for that session.
     pub fn is_meant(&self, publisher: SessionNumber, session: SessionNumber, reach: Reach) -> bool {
+        let (from, to) = (&self.sessions[publisher], &self.sessions[session]);
+        if from.scope != to.scope {
+            return false;
+        }
         match reach {
             Reach::All => true,
             Reach::Others => session != publisher,
-            Reach::Local => self.sessions[session].host == self.sessions[publisher].host,
-            Reach::Direct(host) => self.sessions[session].host == host,
+            Reach::Local => to.host == from.host,
+            Reach::Direct(host) => to.host == host,
         }
     }
 
@@ -173,10 +179,12 @@ impl Truth {
             Note::Frozen { host, frozen } => self.hosts[*host].frozen = *frozen,
             Note::Opened {
                 host,
+                scope,
                 mailbox_messages_max,
                 ..
             } => self.sessions.push(SessionTruth {
                 host: *host,
+                scope: scope.clone(),
                 incarnation: self.hosts[*host].running.unwrap_or_default(),
                 open: true,
                 flooding: false,

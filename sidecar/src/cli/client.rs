@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
-use tidings::{Headers, Message, Metadata, Pattern, Topic};
+use tidings::{Headers, Message, Metadata, Pattern, Scope, Topic};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -32,6 +32,9 @@ pub(crate) struct ClientArgs {
     /// What to call oneself; shown with one's memberships
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    /// The scope of all topics; that of the node's clients if none is given
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<Scope>,
 }
 
 /// A connection to a node.
@@ -76,14 +79,19 @@ impl ClientArgs {
     /// Connects.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
         let addr = self.server.strip_prefix("nats://").unwrap_or(&self.server);
-        let greeted = timeout(PATIENCE, Client::connect(addr, self.agent.as_deref())).await;
+        let connecting = Client::connect(addr, self.agent.as_deref(), self.scope.as_ref());
+        let greeted = timeout(PATIENCE, connecting).await;
         let client = greeted.context("no answer").and_then(|client| client);
         client.with_context(|| format!("cannot connect to {addr}"))
     }
 }
 
 impl Client {
-    async fn connect(addr: &str, agent: Option<&str>) -> anyhow::Result<Self> {
+    async fn connect(
+        addr: &str,
+        agent: Option<&str>,
+        scope: Option<&Scope>,
+    ) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
@@ -99,10 +107,13 @@ impl Client {
             .context("this is no client gateway")?;
         let Info { max_payload } = serde_json::from_str(info).context("INFO is not as it is")?;
         client.payload_bytes_max = max_payload;
-        let options = json!({
+        let mut options = json!({
             "verbose": false, "pedantic": false, "echo": true, "headers": true, "protocol": 1,
             "lang": "tidings", "version": env!("CARGO_PKG_VERSION"), "name": agent,
         });
+        if let Some(scope) = scope {
+            options["user"] = format!("scope={scope}").into();
+        }
         client
             .write(format!("CONNECT {options}\r\n").as_bytes())
             .await?;
@@ -305,6 +316,7 @@ mod tests {
         ClientArgs {
             server,
             agent: None,
+            scope: None,
         }
         .connect()
         .await

@@ -2,10 +2,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use reqwest::Url;
 use reqwest::header::LINK;
+use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tidings_sidecar::answers::ErrorAnswer;
+use tokio::time::timeout;
+
+use crate::cli::events::Events;
 
 /// Which node to ask, and in which form to tell.
 #[derive(Debug, Args)]
@@ -68,6 +71,43 @@ impl HttpArgs {
         }
     }
 
+    /// Asks for server-sent events, which go on for as long as the node gives them.
+    pub(crate) async fn follow(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<Events> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let asked = timeout(PATIENCE, client.get(url).send()).await;
+        let problem = || format!("cannot ask the node at {}", self.http);
+        let answer = asked.context("no answer").with_context(problem)?;
+        let answer = answer
+            .map_err(reqwest::Error::without_url)
+            .with_context(problem)?;
+        let status = answer.status();
+        if !status.is_success() {
+            let text = timeout(PATIENCE, answer.text()).await;
+            return self.refused(status, text.context("no answer")??);
+        }
+        Ok(Events::new(answer))
+    }
+
+    /// Whether the answer is to be printed as it is.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    fn refused<T>(&self, status: StatusCode, text: String) -> anyhow::Result<T> {
+        let reason = serde_json::from_str(&text).map(|ErrorAnswer { error }| error);
+        bail!(
+            "the node at {} answers {status}: {}",
+            self.http,
+            reason.unwrap_or(text)
+        );
+    }
+
     /// One page, and where the next is.
     async fn page(
         &self,
@@ -88,12 +128,7 @@ impl HttpArgs {
             .map_err(reqwest::Error::without_url)
             .with_context(|| format!("cannot ask the node at {}", self.http))?;
         if !status.is_success() {
-            let reason = serde_json::from_str(&text).map(|ErrorAnswer { error }| error);
-            bail!(
-                "the node at {} answers {status}: {}",
-                self.http,
-                reason.unwrap_or(text)
-            );
+            return self.refused(status, text);
         }
         Ok((next, text))
     }

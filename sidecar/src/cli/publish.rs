@@ -3,7 +3,7 @@ use std::io::{IsTerminal, Read};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
-use tidings::{Headers, Message, Topic};
+use tidings::{Headers, Message, NodeId, Topic};
 
 use crate::cli::client::ClientArgs;
 
@@ -18,6 +18,12 @@ pub(crate) struct PublishArgs {
     /// A header to send along; may be repeated
     #[arg(long, value_name = "NAME:VALUE", value_parser = header)]
     header: Vec<(String, String)>,
+    /// Only for subscribers on the node that one connects to
+    #[arg(long, conflicts_with = "node")]
+    local: bool,
+    /// Only for subscribers on the node of this name
+    #[arg(long, value_name = "NAME")]
+    node: Option<NodeId>,
     /// How many times to publish it
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
@@ -28,7 +34,15 @@ pub(crate) struct PublishArgs {
 /// Publishes it.
 pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     let add = |headers: Headers, (name, value): (String, String)| headers.with(&name, &value);
-    let headers = args.header.into_iter().try_fold(Headers::default(), add)?;
+    let reach = args
+        .local
+        .then(|| ("Tidings-Reach".to_owned(), "local".to_owned()));
+    let node = args
+        .node
+        .map(|node| ("Tidings-Node".to_owned(), node.to_string()));
+    // First, because of headers of one name the first counts.
+    let headers = reach.into_iter().chain(node).chain(args.header);
+    let headers = headers.into_iter().try_fold(Headers::default(), add)?;
     let message = Message::new(args.topic, payload(args.payload)?).with_headers(headers);
     let mut client = args.client.connect().await?;
     for _ in 0..args.count {

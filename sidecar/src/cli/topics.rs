@@ -1,4 +1,5 @@
 use clap::Args;
+use tidings::Scope;
 use tidings_sidecar::answers::TopicAnswer;
 
 use crate::cli::http::HttpArgs;
@@ -8,13 +9,17 @@ use crate::cli::table::table;
 /// List the topics that have members, and how many
 #[derive(Debug, Args)]
 pub(crate) struct TopicsArgs {
+    /// Only those in this scope
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<Scope>,
     #[command(flatten)]
     http: HttpArgs,
 }
 
 /// Prints them.
 pub(crate) async fn topics(args: &TopicsArgs) -> anyhow::Result<()> {
-    let answer = args.http.list(&["v1", "topics"], &[]).await?;
+    let scope = args.scope.as_ref().map(|scope| ("scope", scope.as_str()));
+    let answer = args.http.list(&["v1", "topics"], scope.as_slice()).await?;
     stdout::write(answer.show(human).as_bytes())
 }
 

@@ -8,9 +8,10 @@ use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::op::{Op, Publication};
 use super::{header_block, reply, service};
+use crate::reach::Reach;
 use tidings::{
-    BroadcastError, Delivery, Held, MemberId, Message, Pattern, Receipt, Session, SubscribeError,
-    Topic,
+    BroadcastError, Delivery, Held, MemberId, Message, Pattern, Receipt, Scope, Session,
+    SubscribeError, Topic,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -123,10 +124,17 @@ impl Client {
         }
     }
 
-    /// A second CONNECT changes how the client is talked to, not what it is called.
+    /// A second CONNECT changes how the client is talked to, not what it is called. Where its topics are
+    /// cannot be changed, and who asks for it is not to think that it was.
     fn connect(&mut self, json: &str) -> Result<(), ClientError> {
-        self.options = connect_options(json)?;
-        Ok(())
+        let options = connect_options(json)?;
+        match scope(&options)? {
+            Some(other) if other != *self.session.scope() => Err(ClientError::ScopeIsKept),
+            _ => {
+                self.options = options;
+                Ok(())
+            }
+        }
     }
 
     fn publish(&mut self, publication: &Publication<'_>) -> Result<Receipt, ClientError> {
@@ -150,12 +158,8 @@ impl Client {
             message.headers =
                 header_block::parse(block).map_err(|error| refuse(error.to_string()))?;
         }
-        let broadcast = if self.options.echo {
-            self.session.broadcast(message)
-        } else {
-            self.session.broadcast_from(message)
-        };
-        match broadcast {
+        let reach = Reach::of(&message.headers).map_err(|error| refuse(error.to_string()))?;
+        match reach.publish(&self.session, message, self.options.echo) {
             Ok(receipt) => {
                 self.is_pressing |= receipt.pressing;
                 Ok(receipt)
@@ -278,4 +282,12 @@ pub(super) fn connect_options(json: &str) -> Result<ConnectOptions, ClientError>
     } else {
         Ok(options)
     }
+}
+
+/// The scope that a client asks for in CONNECT, if it does.
+pub(super) fn scope(options: &ConnectOptions) -> Result<Option<Scope>, ClientError> {
+    options.scope().transpose().map_err(|(name, error)| {
+        let (name, reason) = (name.chars().take(64).collect(), error.to_string());
+        ClientError::InvalidScope { name, reason }
+    })
 }

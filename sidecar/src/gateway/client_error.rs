@@ -15,6 +15,11 @@ pub(super) enum ClientError {
     PayloadTooLarge,
     ConnectTimeout,
     TlsNotServed,
+    InvalidScope {
+        name: String,
+        reason: String,
+    },
+    ScopeIsKept,
     TooManyConnections,
     Stale,
     SlowConsumer,
@@ -42,6 +47,8 @@ impl ClientError {
             | Self::PayloadTooLarge
             | Self::ConnectTimeout
             | Self::TlsNotServed
+            | Self::InvalidScope { .. }
+            | Self::ScopeIsKept
             | Self::TooManyConnections
             | Self::Stale
             | Self::SlowConsumer => true,
@@ -63,6 +70,10 @@ impl fmt::Display for ClientError {
             Self::PayloadTooLarge => "Maximum Payload Violation",
             Self::ConnectTimeout => "Authentication Timeout",
             Self::TlsNotServed => "Secure Connection - TLS Not Available",
+            Self::InvalidScope { name, reason } => {
+                return write!(f, "Invalid Scope {name:?}: {reason}");
+            }
+            Self::ScopeIsKept => "Invalid Scope: a connection keeps that of its first CONNECT",
             Self::TooManyConnections => "maximum connections exceeded",
             Self::Stale => "Stale Connection",
             Self::SlowConsumer => "Slow Consumer",

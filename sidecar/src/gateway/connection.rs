@@ -9,7 +9,7 @@ use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::debug;
 
-use super::client::{Client, connect_options};
+use super::client::{self, Client, connect_options};
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
@@ -120,7 +120,8 @@ async fn accept(
         }
     };
     let agent = options.name.as_deref().and_then(AgentName::nearest);
-    let (scope, mailbox) = (door.config.scope.clone(), door.config.mailbox.clone());
+    let scope = client::scope(&options)?.unwrap_or_else(|| door.config.scope.clone());
+    let mailbox = door.config.mailbox.clone();
     match door.node.session(SessionOptions {
         scope,
         agent,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -34,14 +34,33 @@ impl Builder {
             let problem = "too many long answers are asked for at a time";
             return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, problem));
         };
-        // It keeps its place also when nobody waits for the answer any more.
-        let building = spawn_blocking(move || {
-            let _place = place;
-            answer()
-        });
-        let stopped = |_| Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the node stops");
-        building.await.map_err(stopped)
+        run(place, answer).await
     }
+
+    /// Builds an answer as soon as there is a place, however long that takes.
+    pub(super) async fn build_when_free<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        run(place.map_err(stopped)?, answer).await
+    }
+}
+
+async fn run<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    answer: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    // It keeps its place also when nobody waits for the answer any more.
+    let building = spawn_blocking(move || {
+        let _place = place;
+        answer()
+    });
+    building.await.map_err(stopped)
+}
+
+fn stopped<E>(_: E) -> Error {
+    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the node stops")
 }
 
 /// Answers that are being built.

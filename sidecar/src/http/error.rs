@@ -18,6 +18,16 @@ impl Error {
             problem: problem.into(),
         }
     }
+
+    /// The request is not as it must be.
+    pub(super) fn bad_request(problem: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, problem)
+    }
+
+    /// There is no room for it now.
+    pub(super) fn unavailable(problem: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, problem)
+    }
 }
 
 impl IntoResponse for Error {

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use axum::http::header::HOST;
+use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
 
@@ -10,7 +10,8 @@ use super::error::Error;
 ///
 /// A page in a browser on this machine reaches what listens on loopback, and reads the answers if
 /// the name that it came under leads there. So on loopback the node answers only to names that no
-/// stranger can lead anywhere, and never to a page of another site.
+/// stranger can lead anywhere, and never to a page of another site. What changes something is not
+/// for pages at all.
 #[derive(Debug, Clone)]
 pub(super) struct Hosts {
     /// None: any.
@@ -32,6 +33,10 @@ impl Hosts {
             let problem = "pages of other sites are not answered";
             return Err(Error::new(StatusCode::FORBIDDEN, problem));
         }
+        if !request.method().is_safe() && is_of_a_page(request.headers()) {
+            let problem = "no page may change anything here";
+            return Err(Error::new(StatusCode::FORBIDDEN, problem));
+        }
         let Some(names) = &self.names else {
             return Ok(());
         };
@@ -48,6 +53,12 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
         .get_all("sec-fetch-site")
         .iter()
         .any(|site| site == "cross-site")
+}
+
+/// Whether a page in a browser asks, be it of whatever site: the node has none of its own.
+fn is_of_a_page(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    headers.contains_key(ORIGIN) || sites.any(|site| site != "none")
 }
 
 /// All hosts that a request names; none for one that is not text.

@@ -20,12 +20,14 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::hosts::Hosts;
+use super::socket::Socket;
 use crate::acceptor::{Acceptor, Arrival};
 
 /// Serves these answers on all connections until the node stops.
 ///
 /// No caller can keep others out: when all slots are taken, a newcomer gets that of the connection
-/// that has been there longest and has asked for nothing that is still being answered.
+/// that has been there longest and has asked for nothing that is still being answered. An answer that
+/// [lasts](Lasting) is being answered as long as it does.
 pub(super) async fn run(node: Node, mut acceptor: Acceptor, app: Router, hosts: Hosts) {
     let server = Arc::new(Server {
         app,
@@ -73,22 +75,58 @@ struct Server {
 struct Connection {
     /// Whether a question is being answered.
     is_asked: AtomicBool,
+    /// Whether its last answer is given for as long as the caller wants it.
+    lasts: AtomicBool,
     /// Told when its slot is needed for another.
     end: Notify,
 }
 
+/// Marks an answer that has no end of its own. It is the last one of its connection, which becomes as
+/// old as it wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lasting;
+
+/// The connection on which a request came, for whoever answers it.
+#[derive(Debug, Clone)]
+pub(super) struct Asking(Arc<Connection>);
+
+impl Asking {
+    /// Waits for the caller. Nothing is being answered meanwhile, so the connection may be closed for
+    /// another.
+    pub(super) async fn idle<T>(&self, caller: impl Future<Output = T>) -> T {
+        self.0.is_asked.store(false, Relaxed);
+        let done = caller.await;
+        self.0.is_asked.store(true, Relaxed);
+        done
+    }
+}
+
 impl Server {
-    async fn serve(&self, stream: TcpStream, connection: &Connection) {
+    async fn serve(&self, stream: TcpStream, connection: &Arc<Connection>) {
         let app = TowerToHyperService::new(self.app.clone());
-        let service = service_fn(async |request: Request<Incoming>| {
+        let service = service_fn(async |mut request: Request<Incoming>| {
             if let Err(refusal) = self.hosts.check(&request) {
                 return Ok::<Response<_>, Infallible>(refusal.into_response());
             }
+            let asking = Asking(Arc::clone(connection));
+            request.extensions_mut().insert(asking);
             connection.is_asked.store(true, Relaxed);
             let answer = app.call(request).await;
-            connection.is_asked.store(false, Relaxed);
+            let lasts = answer.as_ref().is_ok_and(|answer| {
+                let lasting = answer.extensions().get::<Lasting>();
+                lasting.is_some()
+            });
+            connection.lasts.store(lasts, Relaxed);
+            connection.is_asked.store(lasts, Relaxed);
             answer
         });
+        let aged = async {
+            sleep(AGE_MAX).await;
+            if connection.lasts.load(Relaxed) {
+                std::future::pending().await
+            }
+        };
+        let stream = Socket::new(stream, STALL_MAX);
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_MAX)
@@ -98,7 +136,7 @@ impl Server {
         let served = tokio::select! {
             served = serving.as_mut() => served,
             () = connection.end.notified() => return debug!("closed a connection for another"),
-            () = sleep(AGE_MAX) => {
+            () = aged => {
                 serving.as_mut().graceful_shutdown();
                 match timeout(ANSWER_MAX, serving).await {
                     Ok(served) => served,
@@ -145,6 +183,8 @@ const AGE_MAX: Duration = Duration::from_secs(60);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// How long it may take until a connection that has to end has ended.
 const END_MAX: Duration = Duration::from_secs(1);
+/// For how long a caller may take nothing of what is written to it.
+const STALL_MAX: Duration = Duration::from_secs(30);
 /// What is read of a request before it is refused as too large.
 const BUFFER_BYTES_MAX: usize = 32 << 10;
 

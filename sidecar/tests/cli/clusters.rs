@@ -3,6 +3,7 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -184,4 +185,77 @@ fn dev_runs_a_cluster_and_tells_how_to_reach_it() {
     assert_eq!(lines(subscriber.stdout()), ["sunny"]);
     dev.signal("INT");
     assert_eq!(dev.end().0, Some(0));
+}
+
+#[test]
+fn a_watch_tells_of_members_and_nodes_and_messages_go_to_one_node() {
+    let Pair {
+        first,
+        second,
+        _directory,
+    } = Pair::start("");
+    let watch = |arguments: &[&str]| {
+        let mut running = Running::start(tidings(
+            &[&["watch", "--http", &first.http], arguments].concat(),
+        ));
+        let out = running.stdout();
+        (running, out)
+    };
+    let line = |out: &mut dyn BufRead| {
+        let mut line = String::new();
+        assert!(out.read_line(&mut line).unwrap() > 0, "it ends early");
+        line.trim_end().to_owned()
+    };
+    let (_all, mut all) = watch(&["--scope", "staging"]);
+    assert_eq!([line(&mut all), line(&mut all)], ["node\tn1", "node\tn2"]);
+    let (watcher, mut nodes) = watch(&["--nodes", "--json"]);
+    let snapshot: Value = serde_json::from_str(&line(&mut nodes)).unwrap();
+    assert_eq!(snapshot["event"], "snapshot");
+    assert_eq!(snapshot["nodes"].as_array().unwrap().len(), 2);
+
+    let staging = [
+        "--scope", "staging", "--agent", "reader", "--count", "2", "a.b",
+    ];
+    let mut here = first.subscriber(&staging);
+    assert!(line(&mut all).starts_with("joined\ta.b\tstaging\tn1\treader\t"));
+    let mut there = second.subscriber(&staging);
+    assert!(line(&mut all).starts_with("joined\ta.b\tstaging\tn2\treader\t"));
+    let listed = printed(&["topics", "--http", &first.http, "--scope", "staging"]);
+    assert!(listed.contains("a.b"), "{listed}");
+    let listed = printed(&["topics", "--http", &first.http, "--scope", "default"]);
+    assert!(!listed.contains("a.b"), "{listed}");
+
+    first.publish(&["a.b", "another scope"]);
+    first.publish(&["a.b", "local", "--local", "--scope", "staging"]);
+    first.publish(&["a.b", "there", "--node", "n2", "--scope", "staging"]);
+    first.publish(&["a.b", "both", "--scope", "staging"]);
+    assert_eq!(lines(here.stdout()), ["local", "both"]);
+    assert_eq!(lines(there.stdout()), ["there", "both"]);
+    let to_nobody = ["pub", "--server", &first.client, "--node", "n7", "a.b", "x"];
+    let told = complaint(tidings(&to_nobody));
+    assert!(told.contains("no live node is called n7"), "{told}");
+    let wrong = [
+        "pub",
+        "--server",
+        &first.client,
+        "--scope",
+        "a b",
+        "a.b",
+        "x",
+    ];
+    let output = tidings(&wrong).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "clap says what is wrong");
+
+    second.running.signal("TERM");
+    let mut told = || serde_json::from_str::<Value>(&line(&mut nodes)).unwrap();
+    // That a message may be missing is told as well.
+    let mut events = std::iter::repeat_with(&mut told);
+    let down = events.find(|event| event["event"] == "node-down").unwrap();
+    assert_eq!((&down["node"], &down["left"]), (&"n2".into(), &true.into()));
+    // Watchers hold up the end of nobody, and end with their node.
+    first.running.signal("TERM");
+    assert_eq!(first.running.end().0, Some(0));
+    let (code, told) = watcher.end();
+    assert_eq!(code, Some(1));
+    assert!(told.contains("the node ended the connection"), "{told}");
 }

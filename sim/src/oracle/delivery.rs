@@ -406,6 +406,7 @@ mod tests {
                     session: host,
                     host,
                     agent: 0,
+                    scope: tidings::Scope::default(),
                     mailbox_messages_max: 9,
                 });
             }

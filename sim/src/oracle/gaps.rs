@@ -244,6 +244,7 @@ mod tests {
                 session: host,
                 host,
                 agent: 0,
+                scope: tidings::Scope::default(),
                 mailbox_messages_max: 9,
             });
         }

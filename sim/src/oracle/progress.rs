@@ -39,6 +39,7 @@ mod tests {
                 session: 0,
                 host: 0,
                 agent: 9,
+                scope: tidings::Scope::default(),
                 mailbox_messages_max: 1,
             },
             Note::Flooding {

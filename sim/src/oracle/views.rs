@@ -10,10 +10,10 @@ use crate::truth::Truth;
 pub struct Expected {
     /// Who runs, and in which incarnation.
     nodes: BTreeSet<(NodeId, Incarnation)>,
-    /// How many subscribed to each pattern.
-    topics: BTreeMap<Pattern, usize>,
-    /// Whom each pattern shows as its members.
-    members: BTreeMap<Pattern, BTreeSet<Shown>>,
+    /// How many subscribed to each pattern of each scope.
+    topics: BTreeMap<(Scope, Pattern), usize>,
+    /// Whom each of them shows as its members.
+    members: BTreeMap<(Scope, Pattern), BTreeSet<Shown>>,
 }
 
 /// A member, where it is and what it says of itself.
@@ -23,20 +23,22 @@ impl Expected {
     /// By the truth of this moment.
     pub fn of(truth: &Truth, name: impl Fn(usize) -> NodeId) -> Self {
         let names: Vec<NodeId> = (0..truth.hosts.len()).map(name).collect();
-        let mut own: BTreeMap<&Pattern, BTreeSet<Shown>> = BTreeMap::new();
-        for (session, member, pattern) in truth.members() {
-            let node = names[truth.sessions[session].host].clone();
-            let metadata = truth.metadata(session, member).clone();
+        let mut own: BTreeMap<_, BTreeSet<Shown>> = BTreeMap::new();
+        for (number, member, pattern) in truth.members() {
+            let session = &truth.sessions[number];
+            let (node, topic) = (names[session.host].clone(), (&session.scope, pattern));
+            let metadata = truth.metadata(number, member).clone();
             let shown = (node, member, metadata);
-            own.entry(pattern).or_default().insert(shown);
+            own.entry(topic).or_default().insert(shown);
         }
-        let shown = |pattern: &Pattern| -> BTreeSet<Shown> {
+        let shown = |scope: &Scope, pattern: &Pattern| -> BTreeSet<Shown> {
             let topic: Option<Topic> = pattern.as_str().parse().ok();
-            let is_shown = |other: &Pattern| match &topic {
+            let is_shown = |own: &Scope, other: &Pattern| match &topic {
+                _ if own != scope => false,
                 Some(topic) => other.matches(topic),
                 None => other == pattern,
             };
-            let shown = own.iter().filter(|(other, _)| is_shown(other));
+            let shown = own.iter().filter(|((own, other), _)| is_shown(own, other));
             shown
                 .flat_map(|(_, members)| members.iter().cloned())
                 .collect()
@@ -48,11 +50,11 @@ impl Expected {
                 .collect(),
             topics: own
                 .iter()
-                .map(|(pattern, own)| ((*pattern).clone(), own.len()))
+                .map(|(topic, own)| (owned(topic), own.len()))
                 .collect(),
             members: own
                 .keys()
-                .map(|pattern| ((*pattern).clone(), shown(pattern)))
+                .map(|(scope, pattern)| (owned(&(*scope, *pattern)), shown(scope, pattern)))
                 .collect(),
         }
     }
@@ -68,23 +70,30 @@ impl Expected {
         if let Some(text) = compare("nodes", &self.nodes, &nodes) {
             return Some(text);
         }
-        let topics: BTreeMap<Pattern, usize> = view
+        let topics: BTreeMap<(Scope, Pattern), usize> = view
             .topics()
             .into_iter()
-            .map(|topic| (topic.pattern, topic.members))
+            .map(|topic| ((topic.scope, topic.pattern), topic.members))
             .collect();
-        let pairs = |topics: &BTreeMap<Pattern, usize>| topics.clone().into_iter().collect();
+        let pairs = |topics: &BTreeMap<_, usize>| topics.clone().into_iter().collect();
         if let Some(text) = compare("topics", &pairs(&self.topics), &pairs(&topics)) {
             return Some(text);
         }
-        self.members.iter().find_map(|(pattern, expected)| {
-            let members = view.members(&Scope::default(), pattern).into_iter();
-            let members = members
-                .map(|member| (member.node, member.member, member.metadata))
-                .collect();
-            compare(&format!("members of {pattern}"), expected, &members)
-        })
+        self.members
+            .iter()
+            .find_map(|((scope, pattern), expected)| {
+                let members = view.members(scope, pattern).into_iter();
+                let members = members
+                    .map(|member| (member.node, member.member, member.metadata))
+                    .collect();
+                let what = format!("members of {pattern} in {scope}");
+                compare(&what, expected, &members)
+            })
     }
+}
+
+fn owned((scope, pattern): &(&Scope, &Pattern)) -> (Scope, Pattern) {
+    ((*scope).clone(), (*pattern).clone())
 }
 
 /// How many of what is wrong are told.

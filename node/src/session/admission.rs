@@ -1,0 +1,57 @@
+//! Whether a session may subscribe once more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tidings_membership::{MemberId, Metadata, Pattern, Share};
+
+use super::{Pending, SessionState, Subscriptions};
+use crate::mailbox::Subscriber;
+use crate::session_error::SubscribeError;
+
+impl SessionState {
+    /// Admits a subscription to this pattern, besides those that were admitted and are not made yet,
+    /// and returns its id. Under the lock, so that ending finds every one that was made before.
+    pub(super) fn admit(
+        &self,
+        subscriptions: &Subscriptions,
+        pending: &mut Pending,
+        pattern: &Pattern,
+        metadata: &Metadata,
+    ) -> Result<MemberId, SubscribeError> {
+        let limits = &self.node.limits;
+        let (bytes, max) = (pattern.as_str().len(), limits.topic_bytes_max.get());
+        if bytes > max {
+            return Err(SubscribeError::TopicTooLong { bytes, max });
+        }
+        let (bytes, max) = (metadata.bytes(), limits.metadata_bytes_max.get());
+        if bytes > max {
+            return Err(SubscribeError::MetadataTooLarge { bytes, max });
+        }
+        if self.ended.load(Relaxed) || self.mailbox.closed().is_some() {
+            return Err(SubscribeError::Ended);
+        }
+        let max = limits.subscriptions_per_session_max.get();
+        if subscriptions.patterns.len() + pending.count >= max {
+            return Err(SubscribeError::TooMany { max });
+        }
+        let own = Share::bytes_of(&self.routes.scope, pattern, self.agent.as_ref(), metadata);
+        let bytes = subscriptions.share.bytes() + pending.bytes + own;
+        let max = limits.membership_bytes_per_session_max.get();
+        if bytes > max {
+            return Err(SubscribeError::TooManyBytes { bytes, max });
+        }
+        pending.count += 1;
+        pending.bytes += own;
+        Ok(self.node.next_member())
+    }
+
+    pub(super) fn subscriber(&self, member: MemberId, tag: u64) -> Subscriber {
+        Subscriber {
+            member,
+            tag,
+            session: self.id,
+            mailbox: Arc::clone(&self.mailbox),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::{Extension, Json};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use serde::Deserialize;
+use tidings::{BroadcastError, Headers, HeadersError, Message, Scope, Session, Topic};
+use tokio::time::timeout;
+
+use super::error::Error;
+use super::served::Served;
+use super::server::Asking;
+use crate::answers::ReceiptAnswer;
+use crate::reach::Reach;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PublishQuery {
+    #[serde(default)]
+    scope: Scope,
+    reach: Option<String>,
+    node: Option<String>,
+}
+
+/// Publishes the body of the request, and answers when the next message may follow.
+pub(super) async fn publish(
+    State(served): State<Served>,
+    Extension(asking): Extension<Asking>,
+    topic: Result<Path<Topic>, PathRejection>,
+    query: Result<Query<PublishQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ReceiptAnswer>, Error> {
+    let Path(topic) = topic.map_err(|e| Error::bad_request(e.body_text()))?;
+    let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
+    let PublishQuery { scope, reach, node } = query;
+    let headers = message_headers(&headers).map_err(|e| Error::bad_request(e.to_string()))?;
+    let reach = match (reach.as_deref(), node.as_deref()) {
+        (None, None) => Reach::of(&headers),
+        (reach, node) => Reach::from_parts(reach, node),
+    };
+    let reach = reach.map_err(|e| Error::bad_request(e.to_string()))?;
+    let session = served.publishers.session(&scope)?;
+    let limits = &served.node.config().limits;
+    let payload = payload(&asking, &session, body, limits.payload_bytes_max.get()).await?;
+    let message = Message::new(topic, payload).with_headers(headers);
+    let published = reach.publish(&session, message, true);
+    let receipt = published.map_err(refusal)?;
+    if receipt.pressing {
+        // So it is bounded however many there are to wait for.
+        let _ = timeout(limits.publish_wait_max.get(), session.room()).await;
+    }
+    Ok(Json(receipt.into()))
+}
+
+/// What goes along with the message: what kind of content it is, and headers of ours.
+fn message_headers(headers: &HeaderMap) -> Result<Headers, HeadersError> {
+    let is_carried = |name: &HeaderName| name == CONTENT_TYPE || name.as_str().starts_with(OURS);
+    let mut carried = Headers::default();
+    for (name, value) in headers.iter().filter(|(name, _)| is_carried(name)) {
+        let value = std::str::from_utf8(value.as_bytes()).map_err(|_| HeadersError::NotUtf8)?;
+        // What curl says if it is told nothing says nothing.
+        if value != "application/x-www-form-urlencoded" {
+            carried = carried.with(name.as_str(), value)?;
+        }
+    }
+    Ok(carried)
+}
+
+/// Reads the body, within what may wait on the node. A caller that takes its time holds up nobody:
+/// its connection may be closed for that of another.
+async fn payload(
+    asking: &Asking,
+    session: &Session,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Bytes, Error> {
+    let mut held = session.hold();
+    let mut payload = BytesMut::new();
+    let mut parts = body.into_data_stream();
+    while let Some(part) = asking
+        .idle(timeout(PAUSE_MAX, parts.next()))
+        .await
+        .map_err(|_| {
+            let problem = format!("nothing came of the body for {} s", PAUSE_MAX.as_secs());
+            Error::new(StatusCode::REQUEST_TIMEOUT, problem)
+        })?
+    {
+        let part = part.map_err(|e| Error::bad_request(format!("the body has no end: {e}")))?;
+        let bytes = payload.len() + part.len();
+        if bytes > bytes_max {
+            let problem =
+                format!("the body is larger than the limit (payload_bytes_max), {bytes_max}");
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
+        }
+        if bytes > UNCOUNTED_BYTES_MAX && !held.admits(part.len()) {
+            return Err(Error::unavailable("too much waits on this node already"));
+        }
+        payload.extend_from_slice(&part);
+        held.set(payload.capacity());
+    }
+    Ok(payload.freeze())
+}
+
+fn refusal(error: BroadcastError) -> Error {
+    let status = match error {
+        BroadcastError::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BroadcastError::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        BroadcastError::UnknownNode { .. } => StatusCode::NOT_FOUND,
+        BroadcastError::Ended => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Error::new(status, error.to_string())
+}
+
+/// How the names of our own headers begin.
+const OURS: &str = "tidings-";
+/// How long a caller may pause within a body.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A small body is read however much waits.
+const UNCOUNTED_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_ours_and_the_kind_of_content_go_along() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "h"),
+            ("content-type", "application/json"),
+            ("tidings-trace", "größe"),
+            ("tidings-trace", "2"),
+        ] {
+            let value = axum::http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        let carried = message_headers(&headers).unwrap();
+        let carried: Vec<_> = carried.iter().collect();
+        let expected = [
+            ("content-type", "application/json"),
+            ("tidings-trace", "größe"),
+            ("tidings-trace", "2"),
+        ];
+        assert_eq!(carried, expected);
+        let form = "application/x-www-form-urlencoded".parse().unwrap();
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, form)]);
+        assert!(message_headers(&headers).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidings::{Node, Scope, Session, SessionOptions};
+
+use super::error::Error;
+
+/// The sessions of those who publish by HTTP: one for each scope.
+///
+/// All who publish in a scope are one publisher, because a caller makes a connection for each message
+/// and still wants its messages to arrive in order. The sessions of the scopes published in last are
+/// kept; that of another is closed when there are too many, and its scope begins anew.
+#[derive(Debug)]
+pub(super) struct Publishers {
+    node: Node,
+    /// That used last is at the end.
+    open: Mutex<Vec<Arc<Session>>>,
+}
+
+impl Publishers {
+    pub(super) fn new(node: Node) -> Self {
+        Self {
+            node,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The session of this scope.
+    pub(super) fn session(&self, scope: &Scope) -> Result<Arc<Session>, Error> {
+        // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = match open.iter().position(|own| own.scope() == scope) {
+            Some(place) => open.remove(place),
+            None => {
+                if open.len() >= SESSIONS_MAX {
+                    let is_idle = |own: &Arc<Session>| Arc::strong_count(own) == 1;
+                    let problem = "too many scopes are published in at a time";
+                    let idle = open.iter().position(is_idle);
+                    open.remove(idle.ok_or(Error::unavailable(problem))?);
+                }
+                Arc::new(self.open(scope)?)
+            }
+        };
+        open.push(Arc::clone(&session));
+        Ok(session)
+    }
+
+    fn open(&self, scope: &Scope) -> Result<Session, Error> {
+        let options = SessionOptions {
+            scope: scope.clone(),
+            ..SessionOptions::default()
+        };
+        // It subscribes to nothing, so it needs no inbox.
+        let opened = self.node.session(options);
+        let (session, _) = opened.map_err(|error| Error::unavailable(error.to_string()))?;
+        Ok(session)
+    }
+}
+
+/// In how many scopes messages may be published at a time.
+const SESSIONS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use tidings::Config;
+
+    use super::*;
+
+    fn scope(number: usize) -> Scope {
+        format!("s{number}").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_scope_has_one_publisher_and_only_so_many_are_kept() {
+        let node = Node::start(Config::default(), None).await.unwrap();
+        let publishers = Publishers::new(node.clone());
+        let first = publishers.session(&scope(0)).unwrap();
+        assert!(Arc::ptr_eq(&first, &publishers.session(&scope(0)).unwrap()));
+        for number in 1..=3 * SESSIONS_MAX {
+            publishers.session(&scope(number)).unwrap();
+        }
+        assert_eq!(node.stats().sessions, SESSIONS_MAX);
+        let again = publishers.session(&scope(0)).unwrap();
+        assert!(
+            Arc::ptr_eq(&first, &again),
+            "who is at it keeps its session"
+        );
+
+        let all: Vec<_> = (1..SESSIONS_MAX)
+            .map(|number| publishers.session(&scope(number)).unwrap())
+            .collect();
+        assert!(publishers.session(&scope(SESSIONS_MAX)).is_err());
+        drop(all);
+        assert!(publishers.session(&scope(SESSIONS_MAX)).is_ok());
+    }
+}
