@@ -19,7 +19,7 @@ use crate::broker::{Broker, Publisher, Reach, Receipt};
 use crate::clock::Clock;
 use crate::everywhere::{NotEverywhere, everywhere};
 use crate::inbox::Inbox;
-use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
+use crate::mailbox::{Mailbox, MailboxConfig};
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
 use crate::scopes::HeldRoutes;

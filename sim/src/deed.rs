@@ -91,7 +91,7 @@ impl World {
                     && !matches!(error, PresenceError::Ended | PresenceError::NotSubscribed)
                 {
                     let text = format!("host {host} refuses an update: {error}");
-                    return self.site.journal.violate(text);
+                    self.site.journal.violate(text);
                 }
             }
             Event::Unsubscribe {

@@ -60,7 +60,8 @@ pub mod sometimes;
 pub mod swarm;
 /// A page that shows a run.
 pub mod timeline;
-mod told;
+/// What a watch has told.
+pub mod told;
 /// How everything really is.
 pub mod truth;
 /// A whole run.

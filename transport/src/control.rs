@@ -15,7 +15,6 @@ use tidings_identity::Incarnation;
 
 use crate::config::LANES_MAX;
 use crate::pair::Claim;
-use crate::questions::{ANSWER_BYTES_MAX, OPEN_MAX, QUESTION_BYTES_MAX};
 use crate::{Credit, LinkNumber};
 
 /// A message on the control stream.
@@ -241,6 +240,12 @@ pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 1;
 pub(crate) const REVOKED_OVERHEAD_BYTES: usize = 1;
 /// The same for a question or an answer.
 pub(crate) const QUESTION_OVERHEAD_BYTES: usize = 9;
+/// How many questions of one end of a link have no answer at a time.
+pub(crate) const OPEN_MAX: usize = 32;
+/// The longest question.
+pub(crate) const QUESTION_BYTES_MAX: usize = 16 << 10;
+/// The longest answer.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 10;
 const LENGTH_BYTES: usize = 4;
 const HELLO: u8 = 1;
 const READY: u8 = 2;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::control::{Control, ControlError};
+use crate::control::{ANSWER_BYTES_MAX, Control, ControlError, OPEN_MAX, QUESTION_BYTES_MAX};
 
 /// Why a question has no answer. The peer may have been asked it, and may have acted on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -212,13 +212,6 @@ impl Default for Questions {
         }
     }
 }
-
-/// How many questions of one end of a link have no answer at a time.
-pub(crate) const OPEN_MAX: usize = 32;
-/// The longest question.
-pub(crate) const QUESTION_BYTES_MAX: usize = 16 << 10;
-/// The longest answer.
-pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

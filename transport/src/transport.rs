@@ -15,13 +15,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::acceptor::Acceptor;
-use crate::control::{Hello, QUESTION_OVERHEAD_BYTES, REVOKED_OVERHEAD_BYTES};
+use crate::control::{ANSWER_BYTES_MAX, Hello, QUESTION_OVERHEAD_BYTES, REVOKED_OVERHEAD_BYTES};
 use crate::credentials::{Credentials, RenewError};
 use crate::dialler::{Backoff, Dialler};
 use crate::handshake::Handshake;
 use crate::inspector::Inspector;
 use crate::links::Links;
-use crate::questions::ANSWER_BYTES_MAX;
+
 use crate::refusal::RefusalLog;
 use crate::stats::Counters;
 use crate::tasks::Tasks;
