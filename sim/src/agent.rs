@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tidings::{
     BroadcastError, Congestion, Delivery, Inbox, MailboxConfig, MemberId, Message, Metadata, Node,
-    NodeId, OpenError, Pattern, PresenceError, Receipt, RecvError, Scope, Session, SessionOptions,
-    SubscribeError, Topic,
+    NodeId, NotEverywhere, OpenError, Pattern, PresenceError, Receipt, RecvError, Scope, Session,
+    SessionOptions, SubscribeError, Topic,
 };
 use tokio::sync::watch;
 
@@ -116,6 +118,31 @@ impl Agent {
             self.journal.note(Note::Unsubscribed {
                 session: self.number,
                 member,
+            });
+        }
+    }
+
+    /// Waits until its subscriptions are in the routes of all other nodes, for so long at most, and tells
+    /// the journal.
+    pub fn everywhere(&self, limit: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let (session, journal) = (self.number, self.journal.clone());
+        let members = self.members.iter().map(|(member, _)| *member).collect();
+        let since = journal.truth(|truth| truth.step);
+        let waiting = self.session.everywhere(limit);
+        async move {
+            let (reached, lacking) = match waiting.await {
+                Ok(reached) => (reached, Vec::new()),
+                Err(NotEverywhere { reached, lacking }) => (reached, lacking),
+            };
+            let runs = reached.iter();
+            let runs = runs.filter_map(|run| Some((name::host(&run.node)?, run.incarnation)));
+            let lacking = lacking.iter().map(|one| one.run.node.to_string());
+            journal.note(Note::Everywhere {
+                session,
+                since,
+                members,
+                runs: runs.collect(),
+                lacking: lacking.collect(),
             });
         }
     }

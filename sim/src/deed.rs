@@ -1,5 +1,7 @@
 //! What the events of a plan do.
 
+use std::time::Duration;
+
 use tidings::{BroadcastError, Metadata, Node, Pattern, PresenceError, SubscribeError};
 
 use crate::agent::Agent;
@@ -105,6 +107,22 @@ impl World {
                     return;
                 };
                 (0..*times).for_each(|_| agent.unsubscribe(&pattern));
+            }
+            Event::Everywhere {
+                host,
+                agent,
+                within_s,
+            } => {
+                let limit = Duration::from_secs_f64(*within_s);
+                let Some(waiting) = self
+                    .agent(*host, *agent)
+                    .map(|agent| agent.everywhere(limit))
+                else {
+                    return;
+                };
+                if let Some(run) = self.hosts[*host].run() {
+                    run.life.spawn(waiting);
+                }
             }
             Event::Die { host, agent } => {
                 let is_frozen = self.hosts[*host].is_frozen();
@@ -250,6 +268,19 @@ impl World {
                     return Ok(());
                 }
                 Err(format!("agent {agent} of host {host} missed {missed}"))
+            }
+            Event::ExpectEverywhere { host, agent, times } => {
+                let session = truth_of(*host, *agent)?;
+                let was = self
+                    .site
+                    .journal
+                    .truth(|truth| truth.sessions[session].everywhere);
+                if was == *times {
+                    return Ok(());
+                }
+                Err(format!(
+                    "the subscriptions of agent {agent} of host {host} were {was} times everywhere, not {times}"
+                ))
             }
             Event::ExpectOutboundFull { host } => {
                 let transport = node(*host).and_then(|node| node.stats().transport);

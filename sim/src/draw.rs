@@ -1,3 +1,4 @@
+mod barriers;
 mod liars;
 mod updates;
 
@@ -12,6 +13,7 @@ use crate::note::Reach;
 use crate::plan::{Plan, Timed};
 use crate::seed;
 
+use barriers::with_barriers;
 pub use liars::with_liars;
 use updates::with_updates;
 
@@ -27,6 +29,9 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
     // Chance of its own for each, so that a seed is the same otherwise.
     if seed::stream(number, "updates", &[]).random_bool(0.5) {
         plan = with_updates(plan, topic);
+    }
+    if seed::stream(number, "barrier", &[]).random_bool(0.4) {
+        plan = with_barriers(plan, topic);
     }
     if seed::stream(number, "scopes", &[]).random_bool(0.3) {
         let other = Scope::parse("other").expect("it is the name of a scope");

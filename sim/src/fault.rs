@@ -107,6 +107,15 @@ pub enum Event {
         #[serde(default = "one")]
         times: usize,
     },
+    /// An agent waits until its subscriptions are in the routes of all other nodes.
+    Everywhere {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// For how many seconds at most.
+        within_s: f64,
+    },
     /// Ends an agent's session; the workload's agents open another one at once.
     Die {
         /// Where the agent is.
@@ -211,6 +220,16 @@ pub enum Event {
         /// Whether it missed any.
         any: bool,
     },
+    /// An agent's subscriptions must have been everywhere so often when it waited for that, in its
+    /// present session.
+    ExpectEverywhere {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// How often.
+        times: u64,
+    },
     /// A host must have dropped messages because too many waited for a peer.
     ExpectOutboundFull {
         /// The host.
@@ -262,6 +281,7 @@ impl Event {
                 | Self::ExpectNodes { .. }
                 | Self::ExpectReceived { .. }
                 | Self::ExpectMissed { .. }
+                | Self::ExpectEverywhere { .. }
                 | Self::ExpectOutboundFull { .. }
         )
     }
@@ -291,6 +311,7 @@ impl Event {
             | Self::Subscribe { host, .. }
             | Self::Update { host, .. }
             | Self::Unsubscribe { host, .. }
+            | Self::Everywhere { host, .. }
             | Self::Die { host, .. }
             | Self::Pause { host, .. }
             | Self::Resume { host, .. }
@@ -298,6 +319,7 @@ impl Event {
             | Self::Flood { host, .. }
             | Self::ExpectReceived { host, .. }
             | Self::ExpectMissed { host, .. }
+            | Self::ExpectEverywhere { host, .. }
             | Self::ExpectOutboundFull { host } => vec![*host],
         }
     }

@@ -93,6 +93,20 @@ pub enum Note {
         /// The membership.
         member: MemberId,
     },
+    /// A session has waited until its subscriptions are in the routes of all other nodes, or for as
+    /// long as it would.
+    Everywhere {
+        /// The session.
+        session: SessionNumber,
+        /// At which step it began to wait.
+        since: u64,
+        /// The memberships that it had then.
+        members: Vec<MemberId>,
+        /// The hosts that have them, as they say, and in which run.
+        runs: Vec<(usize, Incarnation)>,
+        /// The names of live nodes that have not said so.
+        lacking: Vec<String>,
+    },
     /// A session no longer takes what it receives, or does so again.
     Reading {
         /// The session.

@@ -1,7 +1,7 @@
 //! What must hold: one invariant a file.
 //!
 //! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
-//! [`accounting`], [`gossip`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
+//! [`accounting`], [`gossip`], [`barrier`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
 //! [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`] once more.
 
 use tidings::Stats;
@@ -14,6 +14,8 @@ use crate::truth::Truth;
 /// What was accepted is accounted for.
 pub mod accounting;
 mod all;
+/// Who is told that all have its subscriptions can rely on it.
+pub mod barrier;
 /// What was published arrives.
 pub mod delivery;
 /// How long things may take.

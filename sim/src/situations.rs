@@ -44,6 +44,12 @@ impl World {
         self.sometimes.add("publisher made to wait", waits);
         let updates = self.site.journal.truth(|truth| truth.updates);
         self.sometimes.add("member says something else", updates);
+        let (passed, lacked) = self.site.journal.truth(|truth| {
+            let passed = truth.sessions.iter().map(|session| session.everywhere);
+            (passed.sum(), truth.lacked)
+        });
+        self.sometimes.add("barrier passed", passed);
+        self.sometimes.add("barrier lacked a node", lacked);
         let (missed, cut_off) = self.site.journal.truth(|truth| {
             let missed = truth
                 .sessions

@@ -10,7 +10,9 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 25] = [
+pub const SITUATIONS: [&str; 27] = [
+    "barrier lacked a node",
+    "barrier passed",
     "certificate expired",
     "crash during a split",
     "cut during a handshake",

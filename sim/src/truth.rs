@@ -29,6 +29,8 @@ pub struct Truth {
     pub cut_off: u64,
     /// How often members came to say something else of themselves.
     pub updates: u64,
+    /// How often some node lacked a session's subscriptions when it waited for all to have them.
+    pub lacked: u64,
     /// How many liars there are.
     pub liars: usize,
     /// How often each of them lied, and in what way.
@@ -65,6 +67,8 @@ pub struct SessionTruth {
     pub missed: u64,
     /// How many it received.
     pub received: u64,
+    /// How often its subscriptions were everywhere when it waited for that.
+    pub everywhere: u64,
     /// The bound of its mailbox.
     pub mailbox_messages_max: usize,
     /// All memberships it ever had.
@@ -107,6 +111,7 @@ impl Truth {
             waits: 0,
             cut_off: 0,
             updates: 0,
+            lacked: 0,
             liars: 0,
             lies: BTreeMap::new(),
             step: 0,
@@ -190,6 +195,7 @@ impl Truth {
                 flooding: false,
                 missed: 0,
                 received: 0,
+                everywhere: 0,
                 mailbox_messages_max: *mailbox_messages_max,
                 members: BTreeMap::new(),
             }),
@@ -259,6 +265,13 @@ impl Truth {
             Note::Flooding { session, flooding } => self.sessions[*session].flooding = *flooding,
             Note::Waiting { .. } => self.waits += 1,
             Note::Lied { liar, lie, .. } => *self.lies.entry((*liar, *lie)).or_default() += 1,
+            Note::Everywhere {
+                session, lacking, ..
+            } => {
+                let is_everywhere = u64::from(lacking.is_empty());
+                self.sessions[*session].everywhere += is_everywhere;
+                self.lacked += 1 - is_everywhere;
+            }
             Note::Reading { .. }
             | Note::Blamed { .. }
             | Note::NodeUp { .. }
