@@ -9,6 +9,7 @@
 //!
 //! [`Session`]: tidings::Session
 
+mod barriers;
 mod client;
 mod client_error;
 mod connect_options;

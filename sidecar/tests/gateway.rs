@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tidings::{Count, Node, Pattern, Scope, Time};
+use tidings::{Count, LocalCluster, Message, Node, Pattern, Scope, SessionOptions, Time};
 use tidings_sidecar::{Config, HttpConfig, gateway, http};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -134,6 +134,53 @@ async fn the_greeting_promises_what_is_served_and_no_more() {
     ] {
         assert!(info.get(absent).is_none(), "{absent}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_is_told_when_all_nodes_have_its_subscriptions() {
+    let cluster = LocalCluster::start(2).await.unwrap();
+    cluster.joined(SOON).await.unwrap();
+    let [near, far] = cluster.nodes() else {
+        unreachable!()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway {
+        addr: listener.local_addr().unwrap(),
+        node: near.clone(),
+    };
+    gateway::serve(near, listener, Config::default().gateway);
+    let mut other = gateway.client(QUIET).await;
+    other.tell("SUB $TIDINGS.> 1\r\n").await;
+    let mut client = gateway.client(QUIET).await;
+    client.tell("SUB answers 1\r\nSUB _INBOX.x 2\r\n").await;
+    client
+        .send("PUB $TIDINGS.barrier _INBOX.x 3\r\n10s\r\n")
+        .await;
+    let told = r#"{"everywhere":true,"nodes":["n2"]}"#;
+    let first = format!("MSG _INBOX.x 2 {}", told.len());
+    client.expect(&[&first, told]).await;
+    let (answerer, _inbox) = far.session(SessionOptions::default()).unwrap();
+    let receipt = answerer.broadcast(Message::new("answers".parse().unwrap(), "42"));
+    assert_eq!(receipt.unwrap().nodes, 1);
+    client.expect(&["MSG answers 1 2", "42"]).await;
+    // Requests go to nobody else.
+    other.tell("").await;
+    client.send("PUB $TIDINGS.barrier 0\r\n\r\n").await;
+    let refused = client.line().await;
+    let expected = "-ERR 'Permissions Violation for Publish to \"$TIDINGS.barrier\"";
+    assert!(refused.starts_with(expected), "{refused}");
+    // A node that is gone without a word stays live for a moment.
+    far.token().cancel();
+    client
+        .send("SUB more 3\r\nPUB $TIDINGS.barrier _INBOX.x 3\r\n0ms\r\n")
+        .await;
+    assert!(client.line().await.starts_with("MSG _INBOX.x 2 "));
+    let told: serde_json::Value = serde_json::from_str(&client.line().await).unwrap();
+    let is_everywhere = told["everywhere"] == true;
+    assert!(
+        is_everywhere || told["lacking"][0]["node"] == "n2",
+        "{told}"
+    );
 }
 
 #[tokio::test]

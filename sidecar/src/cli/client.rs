@@ -4,7 +4,7 @@
 //! so, which takes a PING of one's own, and that messages come in their order over all topics, which
 //! takes one queue for all subscriptions. Applications are better served by a NATS client.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -47,6 +47,23 @@ pub(crate) struct Client {
     /// The largest payload that the node takes.
     payload_bytes_max: usize,
     subscriptions: u64,
+}
+
+/// Which other nodes have the subscriptions of a client in their routes.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Everywhere {
+    /// Those that have.
+    pub(crate) nodes: Vec<String>,
+    /// Those that have not said so.
+    #[serde(default)]
+    pub(crate) lacking: Vec<Lacking>,
+}
+
+/// A node that has not said so.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Lacking {
+    pub(crate) node: String,
+    pub(crate) why: String,
 }
 
 /// What a node says.
@@ -189,6 +206,36 @@ impl Client {
         Ok(messages)
     }
 
+    /// Waits until all nodes have the subscriptions in their routes, for so long at most, and returns the
+    /// node's answer, and the messages that came in the meantime.
+    pub(crate) async fn everywhere(
+        &mut self,
+        limit: Duration,
+    ) -> anyhow::Result<(Everywhere, Vec<Message>)> {
+        let reply = inbox();
+        self.subscribe(&Pattern::from(&reply)).await?;
+        let sid = self.subscriptions;
+        let wait = humantime::format_duration(limit).to_string();
+        let request = format!("PUB $TIDINGS.barrier {reply} {}\r\n{wait}\r\n", wait.len());
+        self.write(request.as_bytes()).await?;
+        self.write_out().await?;
+        let mut messages = Vec::new();
+        let answered = timeout(limit.saturating_add(PATIENCE), async {
+            loop {
+                let message = self.next().await?;
+                if message.topic == reply {
+                    return anyhow::Ok(message);
+                }
+                messages.push(message);
+            }
+        });
+        let answer = answered.await.context("the node does not answer")??;
+        self.write(format!("UNSUB {sid}\r\n").as_bytes()).await?;
+        self.write_out().await?;
+        let answer = serde_json::from_slice(&answer.payload);
+        Ok((answer.context("the answer is not as it is")?, messages))
+    }
+
     /// Waits for the next message. Answers the node when it asks for a sign of life.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Message> {
         loop {
@@ -281,6 +328,14 @@ impl Client {
 }
 
 const LOST: &str = "the node closed the connection";
+
+/// A subject for answers that nobody else has.
+fn inbox() -> Topic {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since_epoch.unwrap_or_default().as_nanos();
+    let inbox = format!("_INBOX.{:x}.{nanos:x}", std::process::id());
+    Topic::parse(&inbox).expect("it has letters, digits and dots")
+}
 
 /// The headers in a block: its first line names the protocol, its last is empty.
 fn headers(block: &Bytes) -> anyhow::Result<Headers> {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -6,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use tidings::{Headers, Message, Metadata, Pattern, Topic};
 
-use crate::cli::client::ClientArgs;
+use crate::cli::client::{ClientArgs, Everywhere, Lacking};
 use crate::cli::{stderr, stdout};
 
 /// Subscribe to topics, and print what is published on them, a line for each message
@@ -29,6 +30,19 @@ pub(crate) struct SubscribeArgs {
     /// What to say of oneself, shown with each of the memberships; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = said)]
     meta: Vec<(String, Value)>,
+    /// Say `subscribed` only when all nodes have the subscription, so that whatever is published from then
+    /// on is printed, or after a time-out which ones have not
+    #[arg(long)]
+    barrier: bool,
+    /// How long to wait for that, up to a minute
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5s",
+        value_parser = humantime::parse_duration,
+        requires = "barrier"
+    )]
+    timeout: Duration,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -45,8 +59,15 @@ pub(crate) async fn subscribe(args: SubscribeArgs) -> anyhow::Result<()> {
             client.update(pattern, &metadata).await?;
         }
     }
-    let mut early = client.flush().await?.into_iter();
-    stderr::tell(format_args!("subscribed"));
+    let mut early = client.flush().await?;
+    if args.barrier {
+        let (outcome, meanwhile) = client.everywhere(args.timeout).await?;
+        early.extend(meanwhile);
+        stderr::tell(format_args!("{}", told(&outcome)));
+    } else {
+        stderr::tell(format_args!("subscribed"));
+    }
+    let mut early = early.into_iter();
     for _ in 0..args.count.unwrap_or(usize::MAX) {
         let message = match early.next() {
             Some(message) => message,
@@ -62,6 +83,23 @@ fn said(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("it is not of the form KEY=VALUE".into()),
+    }
+}
+
+/// What people are told of where the subscription is.
+fn told(outcome: &Everywhere) -> String {
+    let Everywhere { nodes, lacking } = outcome;
+    let nodes = match nodes.len() {
+        0 => String::new(),
+        _ => format!(" ({})", nodes.join(", ")),
+    };
+    let lacking: Vec<String> = lacking
+        .iter()
+        .map(|Lacking { node, why }| format!("{node} ({why})"))
+        .collect();
+    match lacking.len() {
+        0 => format!("subscribed everywhere{nodes}"),
+        _ => format!("subscribed, but perhaps not on {}", lacking.join(", ")),
     }
 }
 
@@ -112,6 +150,22 @@ mod tests {
 
     fn message(payload: &'static [u8]) -> Message {
         Message::new(Topic::parse("weather.sf").unwrap(), payload)
+    }
+
+    #[test]
+    fn it_is_told_which_nodes_lack_the_subscription() {
+        let told = |answer: &str| told(&serde_json::from_str(answer).unwrap());
+        assert_eq!(
+            told(r#"{"everywhere": true, "nodes": ["n2", "n3"]}"#),
+            "subscribed everywhere (n2, n3)"
+        );
+        assert_eq!(
+            told(r#"{"everywhere": true, "nodes": []}"#),
+            "subscribed everywhere"
+        );
+        let lacking = r#"{"everywhere": false, "nodes": ["n2"],
+            "lacking": [{"node": "n3", "why": "no link"}]}"#;
+        assert_eq!(told(lacking), "subscribed, but perhaps not on n3 (no link)");
     }
 
     #[test]

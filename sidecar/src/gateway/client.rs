@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::debug;
 
+use super::barriers::{BARRIER, Barriers};
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::op::{Op, Publication};
@@ -31,6 +32,8 @@ pub(super) struct Client {
     /// What was published on last. Publishers mostly stay with a topic, which then is parsed and
     /// stored once.
     last_topic: Option<Topic>,
+    /// What it has asked for and is not answered yet.
+    barriers: Barriers,
     /// Whether what it published has filled somebody's mailbox to where it is to wait.
     pub(super) is_pressing: bool,
     pub(super) out: BytesMut,
@@ -54,6 +57,7 @@ impl Client {
             tags: HashMap::new(),
             last_tag: 0,
             last_topic: None,
+            barriers: Barriers::default(),
             is_pressing: false,
             out,
         }
@@ -101,9 +105,18 @@ impl Client {
         self.session.hold()
     }
 
-    /// Waits until what it publishes next finds room, or it is of no use to wait.
-    pub(super) async fn room(&self) {
-        self.session.room().await;
+    /// What it may wait for: that what it publishes next finds [room](Session::room), and answers to
+    /// what it asked for.
+    pub(super) fn waits(&mut self) -> (&Session, &mut Barriers) {
+        (&self.session, &mut self.barriers)
+    }
+
+    /// Answers on the subject that it wants the answer on.
+    pub(super) fn answer(&self, reply: Topic, answer: &Value) {
+        let message = Message::new(reply, answer.to_string());
+        if let Err(error) = self.session.local_broadcast(message) {
+            debug!(%error, "a client is not answered");
+        }
     }
 
     /// Sends on what the session has received.
@@ -181,9 +194,18 @@ impl Client {
     ) -> Result<Receipt, ClientError> {
         let reply_to = publication.reply.map(Topic::parse).transpose();
         let reply_to = reply_to.map_err(|_| ClientError::InvalidPublishSubject)?;
-        let served = service::serve(&self.session, request, publication.payload);
+        let (session, payload) = (&self.session, publication.payload);
+        let served = match request {
+            BARRIER => {
+                let taken = self.barriers.request(reply_to.as_ref(), payload, session);
+                taken.map(|()| None)
+            }
+            _ => service::serve(session, request, payload).map(Some),
+        };
         let (answer, members) = match (served, &reply_to) {
-            (Ok(served), _) => (served.answer, served.members),
+            (Ok(Some(served)), _) => (served.answer, served.members),
+            // It is answered when it is due.
+            (Ok(None), _) => return Ok(Receipt::default()),
             (Err(error), Some(_)) => (json!({ "error": error }).to_string(), 0),
             (Err(reason), None) => {
                 let subject = publication.subject.to_owned();

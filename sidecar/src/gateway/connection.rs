@@ -279,6 +279,7 @@ impl Connection {
             }
         };
         let is_pressing = self.client.is_pressing;
+        let (session, barriers) = self.client.waits();
         tokio::select! {
             ready = ready, if interest.is_some() => {
                 let ready = ready?;
@@ -292,7 +293,8 @@ impl Connection {
                 self.client.deliver(&delivery);
                 self.look_at_barrier();
             }
-            () = self.client.room(), if is_pressing => self.client.is_pressing = false,
+            () = session.room(), if is_pressing => self.client.is_pressing = false,
+            (reply, answer) = barriers.next() => self.client.answer(reply, &answer),
             _ = self.ticks.tick() => self.tick()?,
             () = sleep_until(look_again), if is_paused || is_starved => {
                 if is_paused && look_again == overdue {
