@@ -4,7 +4,7 @@
 //! so, which takes a PING of one's own, and that messages come in their order over all topics, which
 //! takes one queue for all subscriptions. Applications are better served by a NATS client.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -331,9 +331,7 @@ const LOST: &str = "the node closed the connection";
 
 /// A subject for answers that nobody else has.
 fn inbox() -> Topic {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let nanos = since_epoch.unwrap_or_default().as_nanos();
-    let inbox = format!("_INBOX.{:x}.{nanos:x}", std::process::id());
+    let inbox = format!("_INBOX.{:032x}", rand::random::<u128>());
     Topic::parse(&inbox).expect("it has letters, digits and dots")
 }
 
