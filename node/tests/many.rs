@@ -137,7 +137,7 @@ async fn a_join_in_the_middle_of_ten_thousand_others_is_made_at_once() {
         one.unsubscribe(member).unwrap();
         assert!(node.local_members(&scope, &other).is_empty());
     };
-    // While the call is under way, for certain; and then beside it, wherever it is.
+    // Within the call, and then beside it, wherever it is.
     let middle = patterns.iter().inspect(|pattern| {
         if pattern.as_str() == "t.5000" {
             join_and_leave("within");

@@ -37,6 +37,7 @@ use crate::{GatewayConfig, descriptors};
 use client_error::ClientError;
 use door::Door;
 use reply::Info;
+pub(crate) use service::PREFIX as SERVICE_PREFIX;
 use tidings::Node;
 
 /// Serves clients that connect to this listener, until the node stops.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings::{
-    Config, Count, Delivery, Inbox, Limits, MailboxConfig, Node, Overflow, Pattern, Session,
-    SessionOptions,
+    Config, Count, Delivery, Inbox, Limits, MailboxConfig, Metadata, Node, Overflow, Pattern,
+    Session, SessionOptions,
 };
 use tidings_sidecar::{HttpConfig, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -188,6 +188,12 @@ async fn what_cannot_be_published_is_refused_with_its_reason_and_nobody_gets_it(
         ("/v1/topics/a", &[][..], &*long, (413, "payload_bytes_max")),
         ("/v1/topics/a.*", &[], "x", (400, "wildcard")),
         ("/v1/topics/a..b", &[], "x", (400, "empty token")),
+        (
+            "/v1/topics/$TIDINGS.presence.a",
+            &[],
+            "{}",
+            (400, "the node's own"),
+        ),
         ("/v1/topics/a?scope=a/b", &[], "x", (400, "scope")),
         ("/v1/topics/a?reach=all", &[], "x", (400, "reach")),
         ("/v1/topics/a?node=n7", &[], "x", (404, "n7")),
@@ -293,6 +299,11 @@ async fn who_watches_gets_the_snapshot_and_then_each_change_of_what_is_watched()
     let joined = session.subscribe(&"weather.ny".parse().unwrap()).unwrap();
     assert_eq!(all.change().await, change("joined", "weather.ny"));
     assert_eq!(pattern.change().await, change("joined", "weather.ny"));
+    let metadata = Metadata::parse(r#"{"c":18}"#).unwrap();
+    session.update(joined, metadata).unwrap();
+    assert_eq!(all.change().await, change("updated", "weather.ny"));
+    let updated = pattern.next().await.unwrap();
+    assert_eq!(updated["metadata"], json!({ "c": 18 }));
     session.unsubscribe(joined).unwrap();
     assert_eq!(all.change().await, change("left", "weather.ny"));
     let (_late, _inbox) = served.subscriber("staging", &["late"]);

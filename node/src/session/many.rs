@@ -7,9 +7,10 @@ use crate::route::RouteChange;
 use crate::session_error::{SubscribeError, UnsubscribeError};
 
 impl Session {
-    /// Subscribes to many topics and patterns at once, without metadata, each for itself: the result tells of each, in
-    /// their order, which membership it made or why it made none. What was refused has changed
-    /// nothing, and no other is refused for it. One that is named n times makes n memberships.
+    /// Subscribes to many topics and patterns at once, without metadata, each for itself: the result
+    /// tells of each, in their order, which membership it made or why it made none. What was refused
+    /// has changed nothing, and no other is refused for it. One that is named n times makes n
+    /// memberships.
     ///
     /// It takes much less time than as many calls of [`subscribe`](Self::subscribe): milliseconds for
     /// 10,000 topics. Others who subscribe meanwhile wait for a small part of that only. Until it
@@ -19,6 +20,8 @@ impl Session {
         patterns: impl IntoIterator<Item = &'a Pattern>,
     ) -> Vec<Result<MemberId, SubscribeError>> {
         let state = &*self.state;
+        // Before the lock is taken: whatever the caller does to name them is its own affair.
+        let patterns: Vec<_> = patterns.into_iter().collect();
         let mut subscriptions = lock(&state.subscriptions);
         let mut pending = Pending::default();
         let mut admitted = Vec::new();

@@ -2,7 +2,7 @@ use serde_json::json;
 use tidings::{Metadata, Pattern, Session};
 
 /// Subjects that begin so are requests to the node itself. They are broadcast to nobody.
-pub(super) const PREFIX: &str = "$TIDINGS.";
+pub(crate) const PREFIX: &str = "$TIDINGS.";
 
 /// What came of a request.
 pub(super) struct Served {

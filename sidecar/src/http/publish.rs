@@ -16,6 +16,7 @@ use super::error::Error;
 use super::served::Served;
 use super::server::Asking;
 use crate::answers::ReceiptAnswer;
+use crate::gateway::SERVICE_PREFIX;
 use crate::reach::Reach;
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +37,10 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<Json<ReceiptAnswer>, Error> {
     let Path(topic) = topic.map_err(|e| Error::bad_request(e.body_text()))?;
+    if topic.as_str().starts_with(SERVICE_PREFIX) {
+        let problem = format!("topics that begin with {SERVICE_PREFIX} are the node's own");
+        return Err(Error::bad_request(problem));
+    }
     let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
     let PublishQuery { scope, reach, node } = query;
     let headers = message_headers(&headers).map_err(|e| Error::bad_request(e.to_string()))?;
