@@ -105,6 +105,15 @@ impl View {
         members(&self.local, scope, pattern)
     }
 
+    /// One of the [`members`](Self::members) of a topic, if it is one.
+    pub fn member(&self, scope: &Scope, topic: &Topic, member: MemberId) -> Option<Member> {
+        self.all().find_map(|node| {
+            let mut audience = node.audience(scope, topic);
+            let entry = audience.find(|entry| entry.member == member)?;
+            Some(shown(node, entry))
+        })
+    }
+
     /// All topics and patterns that have members, sorted by scope and pattern.
     pub fn topics(&self) -> Vec<TopicSummary> {
         self.topics_after(None, usize::MAX)
@@ -257,13 +266,17 @@ impl PartialEq for Next<'_> {
 
 impl Eq for Next<'_> {}
 
-fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
-    let member = |m: &MemberEntry| Member {
+fn shown(node: &NodeView, entry: &MemberEntry) -> Member {
+    Member {
         node: node.run.node.clone(),
-        member: m.member,
-        agent: m.agent.clone(),
-        metadata: m.metadata.clone(),
-    };
+        member: entry.member,
+        agent: entry.agent.clone(),
+        metadata: entry.metadata.clone(),
+    }
+}
+
+fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
+    let member = |entry: &MemberEntry| shown(node, entry);
     match Topic::try_from(pattern) {
         Ok(topic) => node.audience(scope, &topic).map(member).collect(),
         Err(_) => {
@@ -301,6 +314,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_member_is_found_exactly_among_those_of_its_topic(
+            local in topics(), remote in topics(), number in 0_u128..40,
+        ) {
+            let mut view = View::new(NodeView::clone(&node("n0", 2, &local)));
+            let peer = node("n1", 3, &remote);
+            view.remote = Arc::new(BTreeMap::from([(peer.run.node.clone(), peer)]));
+            let member = MemberId::from_bytes(number.to_be_bytes());
+            for topic in 0..12 {
+                let scope = Scope::parse("s1").unwrap();
+                let topic = Topic::parse(&format!("t.{topic}")).unwrap();
+                let members = view.members(&scope, &Pattern::from(&topic));
+                let expected = members.into_iter().find(|shown| shown.member == member);
+                prop_assert_eq!(view.member(&scope, &topic, member), expected);
+            }
+        }
+
         #[test]
         fn pages_make_the_whole_sorted_list(
             local in topics(), remote in topics(), room in 1_usize..8, buckets in 1_usize..5,

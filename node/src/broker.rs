@@ -1,27 +1,35 @@
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::Scope;
-use tidings_transport::{Answering, Credit, Frame, Peer, Receive, Violation};
+use tidings_membership::{Member, MemberId, Scope, View};
+use tidings_transport::{Answering, Budget, Credit, Peer, Receive, Violation};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::answers::Asked;
+use crate::assurance::Assurance;
 use crate::counters::Counters;
-use crate::envelope::Origin;
+use crate::departed::Departed;
+use crate::envelope::{Aim, Envelope, Origin};
 use crate::holds::Holds;
-use crate::mailbox::Pushed;
+use crate::leg::To;
+use crate::mailbox::{Pushed, Subscriber};
+use crate::mailroom::{Arrival, Mailroom, everybody, ignore};
+use crate::outcome::AssuredOptions;
+use crate::outgoing::{Outgoing, Publisher};
+use crate::outstanding::{Begun, Full, Outstanding};
+use crate::receipt::Receipt;
+use crate::received::{FromNode, Received};
 use crate::registry::SessionId;
 use crate::route::Remote;
 use crate::routes::{Matching, Routes};
 use crate::scopes::{HeldRoutes, Scopes};
 use crate::source::Source;
 use crate::waits::Filling;
-use crate::window::Sent;
-use crate::{Congestion, Message, envelope};
+use crate::{Message, envelope};
 
 /// Brings messages to the mailboxes of this node and to the links of others.
 ///
@@ -30,12 +38,20 @@ use crate::{Congestion, Message, envelope};
 /// it has; what comes from a peer goes to local subscribers only.
 #[derive(Debug)]
 pub(crate) struct Broker {
+    node: NodeId,
     scopes: Arc<Scopes>,
     remotes: papaya::HashMap<NodeId, Arc<Remote>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) holds: Arc<Holds>,
-    /// Where sessions go whose mailbox overflowed, to be ended.
-    cut_off: mpsc::UnboundedSender<SessionId>,
+    /// The assured messages of this node's sessions.
+    pub(crate) outstanding: Arc<Outstanding>,
+    /// Those of them that were delivered here.
+    here: Arc<FromNode>,
+    /// Those of peers.
+    received: Received,
+    /// The members whose sessions have ended.
+    pub(crate) departed: Arc<Departed>,
+    mailroom: Mailroom,
     /// Where questions of other nodes go, to be answered.
     asked: mpsc::UnboundedSender<Asked>,
 }
@@ -50,47 +66,6 @@ pub(crate) struct Errands {
     pub(crate) asked: mpsc::UnboundedReceiver<Asked>,
 }
 
-/// To how many a message was handed. Being handed over is not yet being received.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// Subscriptions on this node whose mailbox took it.
-    pub local: usize,
-    /// Other nodes whose link took it.
-    pub nodes: usize,
-    /// Subscriptions on this node, and other nodes, that it was dropped for, because there was no
-    /// room. It has been counted.
-    pub dropped: usize,
-    /// Whether to wait for [room](crate::Session::room) before the next message, so that none has to
-    /// be dropped.
-    pub pressing: bool,
-}
-
-/// Who publishes, as far as delivery goes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Publisher {
-    pub(crate) session: SessionId,
-    /// Whether its own subscriptions are left out.
-    pub(crate) skips_itself: bool,
-    pub(crate) congestion: Congestion,
-    /// How long one that waits waits.
-    pub(crate) wait_max: Duration,
-}
-
-impl Publisher {
-    /// Whether a message is to be dropped rather than put where publishers are asked to wait.
-    fn would_rather_drop(&self, filling: &dyn Filling) -> bool {
-        let waits = || filling.wait(Instant::now(), self.wait_max).is_some();
-        self.congestion == Congestion::Drop && waits()
-    }
-
-    fn never_asked(&self, pressing: &mut Vec<Arc<dyn Filling>>) {
-        if self.congestion == Congestion::Drop {
-            pressing.clear();
-        }
-    }
-}
-
 /// How far a broadcast goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reach {
@@ -99,16 +74,32 @@ pub(crate) enum Reach {
 }
 
 impl Broker {
-    /// A broker, and what it leaves to others.
-    pub(crate) fn new(holds: Holds) -> (Self, Errands) {
-        let (cut_off, cut_off_sessions) = mpsc::unbounded_channel();
+    /// The broker of this node, and what it leaves to others.
+    pub(crate) fn new(node: NodeId, holds: Holds, budget: &Arc<Budget>) -> (Self, Errands) {
+        let counters = Arc::new(Counters::new());
+        let (mailroom, cut_off_sessions) = Mailroom::new(Arc::clone(&counters));
         let (asked, asked_by_others) = mpsc::unbounded_channel();
+        let departed = Arc::<Departed>::default();
+        let outstanding = Arc::new(Outstanding::new(budget, Arc::clone(&counters)));
+        let (publisher, own) = (Arc::downgrade(&outstanding), node.clone());
+        let tell = move |said: &Assurance| {
+            if let Some(publisher) = publisher.upgrade() {
+                publisher.heard((&own, Incarnation::default()), said);
+            }
+        };
+        let here = FromNode::new(Arc::clone(&departed), Arc::clone(&counters), tell);
+        let received = Received::new(Arc::clone(&departed), Arc::clone(&counters));
         let broker = Self {
+            node,
             scopes: Arc::default(),
             remotes: papaya::HashMap::new(),
-            counters: Arc::new(Counters::new()),
+            counters,
             holds: Arc::new(holds),
-            cut_off,
+            outstanding,
+            here: Arc::new(here),
+            received,
+            departed,
+            mailroom,
             asked,
         };
         let errands = Errands {
@@ -158,12 +149,13 @@ impl Broker {
         let started = Instant::now();
         let matching = routes.matching(&message.topic);
         let mut receipt = Receipt::default();
-        let source = Source::here(publisher.session);
-        let own = Some(publisher);
-        self.deliver(source, &matching, own, message, &mut receipt, pressing);
+        let arrival = Arrival::here(publisher, message);
+        let wanted = |own: &Subscriber| !publisher.skips(own.session);
+        self.mailroom
+            .deliver(&arrival, &matching, wanted, ignore, &mut receipt, pressing);
         if let Reach::Everywhere = reach {
-            let mut outgoing = Outgoing::new(publisher, &routes.scope, message);
-            self.send(&matching, &mut outgoing, &mut receipt, pressing);
+            let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, message);
+            self.send(&matching, |_| true, &mut outgoing, &mut receipt, pressing);
         }
         publisher.never_asked(pressing);
         receipt.pressing = !pressing.is_empty();
@@ -183,7 +175,7 @@ impl Broker {
     ) -> Receipt {
         let started = Instant::now();
         let mut receipt = Receipt::default();
-        let mut outgoing = Outgoing::new(publisher, &routes.scope, message);
+        let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, message);
         outgoing.send(remote, &mut receipt, pressing);
         publisher.never_asked(pressing);
         self.counters.sent_remote.fetch_add(1, Relaxed);
@@ -192,68 +184,124 @@ impl Broker {
         receipt
     }
 
-    fn deliver(
+    /// Hands a message to one member of its topic, on this node or on that peer.
+    pub(crate) fn send_to(
         &self,
-        source: Source,
-        matching: &Matching,
-        publisher: Option<Publisher>,
+        routes: &Routes,
+        publisher: Publisher,
+        (member, remote): (MemberId, Option<&Remote>),
         message: &Arc<Message>,
-        receipt: &mut Receipt,
         pressing: &mut Vec<Arc<dyn Filling>>,
-    ) {
-        let counters = &self.counters;
-        let skip = publisher.filter(|own| own.skips_itself);
-        let skip = skip.map(|own| own.session);
-        let mut pushed = 0;
-        for subscriber in matching.routes().flat_map(|route| &route.local) {
-            if skip == Some(subscriber.session) {
-                continue;
+    ) -> Receipt {
+        let started = Instant::now();
+        let mut receipt = Receipt::default();
+        match remote {
+            None => {
+                let matching = routes.matching(&message.topic);
+                let arrival = Arrival::here(publisher, message);
+                let wanted = |own: &Subscriber| own.member == member;
+                self.mailroom
+                    .deliver(&arrival, &matching, wanted, ignore, &mut receipt, pressing);
             }
-            pushed += 1;
-            let mailbox = &subscriber.mailbox;
-            let outcome = if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
-                mailbox.refuse(source)
-            } else {
-                mailbox.push(source, subscriber, message)
-            };
-            match outcome {
-                Pushed::Kept => receipt.local += 1,
-                Pushed::KeptPressing => {
-                    receipt.local += 1;
-                    pressing.push(Arc::clone(&subscriber.mailbox) as _);
-                }
-                Pushed::KeptLosing(lost) => {
-                    receipt.local += 1;
-                    counters.dropped_mailbox_full.fetch_add(lost, Relaxed);
-                }
-                Pushed::Lost { pressing: waits } => {
-                    receipt.dropped += 1;
-                    counters.dropped_mailbox_full.fetch_add(1, Relaxed);
-                    if waits {
-                        pressing.push(Arc::clone(&subscriber.mailbox) as _);
-                    }
-                }
-                Pushed::CutOff(lost) => {
-                    receipt.dropped += 1;
-                    counters.dropped_slow_subscriber.fetch_add(lost, Relaxed);
-                    // Nobody listens only when the node has stopped, and its sessions with it.
-                    let _ = self.cut_off.send(subscriber.session);
-                }
-                Pushed::Closed => pushed -= 1,
+            Some(remote) => {
+                let aim = Aim::Member(member);
+                let mut outgoing = Outgoing::new(publisher, aim, &routes.scope, message);
+                outgoing.send(remote, &mut receipt, pressing);
+                self.counters.sent_remote.fetch_add(1, Relaxed);
             }
         }
-        counters.sent_local.fetch_add(pushed, Relaxed);
+        publisher.never_asked(pressing);
+        receipt.pressing = !pressing.is_empty();
+        let Receipt { local, nodes, .. } = receipt;
+        self.counters.broadcast(local + nodes, started.elapsed());
+        receipt
+    }
+
+    /// Hands a message to all subscribers, and has its publisher told what becomes of it with these
+    /// members.
+    pub(crate) fn broadcast_assured(
+        &self,
+        routes: &Routes,
+        publisher: Publisher,
+        message: &Arc<Message>,
+        options: AssuredOptions,
+        (members, view): (Vec<Member>, &View),
+        pressing: &mut Vec<Arc<dyn Filling>>,
+    ) -> Result<Begun, Full> {
+        let started = Instant::now();
+        let matching = routes.matching(&message.topic);
+        let mut receipt = Receipt::default();
+        let shown = view.nodes().into_iter().filter(|node| node.live);
+        let runs: HashMap<NodeId, Incarnation> = shown
+            .map(|node| (node.run.node, node.run.incarnation))
+            .collect();
+        let to = |node: &NodeId| match *node == self.node {
+            true => Some(To::Here(Arc::clone(&self.here))),
+            // Another run than the one that the view shows does not have these members.
+            false => self
+                .remote(node)
+                .filter(|remote| runs.get(node) == Some(&remote.incarnation))
+                .map(To::Peer),
+        };
+        let nodes: HashSet<NodeId> = members.iter().map(|m| m.node.clone()).collect();
+        let parts = (publisher, &routes.scope, message);
+        let send = |remote: &Remote, numbered| {
+            let aim = Aim::Assured(numbered);
+            let mut outgoing = Outgoing::new(publisher, aim, &routes.scope, message);
+            let before = receipt.nodes;
+            outgoing.send(remote, &mut receipt, pressing);
+            receipt.nodes > before
+        };
+        let begun = self.outstanding.begin(parts, options, members, to, send)?;
+        // Who has come since the view was made gets it, too, and is not waited for.
+        let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, message);
+        let is_new = |remote: &Remote| !nodes.contains(&remote.node);
+        self.send(&matching, is_new, &mut outgoing, &mut receipt, pressing);
+        match &begun.here {
+            Some((from, numbered)) => {
+                from.receive(Incarnation::default(), numbered, |ticket, pushed| {
+                    let message = Arc::new(Message {
+                        ticket,
+                        ..Message::clone(message)
+                    });
+                    let arrival = Arrival::here(publisher, &message);
+                    self.mailroom.deliver(
+                        &arrival,
+                        &matching,
+                        everybody,
+                        pushed,
+                        &mut receipt,
+                        pressing,
+                    );
+                })
+            }
+            None => {
+                let arrival = Arrival::here(publisher, message);
+                self.mailroom.deliver(
+                    &arrival,
+                    &matching,
+                    everybody,
+                    ignore,
+                    &mut receipt,
+                    pressing,
+                );
+            }
+        }
+        let Receipt { local, nodes, .. } = receipt;
+        self.counters.broadcast(local + nodes, started.elapsed());
+        Ok(begun)
     }
 
     fn send(
         &self,
         matching: &Matching,
+        wanted: impl Fn(&Remote) -> bool,
         outgoing: &mut Outgoing<'_>,
         receipt: &mut Receipt,
         pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
         let peers = matching.routes().flat_map(|route| &route.remote);
-        let peers = peers.map(|(peer, _)| peer);
+        let peers = peers.map(|(peer, _)| peer).filter(|peer| wanted(peer));
         let mut tried = 0;
         let mut send = |remote: &Arc<Remote>| {
             tried += 1;
@@ -273,92 +321,50 @@ impl Broker {
     }
 }
 
-/// A message on its way to peers, and the frame that most of them get.
-struct Outgoing<'a> {
-    publisher: Publisher,
-    scope: &'a Scope,
-    message: &'a Message,
-    frame: Option<Frame>,
-}
-
-impl<'a> Outgoing<'a> {
-    fn new(publisher: Publisher, scope: &'a Scope, message: &'a Message) -> Self {
-        Self {
-            publisher,
-            scope,
-            message,
-            frame: None,
-        }
-    }
-
-    fn send(
-        &mut self,
-        remote: &Remote,
-        receipt: &mut Receipt,
-        pressing: &mut Vec<Arc<dyn Filling>>,
-    ) {
-        let Self {
-            publisher,
-            scope,
-            message,
-            frame,
-        } = self;
-        let window = remote.window(publisher.session);
-        let rather_drops = publisher.would_rather_drop(&*window);
-        let publisher = publisher.session.number();
-        if rather_drops {
-            remote.peer.withhold(publisher);
-            receipt.dropped += 1;
-            return;
-        }
-        let sent = window.send(message.size_bytes(), |asks| {
-            let encode = || envelope::encode(Origin { publisher, asks }, scope, message);
-            match asks {
-                None => {
-                    let frame = frame.get_or_insert_with(encode);
-                    remote.peer.send(publisher, frame)
-                }
-                Some(_) => remote.peer.send(publisher, &encode()),
-            }
-        });
-        match sent {
-            Sent::Kept => receipt.nodes += 1,
-            Sent::KeptPressing => {
-                receipt.nodes += 1;
-                pressing.push(window);
-            }
-            Sent::Lost => receipt.dropped += 1,
-            Sent::LostPressing => {
-                receipt.dropped += 1;
-                pressing.push(window);
-            }
-        }
-    }
-}
-
 impl Receive for Broker {
     /// The first frame that is no message ends the link: a peer that sends one is broken or of
     /// another version, and would send as many as the link carries.
-    fn frame(&self, from: &Arc<Peer>, _: Incarnation, frame: Bytes) -> Result<(), Violation> {
+    fn frame(
+        &self,
+        from: &Arc<Peer>,
+        incarnation: Incarnation,
+        frame: Bytes,
+    ) -> Result<(), Violation> {
         self.counters.received.fetch_add(1, Relaxed);
         let decoded = envelope::decode(frame).map_err(|error| {
             self.counters.dropped_malformed.fetch_add(1, Relaxed);
             Violation::new(error)
         });
-        let (origin, scope, message) = decoded?;
+        let Envelope {
+            origin,
+            aim,
+            scope,
+            mut message,
+        } = decoded?;
         let (mut receipt, mut pressing) = Default::default();
+        let source = Source::there(from, origin.publisher);
         // Nobody here has a scope that is not known.
-        if let Some(matching) = self.scopes.matching(&scope, &message.topic) {
+        let matching = self.scopes.matching(&scope, &message.topic);
+        let (receipt, filled, room) = (&mut receipt, &mut pressing, &self.mailroom);
+        if let Aim::Assured(numbered) = aim {
+            let deliver = |ticket, pushed: &mut dyn FnMut(&Arc<Subscriber>, Pushed)| {
+                message.ticket = ticket;
+                let message = Arc::new(message);
+                let arrival = Arrival::there(source, &message);
+                if let Some(matching) = matching {
+                    room.deliver(&arrival, &matching, everybody, pushed, receipt, filled);
+                }
+            };
+            let received = self.received.from(from);
+            received.receive(incarnation, &numbered, deliver);
+        } else if let Some(matching) = matching {
             let message = Arc::new(message);
-            let source = Source::there(from, origin.publisher);
-            self.deliver(
-                source,
-                &matching,
-                None,
-                &message,
-                &mut receipt,
-                &mut pressing,
-            );
+            let arrival = Arrival::there(source, &message);
+            let wanted = |own: &Subscriber| match aim {
+                Aim::Member(member) => own.member == member,
+                _ => true,
+            };
+            room.deliver(&arrival, &matching, wanted, ignore, receipt, filled);
         }
         if !pressing.is_empty() || origin.asks.is_some() {
             let Origin { publisher, asks } = origin;
@@ -391,5 +397,21 @@ impl Receive for Broker {
             question,
             answering,
         });
+    }
+
+    fn assurance(
+        &self,
+        from: &Arc<Peer>,
+        incarnation: Incarnation,
+        message: Bytes,
+    ) -> Result<(), Violation> {
+        match Assurance::decode(&message).map_err(Violation::new)? {
+            Assurance::Ask { number, members } => {
+                self.received.from(from).asked(incarnation, number, members);
+            }
+            Assurance::Settled { number } => self.received.from(from).settled(incarnation, number),
+            said => self.outstanding.heard((from.name(), incarnation), &said),
+        }
+        Ok(())
     }
 }

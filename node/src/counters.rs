@@ -24,6 +24,10 @@ pub(crate) struct Counters {
     pub(crate) dropped_slow_subscriber: AtomicU64,
     /// What waited in a mailbox when its session ended.
     pub(crate) dropped_session_ended: AtomicU64,
+    /// Assured messages sent to a peer again.
+    pub(crate) assured_repeated: AtomicU64,
+    /// Assured messages that came again.
+    pub(crate) assured_known: AtomicU64,
     /// A frame of a peer was no message.
     pub(crate) dropped_malformed: AtomicU64,
     /// In nanoseconds, from 1 µs to 1 s.
@@ -43,6 +47,8 @@ impl Counters {
             dropped_mailbox_full: AtomicU64::new(0),
             dropped_slow_subscriber: AtomicU64::new(0),
             dropped_session_ended: AtomicU64::new(0),
+            assured_repeated: AtomicU64::new(0),
+            assured_known: AtomicU64::new(0),
             dropped_malformed: AtomicU64::new(0),
             duration: Histogram::new(1_000),
             recipients: Histogram::new(1),
@@ -69,6 +75,8 @@ impl Counters {
             dropped_mailbox_full: self.dropped_mailbox_full.load(Relaxed),
             dropped_slow_subscriber: self.dropped_slow_subscriber.load(Relaxed),
             dropped_session_ended: self.dropped_session_ended.load(Relaxed),
+            assured_repeated: self.assured_repeated.load(Relaxed),
+            assured_known: self.assured_known.load(Relaxed),
             dropped_malformed: self.dropped_malformed.load(Relaxed),
             broadcast_seconds: self.duration.snapshot(NANOS_PER_SECOND),
             broadcast_recipients: self.recipients.snapshot(1.0),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tidings_membership::MemberId;
 
-use crate::Message;
+use crate::{Acknowledger, Message};
 
 /// What a session receives.
 #[derive(Debug, Clone)]
@@ -20,6 +20,22 @@ pub enum Delivery {
     /// So many messages of this session were lost at this point, because the mailbox was full. Whoever
     /// has received a message has been told of all losses before it from the same publisher.
     Missed(u64),
+}
+
+impl Delivery {
+    /// With what the agent acknowledges the message, if its publisher waits for that
+    /// ([`WaitFor::Acknowledged`](crate::WaitFor::Acknowledged)).
+    pub fn acknowledger(&self) -> Option<Acknowledger> {
+        match self {
+            Self::Message {
+                member, message, ..
+            } => Some(Acknowledger {
+                ticket: Arc::clone(message.ticket.0.as_ref()?),
+                member: *member,
+            }),
+            Self::Missed(_) => None,
+        }
+    }
 }
 
 /// Why nothing more will be received.

@@ -5,7 +5,10 @@
 //! authenticated QUIC link to each peer. A partition leaves every side working on its own; when it
 //! heals, the view and the delivery come back by themselves.
 
+mod account;
 mod answers;
+mod assurance;
+mod assured;
 mod broker;
 mod charge;
 mod clock;
@@ -13,6 +16,7 @@ mod config;
 mod congestion;
 mod counters;
 mod delivery;
+mod departed;
 mod envelope;
 mod everywhere;
 mod expiry;
@@ -23,15 +27,24 @@ mod histogram;
 mod holds;
 mod inbox;
 mod incarnation;
+mod leg;
 mod limits;
 mod local_cluster;
 mod longest;
 mod mailbox;
+mod mailroom;
 mod message;
 mod node;
+mod open_message;
+mod outcome;
+mod outgoing;
+mod outstanding;
 mod places;
 mod pressure;
+mod publishing;
 mod question;
+mod receipt;
+mod received;
 mod registry;
 mod revoked;
 mod route;
@@ -42,13 +55,14 @@ mod session;
 mod session_error;
 mod source;
 mod stats;
+mod ticket;
 mod turns;
 mod waits;
 mod wildcards;
 mod window;
 mod wiring;
 
-pub use broker::Receipt;
+pub use assured::Assured;
 pub use config::{Config, ConfigError, PORT};
 pub use congestion::Congestion;
 pub use delivery::{Delivery, RecvError};
@@ -62,12 +76,15 @@ pub use local_cluster::{LocalCluster, LocalClusterError, NotJoinedError};
 pub use mailbox::{MailboxConfig, Overflow};
 pub use message::Message;
 pub use node::{Node, RenewError, StartError};
+pub use outcome::{AssuredOptions, MemberOutcome, Outcome, Outcomes, WaitFor};
+pub use receipt::Receipt;
 pub use registry::OpenError;
 pub use revoked::RevokedError;
 pub use seeds::{Seed, SeedError};
 pub use session::{Session, SessionOptions};
 pub use session_error::{BroadcastError, PresenceError, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
+pub use ticket::Acknowledger;
 pub use tidings_bounds::{Count, CountError, Time, TimeError};
 pub use tidings_identity::{
     Authority, AuthorityError, AuthorityKey, ClusterName, ForeignListError, Identity,

@@ -3,6 +3,7 @@ use tidings_membership::Topic;
 
 use crate::Headers;
 use crate::places::Places;
+use crate::ticket::Ticket;
 
 /// What is broadcast: a topic, a payload, and what travels with it.
 ///
@@ -20,6 +21,8 @@ pub struct Message {
     pub payload: Bytes,
     /// For the accounts of the node that delivers it.
     pub(crate) places: Places,
+    /// With what it is acknowledged, if its publisher waits for that.
+    pub(crate) ticket: Ticket,
 }
 
 impl Message {
@@ -31,6 +34,7 @@ impl Message {
             headers: Headers::default(),
             payload: payload.into(),
             places: Places::default(),
+            ticket: Ticket::default(),
         }
     }
 

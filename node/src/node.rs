@@ -106,7 +106,7 @@ impl Node {
         let unfinished = token.clone().drop_guard();
         let (holds, held) = Holds::new();
         let budget = Arc::new(Budget::new(config.limits.waiting_bytes_max.get()));
-        let (broker, errands) = Broker::new(holds);
+        let (broker, errands) = Broker::new(name.clone(), holds, &budget);
         let broker = Arc::new(broker);
 
         let (transport, credentials, inbound): (_, _, Box<dyn Inbound>) = match identity {
@@ -211,6 +211,7 @@ impl Node {
         node.spawn(sessions.end(endings));
         let wait_max = node.config().limits.publish_wait_max.get();
         node.spawn(Arc::clone(&broker.holds).give(held, wait_max));
+        node.spawn(Arc::clone(&broker.outstanding).pursue());
         node.spawn(seeds::follow(seeds, seed_addrs));
         if let Some(transport) = node.inner.transport.clone() {
             let membership = node.inner.sessions.membership.clone();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tidings_identity::NodeId;
+use tidings_identity::{Incarnation, NodeId};
 use tidings_membership::MemberId;
 use tidings_transport::Peer;
 
@@ -12,6 +12,7 @@ use crate::window::Window;
 #[derive(Debug)]
 pub(crate) struct Remote {
     pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
     pub(crate) peer: Arc<Peer>,
     window_bytes: usize,
     /// Of the sessions on this node that have sent something to it.
@@ -38,10 +39,11 @@ pub(crate) enum RouteChange {
 }
 
 impl Remote {
-    /// A peer to which each publisher has a window of so many bytes.
-    pub(crate) fn new(peer: Arc<Peer>, window_bytes: usize) -> Self {
+    /// This run of a peer, to which each publisher has a window of so many bytes.
+    pub(crate) fn new(peer: Arc<Peer>, incarnation: Incarnation, window_bytes: usize) -> Self {
         Self {
             node: peer.name().clone(),
+            incarnation,
             peer,
             window_bytes,
             windows: papaya::HashMap::new(),

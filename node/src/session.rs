@@ -15,7 +15,7 @@ use tidings_transport::{Budget, Held, Transport};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
-use crate::broker::{Broker, Publisher, Reach, Receipt};
+use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::everywhere::{NotEverywhere, everywhere};
 use crate::inbox::Inbox;
@@ -23,9 +23,9 @@ use crate::mailbox::{Mailbox, MailboxConfig};
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
 use crate::scopes::HeldRoutes;
-use crate::session_error::{BroadcastError, SubscribeError, UnsubscribeError};
+use crate::session_error::{SubscribeError, UnsubscribeError};
 use crate::waits::Waits;
-use crate::{Congestion, Limits, Message, RecvError};
+use crate::{Congestion, Limits, RecvError};
 
 /// How a session is opened.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +75,7 @@ pub struct SessionOptions {
 /// ```
 #[derive(Debug)]
 pub struct Session {
-    state: Arc<SessionState>,
+    pub(crate) state: Arc<SessionState>,
 }
 
 /// The sessions of a node, and what they share.
@@ -108,18 +108,18 @@ pub(crate) struct Endings {
 
 /// The part of a session that its node can end.
 #[derive(Debug)]
-struct SessionState {
-    id: SessionId,
-    node: Arc<Sessions>,
-    routes: HeldRoutes,
+pub(crate) struct SessionState {
+    pub(crate) id: SessionId,
+    pub(crate) node: Arc<Sessions>,
+    pub(crate) routes: HeldRoutes,
     agent: Option<AgentName>,
     mailbox: Arc<Mailbox>,
-    congestion: Congestion,
+    pub(crate) congestion: Congestion,
     /// Whether it has ended: it subscribes to nothing and publishes nothing any more.
-    ended: AtomicBool,
+    pub(crate) ended: AtomicBool,
     subscriptions: Mutex<Subscriptions>,
     /// What its messages have filled to where it is to wait.
-    waits: Waits,
+    pub(crate) waits: Waits,
 }
 
 /// What a session has subscribed to, and what that takes of the node's room for memberships.
@@ -202,6 +202,11 @@ impl Sessions {
     /// How many sessions are open.
     pub(crate) fn count(&self) -> usize {
         self.open.count()
+    }
+
+    /// Whether the node leaves.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.open.is_stopped()
     }
 
     /// Lets no session receive anything more than what waits for it already.
@@ -328,93 +333,6 @@ impl Session {
         Ok(())
     }
 
-    /// Hands a message to every subscriber of its topic on every node, each membership once.
-    ///
-    /// # Errors
-    /// See [`BroadcastError`]; nobody has got it then.
-    pub fn broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, false, Reach::Everywhere)
-    }
-
-    /// Like [`broadcast`](Self::broadcast), but this session's own subscriptions get nothing.
-    ///
-    /// # Errors
-    /// As [`broadcast`](Self::broadcast).
-    pub fn broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, true, Reach::Everywhere)
-    }
-
-    /// Like [`broadcast`](Self::broadcast), but the message never leaves this node.
-    ///
-    /// # Errors
-    /// As [`broadcast`](Self::broadcast).
-    pub fn local_broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, false, Reach::ThisNode)
-    }
-
-    /// Like [`local_broadcast`](Self::local_broadcast), but this session's own subscriptions get nothing.
-    ///
-    /// # Errors
-    /// As [`broadcast`](Self::broadcast).
-    pub fn local_broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, true, Reach::ThisNode)
-    }
-
-    /// Hands a message to the subscribers on one node only.
-    ///
-    /// # Errors
-    /// As [`broadcast`](Self::broadcast), and when no live node has this name.
-    pub fn direct(&self, to: &NodeId, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish_to(to, message, false)
-    }
-
-    /// Like [`direct`](Self::direct), but this session's own subscriptions get nothing, should the node
-    /// be its own.
-    ///
-    /// # Errors
-    /// As [`direct`](Self::direct).
-    pub fn direct_from(&self, to: &NodeId, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish_to(to, message, true)
-    }
-
-    fn publish_to(
-        &self,
-        to: &NodeId,
-        message: Message,
-        skips_itself: bool,
-    ) -> Result<Receipt, BroadcastError> {
-        if *to == self.state.node.node {
-            return self.publish(message, skips_itself, Reach::ThisNode);
-        }
-        let message = self.accept(message)?;
-        let SessionState { node, routes, .. } = &*self.state;
-        let remote = node.broker.remote(to);
-        let remote = remote.ok_or_else(|| BroadcastError::UnknownNode { node: to.clone() })?;
-        let publisher = self.publisher(&message, false);
-        let mut pressing = Vec::new();
-        let receipt = node
-            .broker
-            .direct(routes, publisher, &remote, &message, &mut pressing);
-        self.state.waits.add(pressing);
-        Ok(receipt)
-    }
-
-    /// Waits until there is room for the next message, at once if there is.
-    ///
-    /// Publishing never waits by itself. Whoever awaits room after each message whose
-    /// [`Receipt::pressing`] is set is slowed to the speed of its slowest subscriber, on whatever node,
-    /// or of the slowest link to one, and has nothing dropped for want of room as long as its
-    /// subscribers read. That is certain while their mailboxes hold what is under way to them, which
-    /// is up to half of `publish_window_bytes` ([`Limits`]) for each publisher on another node. It
-    /// waits only while something is read, for each of them at most `publish_wait_max`; then it goes
-    /// on, and the overflow policy of who does not keep up decides. Nobody waits for a mailbox that
-    /// drops the oldest, and nobody is asked to whose messages are to be [dropped](Congestion::Drop)
-    /// rather than waited for.
-    pub async fn room(&self) {
-        let wait_max = self.state.node.limits.publish_wait_max.get();
-        self.state.waits.room(wait_max).await;
-    }
-
     /// A part of what may wait on the node (`waiting_bytes_max` of [`Limits`]), for whoever keeps something
     /// in memory for the session besides its mailbox, as a gateway its buffers.
     pub fn hold(&self) -> Held {
@@ -424,57 +342,6 @@ impl Session {
     /// The scope of the session.
     pub fn scope(&self) -> &Scope {
         &self.state.routes.scope
-    }
-
-    fn publisher(&self, message: &Message, skips_itself: bool) -> Publisher {
-        let state = &self.state;
-        Publisher {
-            session: state.id,
-            skips_itself,
-            congestion: state.congestion.of(message),
-            wait_max: state.node.limits.publish_wait_max.get(),
-        }
-    }
-
-    fn publish(
-        &self,
-        message: Message,
-        skips_itself: bool,
-        reach: Reach,
-    ) -> Result<Receipt, BroadcastError> {
-        let message = self.accept(message)?;
-        let SessionState { node, routes, .. } = &*self.state;
-        let publisher = self.publisher(&message, skips_itself);
-        let mut pressing = Vec::new();
-        let receipt = node
-            .broker
-            .broadcast(routes, publisher, reach, &message, &mut pressing);
-        self.state.waits.add(pressing);
-        Ok(receipt)
-    }
-
-    fn accept(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
-        let limits = &self.state.node.limits;
-        let (bytes, max) = (message.payload.len(), limits.payload_bytes_max.get());
-        if bytes > max {
-            return Err(BroadcastError::PayloadTooLarge { bytes, max });
-        }
-        let (bytes, max) = (
-            message.headers.as_bytes().len(),
-            limits.headers_bytes_max.get(),
-        );
-        if bytes > max {
-            return Err(BroadcastError::HeadersTooLarge { bytes, max });
-        }
-        let (bytes, max) = (message.topic.as_str().len(), limits.topic_bytes_max.get());
-        if bytes > max {
-            return Err(BroadcastError::TopicTooLong { bytes, max });
-        }
-        let stopped = self.state.node.open.is_stopped();
-        if stopped || self.state.ended.load(Relaxed) {
-            return Err(BroadcastError::Ended);
-        }
-        Ok(Arc::new(message))
     }
 }
 
@@ -554,7 +421,9 @@ impl SessionState {
         let memberships = std::mem::take(&mut subscriptions.patterns);
         drop(subscriptions);
         let lost = self.mailbox.close(RecvError::Ended);
-        let counters = &self.node.broker.counters;
+        let broker = &self.node.broker;
+        broker.departed.add(memberships.keys().copied());
+        let counters = &broker.counters;
         counters.dropped_session_ended.fetch_add(lost, Relaxed);
         Some(memberships)
     }

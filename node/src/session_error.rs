@@ -1,5 +1,7 @@
 use tidings_identity::NodeId;
-use tidings_membership::{JoinError, MemberId, UpdateError};
+use tidings_membership::{JoinError, MemberId, Topic, UpdateError};
+
+use crate::outstanding::Full;
 
 /// Why a subscription was refused. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +124,44 @@ pub enum BroadcastError {
         /// The name.
         node: NodeId,
     },
+    /// This node shows no such member of the topic.
+    #[error("no member {member} of {topic} is known: it has left, or never was")]
+    UnknownMember {
+        /// The member.
+        member: MemberId,
+        /// The topic.
+        topic: Topic,
+    },
+    /// Too many assured messages are open, of the session or of the node.
+    #[error("{max} assured messages are open, which is the limit")]
+    TooManyAssured {
+        /// The limit.
+        max: usize,
+    },
+    /// The assured messages that are open would have too many members.
+    #[error(
+        "with {members} members more than {max} would be waited for, the limit of all assured messages"
+    )]
+    TooManyMembers {
+        /// The members of the message.
+        members: usize,
+        /// The limit of all messages that are open.
+        max: usize,
+    },
+    /// The assured messages that are open have their share of what may wait on the node.
+    #[error("assured messages have their share of what may wait (waiting_bytes_max)")]
+    NoRoom,
     /// The session was cut off, or the node has stopped.
     #[error("the session has ended")]
     Ended,
+}
+
+impl From<Full> for BroadcastError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Messages { max } => Self::TooManyAssured { max },
+            Full::Members { members, max } => Self::TooManyMembers { members, max },
+            Full::Bytes => Self::NoRoom,
+        }
+    }
 }

@@ -16,7 +16,8 @@ pub struct Stats {
     pub broadcasts: u64,
     /// Messages put into mailboxes of this node, counted once for each.
     pub sent_local: u64,
-    /// Messages handed to the links, counted once for each peer.
+    /// Messages handed to the links, counted once for each peer, and once more whenever they are sent
+    /// again.
     pub sent_remote: u64,
     /// Messages received from peers.
     pub received: u64,
@@ -28,6 +29,11 @@ pub struct Stats {
     pub dropped_slow_subscriber: u64,
     /// Messages that waited in a mailbox when its session ended.
     pub dropped_session_ended: u64,
+    /// Assured messages that were sent to a peer again, counted once for each time. They count to
+    /// [`sent_remote`](Self::sent_remote), too.
+    pub assured_repeated: u64,
+    /// Assured messages that came from a peer again, and were not delivered again.
+    pub assured_known: u64,
     /// Frames of peers that were no messages.
     pub dropped_malformed: u64,
     /// How long it took to hand a broadcast to all its local subscribers and links.

@@ -103,7 +103,8 @@ fn follow(
             let peer = transport.peer(node);
             // What an earlier run of it had is taken back before.
             interests.take_effect(broker);
-            broker.add_remote(Arc::new(Remote::new(peer, window_bytes)));
+            let remote = Remote::new(peer, run.incarnation, window_bytes);
+            broker.add_remote(Arc::new(remote));
         }
         Event::NodeDown {
             run: NodeRun {
@@ -113,6 +114,7 @@ fn follow(
         } => {
             interests.take_effect(broker);
             broker.remove_remote(&node);
+            broker.outstanding.lost(&node, incarnation);
             if left {
                 info!(%node, %incarnation, "node has left");
                 transport.departed(&node);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidings::{
     AgentName, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId, NodeSummary,
-    Pattern, Receipt, Scope, TopicSummary,
+    Outcome, Outcomes, Pattern, Receipt, Scope, TopicSummary, WaitFor,
 };
 
 pub use watch::{LiveAnswer, MembershipAnswer, WatchAnswer};
@@ -97,6 +97,30 @@ pub struct ReceiptAnswer {
     pub dropped: usize,
 }
 
+/// What became of a message that was published with assurance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssuredAnswer {
+    /// Whether all members have what was waited for.
+    pub complete: bool,
+    /// What was waited for with each.
+    pub wait_for: WaitFor,
+    /// Each member.
+    pub members: Vec<OutcomeAnswer>,
+}
+
+/// What became of a message with a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeAnswer {
+    /// Where it is.
+    pub node: NodeId,
+    /// Its id.
+    pub member: MemberId,
+    /// What its agent calls itself, if it says.
+    pub agent: Option<AgentName>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
 /// Why there is no other answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorAnswer {
@@ -167,6 +191,23 @@ impl From<Receipt> for ReceiptAnswer {
             local: receipt.local,
             nodes: receipt.nodes,
             dropped: receipt.dropped,
+        }
+    }
+}
+
+impl From<Outcomes> for AssuredAnswer {
+    fn from(outcomes: Outcomes) -> Self {
+        let complete = outcomes.is_complete();
+        let members = outcomes.members.into_iter().map(|member| OutcomeAnswer {
+            node: member.node,
+            member: member.member,
+            agent: member.agent,
+            outcome: member.outcome,
+        });
+        Self {
+            complete,
+            wait_for: outcomes.wait_for,
+            members: members.collect(),
         }
     }
 }

@@ -277,6 +277,46 @@ async fn headers_travel_with_the_message() {
 }
 
 #[tokio::test]
+async fn a_client_is_told_what_became_of_its_assured_message() {
+    let gateway = Gateway::start().await;
+    let mut other = gateway.client(QUIET).await;
+    other.tell("SUB a 1\r\n").await;
+    let mut client = gateway.client(r#"{"verbose":false}"#).await;
+    let publish = |subjects: &str, time: &str| {
+        let headers = format!("NATS/1.0\r\nTidings-Assured: {time}\r\n\r\n");
+        let (block, all) = (headers.len(), headers.len() + 2);
+        format!("HPUB {subjects} {block} {all}\r\n{headers}hi\r\n")
+    };
+    client.tell("SUB back 7\r\n").await;
+    client.send(publish("a back", "30s")).await;
+    assert!(client.line().await.starts_with("MSG back 7 "));
+    let answer: serde_json::Value = serde_json::from_str(&client.line().await).unwrap();
+    let member = &answer["members"][0];
+    assert_eq!(answer["complete"], true);
+    assert_eq!(
+        (&member["agent"], &member["outcome"]),
+        (&"quiet".into(), &"taken".into())
+    );
+    // The others are not to answer in its place.
+    let headers = "NATS/1.0\r\nTidings-Assured: 30s\r\n\r\n".len();
+    let expected = format!("HMSG a 1 {headers} {}", headers + 2);
+    assert_eq!(other.line().await, expected);
+    for refused in [
+        publish("a", "2s"),
+        publish("a back", "2h"),
+        publish("a back", "x"),
+    ] {
+        client.send(refused).await;
+        let told = client.line().await;
+        assert!(
+            told.starts_with("-ERR 'Permissions Violation for Publish to \"a\": "),
+            "{told}"
+        );
+    }
+    client.tell("").await;
+}
+
+#[tokio::test]
 async fn a_subscription_ends_after_its_maximum() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(QUIET).await;

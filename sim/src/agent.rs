@@ -3,11 +3,12 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tidings::{
-    BroadcastError, Congestion, Delivery, Inbox, MailboxConfig, MemberId, Message, Metadata, Node,
-    NodeId, NotEverywhere, OpenError, Pattern, PresenceError, Receipt, RecvError, Scope, Session,
-    SessionOptions, SubscribeError, Topic,
+    AssuredOptions, BroadcastError, Congestion, Delivery, Inbox, MailboxConfig, MemberId, Message,
+    Metadata, Node, NodeId, NotEverywhere, OpenError, Overflow, Pattern, PresenceError, Receipt,
+    RecvError, Scope, Session, SessionOptions, SubscribeError, Topic, WaitFor,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::draw;
 use crate::journal::Journal;
@@ -27,6 +28,7 @@ pub struct Agent {
     members: Vec<(MemberId, Pattern)>,
     reading: watch::Sender<bool>,
     published: u64,
+    assured: u64,
     journal: Journal,
 }
 
@@ -41,6 +43,7 @@ impl Agent {
         journal: &Journal,
     ) -> Result<Self, OpenError> {
         let mailbox_messages_max = mailbox.messages_max.get();
+        let drops_oldest = mailbox.overflow == Overflow::DropOldest;
         // Each third one would rather lose what it publishes than wait.
         let congestion = match agent % 3 {
             2 => Congestion::Drop,
@@ -60,10 +63,13 @@ impl Agent {
             agent,
             scope,
             mailbox_messages_max,
+            drops_oldest,
         });
         let (reading, is_reading) = watch::channel(true);
-        life.spawn(read(inbox, number, is_reading, journal.clone()));
-        let (members, published, journal) = (Vec::new(), 0, journal.clone());
+        let acknowledges = agent % 2 == 0;
+        let reader = read(inbox, number, acknowledges, is_reading, journal.clone());
+        life.spawn(reader);
+        let (members, journal) = (Vec::new(), journal.clone());
         Ok(Self {
             number,
             host,
@@ -71,7 +77,8 @@ impl Agent {
             session,
             members,
             reading,
-            published,
+            published: 0,
+            assured: 0,
             journal,
         })
     }
@@ -196,6 +203,43 @@ impl Agent {
         Ok(receipt)
     }
 
+    /// Publishes its next assured message. What becomes of it is told as long as the host's run lives.
+    pub fn assure(
+        &mut self,
+        topic: &Topic,
+        bytes: usize,
+        options: AssuredOptions,
+        life: &Life,
+    ) -> Result<(), BroadcastError> {
+        let number = self.assured;
+        let mut payload = format!("assured {} {number} ", self.number).into_bytes();
+        payload.resize(payload.len().max(bytes), b'.');
+        let message = Message::new(topic.clone(), payload);
+        let members = self.node.members(self.session.scope(), &topic.into());
+        let assured = self.session.broadcast_assured(message, options)?;
+        self.assured += 1;
+        let (session, journal) = (self.number, self.journal.clone());
+        journal.note(Note::Assured {
+            session,
+            number,
+            topic: topic.clone(),
+            shown: members.iter().map(|member| member.member).collect(),
+            timeout_ms: millis(options.timeout.get()),
+            acknowledged: options.wait_for == WaitFor::Acknowledged,
+        });
+        let began = Instant::now();
+        life.spawn(async move {
+            let told = assured.await.members.into_iter();
+            journal.note(Note::Resolved {
+                session,
+                number,
+                outcomes: told.map(|told| (told.member, told.outcome)).collect(),
+                took_ms: millis(began.elapsed()),
+            });
+        });
+        Ok(())
+    }
+
     /// Publishes so many messages as fast as it is let, and ends its session.
     pub async fn flood(mut self, topic: Topic, times: usize, bytes: usize) {
         self.note_flooding(true);
@@ -265,10 +309,15 @@ pub(crate) fn wishes(plan: &Plan, run: u64, host: usize, agent: usize) -> Vec<Pa
         .collect()
 }
 
-/// Tells the journal what a session receives, until it ends.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tells the journal what a session receives, until it ends. Whoever acknowledges does so at once.
 async fn read(
     mut inbox: Inbox,
     session: SessionNumber,
+    acknowledges: bool,
     mut reading: watch::Receiver<bool>,
     journal: Journal,
 ) {
@@ -282,16 +331,43 @@ async fn read(
             received = inbox.recv() => received,
         };
         match received {
-            Ok(Delivery::Message {
-                member, message, ..
-            }) => {
+            Ok(delivery) => {
+                let acknowledger = delivery.acknowledger().filter(|_| acknowledges);
+                let Delivery::Message {
+                    member, message, ..
+                } = delivery
+                else {
+                    if let Delivery::Missed(count) = delivery {
+                        journal.note(Note::Missed { session, count });
+                    }
+                    continue;
+                };
                 let text = String::from_utf8_lossy(&message.payload);
-                let mut words = text.split(' ').map_while(|word| word.parse::<u64>().ok());
+                let assured = text.strip_prefix("assured ");
+                let words = assured.unwrap_or(&text).split(' ');
+                let mut words = words.map_while(|word| word.parse::<u64>().ok());
                 let (from, number) = (words.next(), words.next());
                 let (Some(from), Some(number)) = (from, number) else {
                     return journal.violate(format!("session {session} received {text:?}"));
                 };
                 let (from, topic) = (from as usize, message.topic.clone());
+                if assured.is_some() {
+                    journal.note(Note::AssuredDelivered {
+                        session,
+                        member,
+                        from,
+                        number,
+                    });
+                    if let Some(acknowledger) = acknowledger {
+                        journal.note(Note::Acknowledged {
+                            member,
+                            from,
+                            number,
+                        });
+                        acknowledger.acknowledge();
+                    }
+                    continue;
+                }
                 journal.note(Note::Delivered {
                     session,
                     member,
@@ -300,7 +376,6 @@ async fn read(
                     topic,
                 });
             }
-            Ok(Delivery::Missed(count)) => journal.note(Note::Missed { session, count }),
             // It is the agent itself that ended it, and said so.
             Err(RecvError::Ended) => return,
             Err(closed) => {

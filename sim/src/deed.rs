@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use tidings::{BroadcastError, Metadata, Node, Pattern, PresenceError, SubscribeError};
+use tidings::{
+    AssuredOptions, BroadcastError, Metadata, Node, Pattern, PresenceError, SubscribeError, Topic,
+    WaitFor,
+};
 
 use crate::agent::Agent;
 use crate::fault::Event;
+use crate::host::Run;
 use crate::name;
 use crate::note::Note;
 use crate::world::World;
@@ -157,6 +161,25 @@ impl World {
                     }
                 }
             }
+            Event::Assure {
+                host,
+                agent,
+                topic,
+                times,
+                bytes,
+                timeout_ms,
+                acknowledged,
+            } => {
+                let topic = topic.parse().expect("a plan's topics were checked");
+                for _ in 0..*times {
+                    self.assure(
+                        (*host, *agent),
+                        &topic,
+                        *bytes,
+                        (*timeout_ms, *acknowledged),
+                    );
+                }
+            }
             Event::Flood {
                 host,
                 agent,
@@ -176,6 +199,50 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An agent publishes with assurance, for so long and to be acknowledged or not.
+    pub(crate) fn assure(
+        &mut self,
+        (host, number): (usize, usize),
+        topic: &Topic,
+        bytes: usize,
+        (timeout_ms, acknowledged): (u64, bool),
+    ) {
+        if self.agent(host, number).is_none() {
+            return;
+        }
+        let options = AssuredOptions {
+            timeout: Duration::from_millis(timeout_ms)
+                .try_into()
+                .expect("a plan has times that can be"),
+            wait_for: match acknowledged {
+                true => WaitFor::Acknowledged,
+                false => WaitFor::Taken,
+            },
+        };
+        let Some(Run { agents, life, .. }) = self.hosts[host].run_mut() else {
+            return;
+        };
+        let Some(agent) = agents.get_mut(&number) else {
+            return;
+        };
+        let published = agent.assure(topic, bytes, options, life);
+        // The bounds of what may be open are no fault, nor is a session that was cut off.
+        let is_bounded = |error: &BroadcastError| {
+            matches!(
+                error,
+                BroadcastError::Ended
+                    | BroadcastError::TooManyAssured { .. }
+                    | BroadcastError::NoRoom
+            )
+        };
+        if let Err(error) = published
+            && !is_bounded(&error)
+        {
+            let text = format!("host {host} refuses an assured message: {error}");
+            self.site.journal.violate(text);
         }
     }
 
@@ -256,6 +323,25 @@ impl World {
                 }
                 Err(format!(
                     "agent {agent} of host {host} received {received}, not {messages}"
+                ))
+            }
+            Event::ExpectOutcomes {
+                host,
+                agent,
+                outcome,
+                times,
+            } => {
+                let session = truth_of(*host, *agent)?;
+                let counted = self.site.journal.truth(|truth| {
+                    let outcomes = truth.outcomes.get(&(session, *outcome));
+                    outcomes.copied().unwrap_or_default()
+                });
+                if counted == *times {
+                    return Ok(());
+                }
+                Err(format!(
+                    "of the assured messages of agent {agent} of host {host} {counted} are told as \
+                     {outcome}, not {times}"
                 ))
             }
             Event::ExpectMissed { host, agent, any } => {

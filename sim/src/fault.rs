@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::Scope;
+use tidings::{Outcome, Scope};
 
 use crate::conditions::Conditions;
 use crate::note::Reach;
@@ -158,6 +158,26 @@ pub enum Event {
         #[serde(default)]
         refused: bool,
     },
+    /// An agent publishes with assurance. Agents with even numbers acknowledge what they receive.
+    Assure {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// On which topic.
+        topic: String,
+        /// How many messages, one after the other.
+        #[serde(default = "one")]
+        times: usize,
+        /// How long their payloads are at least, in bytes.
+        #[serde(default)]
+        bytes: usize,
+        /// How long it waits at most, in milliseconds.
+        timeout_ms: u64,
+        /// Whether it waits for agents to acknowledge it.
+        #[serde(default)]
+        acknowledged: bool,
+    },
     /// An agent publishes as fast as it is let: when it is asked to wait for room, it does. Then its
     /// session ends. It is another one than those of the workload.
     Flood {
@@ -201,6 +221,17 @@ pub enum Event {
         on: Vec<usize>,
         /// The number.
         nodes: usize,
+    },
+    /// What became of all assured messages that an agent has published must be so many times one thing.
+    ExpectOutcomes {
+        /// Where the agent is.
+        host: usize,
+        /// Its number.
+        agent: usize,
+        /// What became of it.
+        outcome: Outcome,
+        /// With so many members, of all these messages.
+        times: usize,
     },
     /// An agent must have received so many messages in its present session.
     ExpectReceived {
@@ -280,6 +311,7 @@ impl Event {
                 | Self::ExpectTopics { .. }
                 | Self::ExpectNodes { .. }
                 | Self::ExpectReceived { .. }
+                | Self::ExpectOutcomes { .. }
                 | Self::ExpectMissed { .. }
                 | Self::ExpectEverywhere { .. }
                 | Self::ExpectOutboundFull { .. }
@@ -316,8 +348,10 @@ impl Event {
             | Self::Pause { host, .. }
             | Self::Resume { host, .. }
             | Self::Publish { host, .. }
+            | Self::Assure { host, .. }
             | Self::Flood { host, .. }
             | Self::ExpectReceived { host, .. }
+            | Self::ExpectOutcomes { host, .. }
             | Self::ExpectMissed { host, .. }
             | Self::ExpectEverywhere { host, .. }
             | Self::ExpectOutboundFull { host } => vec![*host],

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Incarnation, MemberId, Metadata, Pattern, Scope, Topic};
+use tidings::{Incarnation, MemberId, Metadata, Outcome, Pattern, Scope, Topic};
 
 use crate::lie::Lie;
 
@@ -58,6 +58,8 @@ pub enum Note {
         scope: Scope,
         /// The bound of its mailbox.
         mailbox_messages_max: usize,
+        /// Whether the mailbox loses the oldest when it is full.
+        drops_oldest: bool,
     },
     /// A session is over.
     Ended {
@@ -153,6 +155,52 @@ pub enum Note {
         number: u64,
         /// The topic.
         topic: Topic,
+    },
+    /// A node has accepted an assured message.
+    Assured {
+        /// The publisher.
+        session: SessionNumber,
+        /// Counts the assured messages of the publisher.
+        number: u64,
+        /// The topic.
+        topic: Topic,
+        /// Whom the node shows as members of the topic at this moment.
+        shown: Vec<MemberId>,
+        /// How long the publisher waits.
+        timeout_ms: u64,
+        /// Whether it waits for agents to acknowledge it.
+        acknowledged: bool,
+    },
+    /// A session has received an assured message.
+    AssuredDelivered {
+        /// The session.
+        session: SessionNumber,
+        /// For which of its memberships.
+        member: MemberId,
+        /// The publisher.
+        from: SessionNumber,
+        /// Its number.
+        number: u64,
+    },
+    /// A session is about to acknowledge an assured message.
+    Acknowledged {
+        /// For which of its memberships.
+        member: MemberId,
+        /// The publisher.
+        from: SessionNumber,
+        /// Its number.
+        number: u64,
+    },
+    /// A publisher was told what became of an assured message.
+    Resolved {
+        /// The publisher.
+        session: SessionNumber,
+        /// The number of the message.
+        number: u64,
+        /// With each member.
+        outcomes: Vec<(MemberId, Outcome)>,
+        /// After how long.
+        took_ms: u64,
     },
     /// A session was told how many messages it missed.
     Missed {

@@ -1,8 +1,9 @@
 //! What must hold: one invariant a file.
 //!
 //! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
-//! [`accounting`], [`gossip`], [`barrier`]. *Eventually*, once the network is whole: [`views`], [`detection`], [`links`] and
-//! [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`] once more.
+//! [`accounting`], [`gossip`], [`barrier`], [`assurance`]. *Eventually*, once the network is whole: [`views`],
+//! [`detection`], [`links`] and [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`] and
+//! [`assurance`] once more.
 
 use tidings::Stats;
 
@@ -14,6 +15,8 @@ use crate::truth::Truth;
 /// What was accepted is accounted for.
 pub mod accounting;
 mod all;
+/// What publishers of assured messages are told is the truth.
+pub mod assurance;
 /// Who is told that all have its subscriptions can rely on it.
 pub mod barrier;
 /// What was published arrives.

@@ -27,6 +27,8 @@ pub struct Plan {
     pub rate: f64,
     /// How long these messages are at least, in bytes.
     pub payload_bytes: usize,
+    /// Which part of them is published with assurance.
+    pub assured: f64,
     /// How the network is while no event has changed it.
     pub network: Conditions,
     /// How many seconds the events and what follows them go on.
@@ -97,6 +99,7 @@ impl Default for Plan {
             scopes: vec![Scope::default()],
             rate: 0.0,
             payload_bytes: 100,
+            assured: 0.0,
             network: Conditions::default(),
             chaos_s: 10.0,
             quiet_s: 3.0,
@@ -155,7 +158,9 @@ impl Plan {
                 | Event::Update { pattern, .. }
                 | Event::Unsubscribe { pattern, .. } => pattern,
                 Event::ExpectMembers { topic, .. } => topic,
-                Event::Publish { topic, .. } | Event::Flood { topic, .. }
+                Event::Publish { topic, .. }
+                | Event::Assure { topic, .. }
+                | Event::Flood { topic, .. }
                     if topic.parse::<Topic>().is_err() =>
                 {
                     return wrong(format!("{topic:?} is no topic, at {at} s"));

@@ -1,6 +1,6 @@
 //! How rare situations are recognised.
 
-use tidings::GossipFault;
+use tidings::{GossipFault, Outcome};
 
 use crate::fault::Event;
 use crate::lie::Lie;
@@ -66,10 +66,27 @@ impl World {
             omitted.map(|(_, times)| times).sum()
         });
         self.sometimes.add("omission told", omitted);
+        for (situation, outcome) in [
+            ("assured message refused", Outcome::Refused),
+            ("assured message timed out", Outcome::TimedOut),
+            ("assured message to a node that was lost", Outcome::NodeLost),
+            ("assured message to one that died", Outcome::Died),
+            ("assured message to one that left", Outcome::Left),
+        ] {
+            let times = self.site.journal.truth(|truth| {
+                let outcomes = truth.outcomes.iter();
+                let same = outcomes.filter(|((_, own), _)| *own == outcome);
+                same.map(|(_, times)| *times as u64).sum()
+            });
+            self.sometimes.add(situation, times);
+        }
         let mut counted = [0; 6];
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
             let stats = run.node.stats();
+            let (repeated, known) = (stats.assured_repeated, stats.assured_known);
+            self.sometimes.add("assured message sent again", repeated);
+            self.sometimes.add("assured message came again", known);
             let faults = stats.membership.faults;
             let certificate = faults.of(GossipFault::Certificate);
             let of_parts = [GossipFault::Itself, GossipFault::Room, GossipFault::Pace];

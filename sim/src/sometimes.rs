@@ -10,7 +10,14 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 27] = [
+pub const SITUATIONS: [&str; 34] = [
+    "assured message came again",
+    "assured message refused",
+    "assured message sent again",
+    "assured message timed out",
+    "assured message to a node that was lost",
+    "assured message to one that died",
+    "assured message to one that left",
     "barrier lacked a node",
     "barrier passed",
     "certificate expired",

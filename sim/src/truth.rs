@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tidings::{Incarnation, MemberId, Metadata, Pattern, Scope, Topic};
+use tidings::{Incarnation, MemberId, Metadata, Outcome, Pattern, Scope, Topic};
 
 use crate::lie::Lie;
 use crate::note::{Note, Phase, Reach, SessionNumber};
@@ -35,6 +35,8 @@ pub struct Truth {
     pub liars: usize,
     /// How often each of them lied, and in what way.
     pub lies: BTreeMap<(usize, Lie), u64>,
+    /// How often what became of the assured messages of a session with their members.
+    pub outcomes: BTreeMap<(SessionNumber, Outcome), usize>,
     /// Counts what happened, so that before and after can be told within one millisecond.
     pub step: u64,
 }
@@ -71,6 +73,8 @@ pub struct SessionTruth {
     pub everywhere: u64,
     /// The bound of its mailbox.
     pub mailbox_messages_max: usize,
+    /// Whether that loses the oldest when it is full.
+    pub drops_oldest: bool,
     /// All memberships it ever had.
     pub members: BTreeMap<MemberId, MembershipTruth>,
 }
@@ -114,6 +118,7 @@ impl Truth {
             lacked: 0,
             liars: 0,
             lies: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             step: 0,
         }
     }
@@ -186,6 +191,7 @@ impl Truth {
                 host,
                 scope,
                 mailbox_messages_max,
+                drops_oldest,
                 ..
             } => self.sessions.push(SessionTruth {
                 host: *host,
@@ -197,6 +203,7 @@ impl Truth {
                 received: 0,
                 everywhere: 0,
                 mailbox_messages_max: *mailbox_messages_max,
+                drops_oldest: *drops_oldest,
                 members: BTreeMap::new(),
             }),
             Note::Ended {
@@ -263,6 +270,13 @@ impl Truth {
             }
             Note::Fault { cut, .. } => self.was_cut |= cut,
             Note::Flooding { session, flooding } => self.sessions[*session].flooding = *flooding,
+            Note::Resolved {
+                session, outcomes, ..
+            } => {
+                for (_, outcome) in outcomes {
+                    *self.outcomes.entry((*session, *outcome)).or_default() += 1;
+                }
+            }
             Note::Waiting { .. } => self.waits += 1,
             Note::Lied { liar, lie, .. } => *self.lies.entry((*liar, *lie)).or_default() += 1,
             Note::Everywhere {
@@ -273,6 +287,9 @@ impl Truth {
                 self.lacked += 1 - is_everywhere;
             }
             Note::Reading { .. }
+            | Note::Assured { .. }
+            | Note::AssuredDelivered { .. }
+            | Note::Acknowledged { .. }
             | Note::Blamed { .. }
             | Note::NodeUp { .. }
             | Note::Gap { .. }

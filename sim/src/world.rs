@@ -296,13 +296,14 @@ impl World {
 
     fn publish_something(&mut self, host: usize) {
         let plan = &self.site.plan;
-        let agent = self.random.random_range(0..plan.agents.max(1));
+        let number = self.random.random_range(0..plan.agents.max(1));
         let topic = draw::topic(self.random.random_range(0..plan.topics));
         let reach = match self.random.random_range(0..10) {
             0 => Reach::Others,
             1 => Reach::Local,
             _ => Reach::All,
         };
+        let is_assured = plan.assured > 0.0 && self.random.random_bool(plan.assured);
         let (bytes, own) = (plan.payload_bytes, &mut self.hosts[host]);
         if own.is_frozen() {
             return;
@@ -311,10 +312,15 @@ impl World {
         let Some(run) = self.hosts[host].run_mut() else {
             return;
         };
-        let Some(agent) = run.agent(&self.site, (host, agent)) else {
+        let Some(agent) = run.agent(&self.site, (host, number)) else {
             return;
         };
         let topic = topic.parse().expect("the workload's topics are topics");
+        if is_assured {
+            let timeout_ms = self.random.random_range(500..3_000);
+            let acknowledged = self.random.random_bool(0.5);
+            return self.assure((host, number), &topic, bytes, (timeout_ms, acknowledged));
+        }
         let published = agent.publish(&topic, bytes, reach, name::of);
         // A session that was cut off a moment ago refuses everything, which is no fault.
         if let Err(error) = published

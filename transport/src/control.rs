@@ -30,6 +30,9 @@ pub(crate) enum Control {
     Credit(Credit),
     /// How many frames of this run of the receiver were lost with links in all.
     Lost(u64),
+    /// What two nodes have to say to each other about assured messages. What it means is for those to say
+    /// who use it.
+    Assurance(Bytes),
     /// A revocation list. It is read by whoever knows whether it is new, because to check its
     /// signature costs more than to compare it.
     Revoked(Bytes),
@@ -103,6 +106,11 @@ impl Control {
                 bytes.put_u8(REVOKED);
                 bytes.put_slice(list);
             }
+            Self::Assurance(message) => {
+                bytes.reserve(1 + message.len());
+                bytes.put_u8(ASSURANCE);
+                bytes.put_slice(message);
+            }
             Self::Lost(frames) => {
                 bytes.put_u8(LOST);
                 bytes.put_u64(*frames);
@@ -146,6 +154,7 @@ impl Control {
             READY if body.is_empty() => Ok(Self::Ready),
             GOSSIP => Ok(Self::Gossip(body)),
             REVOKED => Ok(Self::Revoked(body)),
+            ASSURANCE => Ok(Self::Assurance(body)),
             CREDIT => match postcard::take_from_bytes(&body) {
                 Ok((credit, [])) => Ok(Self::Credit(credit)),
                 _ => Err(ControlError::Credit),
@@ -176,6 +185,7 @@ impl Control {
             Self::Revoked(_) => "revoked",
             Self::Ask { .. } => "ask",
             Self::Answer { .. } => "answer",
+            Self::Assurance(_) => "assurance",
         }
     }
 }
@@ -255,6 +265,7 @@ const LOST: u8 = 5;
 const REVOKED: u8 = 6;
 const ASK: u8 = 7;
 const ANSWER: u8 = 8;
+const ASSURANCE: u8 = 20;
 
 #[cfg(test)]
 mod tests {
@@ -298,6 +309,7 @@ mod tests {
                 number: 0,
                 body: Bytes::new(),
             },
+            Control::Assurance(Bytes::from_static(b"taken")),
         ] {
             let encoded = message.encode();
             let length = u32::from_be_bytes(encoded[..LENGTH_BYTES].try_into().unwrap());
@@ -381,7 +393,8 @@ mod tests {
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 1..64)) {
             let decoded = Control::decode(body.clone().into());
             if let Ok(message) = decoded {
-                prop_assert!((HELLO..=ANSWER).contains(&body[0]), "{}", message.name());
+                let is_known = (HELLO..=ANSWER).contains(&body[0]) || body[0] == ASSURANCE;
+                prop_assert!(is_known, "{}", message.name());
             }
         }
     }

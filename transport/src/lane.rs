@@ -202,6 +202,11 @@ impl LaneQueue {
         Take::Frames(frames)
     }
 
+    /// Whose writer may take, or took last.
+    pub(crate) fn writer(&self) -> Option<LinkNumber> {
+        self.writer
+    }
+
     /// How many frames have been taken for this run of the peer.
     pub(crate) fn taken(&self) -> u64 {
         self.taken

@@ -5,6 +5,7 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
 use tokio::sync::Notify;
 
@@ -15,7 +16,7 @@ use crate::gap::{Direction, Gaps};
 use crate::lane::{LaneQueue, PushError};
 use crate::reports::ReportQueue;
 use crate::stats::Counters;
-use crate::{Budget, Carried, Config, Credit, LinkInfo, LinkUp};
+use crate::{Budget, Carried, Config, Credit, LinkInfo, LinkNumber, LinkUp};
 
 /// The hot path to one peer. It stays valid while links to the peer come and go.
 ///
@@ -210,6 +211,18 @@ impl Peer {
     /// when the link is lost meanwhile, so it has to do without.
     pub fn give(&self, credit: Credit) {
         self.reports.push_credit(credit);
+    }
+
+    /// Says something about assured messages to the node of the peer. Nothing comes of it when the link is
+    /// lost meanwhile, or too much waits to be said.
+    pub fn assure(&self, message: Bytes) {
+        self.reports.push_assurance(message);
+    }
+
+    /// The link that took the frames of this publisher last, or takes them now. As long as it is the same,
+    /// no frame that was taken is lost.
+    pub fn carrier(&self, publisher: u64) -> Option<LinkNumber> {
+        self.lane(publisher).queue().writer()
     }
 
     fn lane(&self, publisher: u64) -> &Outbound {

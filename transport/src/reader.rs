@@ -210,6 +210,18 @@ impl ControlReader {
                         tokio::task::coop::consume_budget().await;
                         continue;
                     }
+                    Ok(Control::Assurance(message)) => {
+                        let Link {
+                            peer, incarnation, ..
+                        } = &*self.link;
+                        match self.receiver.assurance(peer, *incarnation, message) {
+                            Ok(()) => {
+                                tokio::task::coop::consume_budget().await;
+                                continue;
+                            }
+                            Err(violation) => Box::new(violation),
+                        }
+                    }
                     Ok(Control::Lost(frames)) => {
                         self.link.peer.lost_there(frames);
                         tokio::task::coop::consume_budget().await;

@@ -44,9 +44,23 @@ pub trait Receive: Send + Sync + 'static {
         let _ = (from, incarnation, question);
         drop(answering);
     }
+
+    /// A peer, in this run of it, has something to [say](Peer::assure) about assured messages. It must not
+    /// block, like [`credit`](Self::credit). Whoever knows of no assured messages need not heed it.
+    ///
+    /// # Errors
+    /// When no peer that keeps to the protocol says so: its link is closed.
+    fn assurance(
+        &self,
+        _from: &Arc<Peer>,
+        _incarnation: Incarnation,
+        _message: Bytes,
+    ) -> Result<(), Violation> {
+        Ok(())
+    }
 }
 
-/// What a [`Receive`] has against a frame. The peer is told.
+/// What a [`Receive`] has against what a peer has sent. The peer is told.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Violation(Box<dyn Error + Send + Sync>);

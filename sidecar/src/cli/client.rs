@@ -142,6 +142,7 @@ impl Client {
     pub(crate) async fn publish(&mut self, message: &Message) -> anyhow::Result<()> {
         let Message {
             topic,
+            reply_to,
             headers,
             payload,
             ..
@@ -151,12 +152,16 @@ impl Client {
             bytes <= max,
             "the payload has {bytes} bytes, the node takes {max}"
         );
+        let subject = match reply_to {
+            Some(reply_to) => format!("{} {}", topic.as_str(), reply_to.as_str()),
+            None => topic.to_string(),
+        };
         if headers.is_empty() {
-            self.write(format!("PUB {} {bytes}\r\n", topic.as_str()).as_bytes())
+            self.write(format!("PUB {subject} {bytes}\r\n").as_bytes())
                 .await?;
         } else {
             let block = HEADERS_START.len() + headers.as_bytes().len() + 2;
-            let line = format!("HPUB {} {block} {}\r\n", topic.as_str(), block + bytes);
+            let line = format!("HPUB {subject} {block} {}\r\n", block + bytes);
             self.write(line.as_bytes()).await?;
             self.write(HEADERS_START).await?;
             self.write(headers.as_bytes()).await?;
@@ -234,6 +239,23 @@ impl Client {
         self.write_out().await?;
         let answer = serde_json::from_slice(&answer.payload);
         Ok((answer.context("the answer is not as it is")?, messages))
+    }
+
+    /// Waits for the next message on a topic, for so long.
+    pub(crate) async fn answer(
+        &mut self,
+        on: &Topic,
+        wait_max: Duration,
+    ) -> anyhow::Result<Message> {
+        let answered = timeout(wait_max + PATIENCE, async {
+            loop {
+                let message = self.next().await?;
+                if message.topic == *on {
+                    return anyhow::Ok(message);
+                }
+            }
+        });
+        answered.await.context("the node does not answer")?
     }
 
     /// Waits for the next message. Answers the node when it asks for a sign of life.
@@ -330,7 +352,7 @@ impl Client {
 const LOST: &str = "the node closed the connection";
 
 /// A subject for answers that nobody else has.
-fn inbox() -> Topic {
+pub(crate) fn inbox() -> Topic {
     let inbox = format!("_INBOX.{:032x}", rand::random::<u128>());
     Topic::parse(&inbox).expect("it has letters, digits and dots")
 }

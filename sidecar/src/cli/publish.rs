@@ -1,13 +1,16 @@
 use std::io::{IsTerminal, Read};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
-use tidings::{Headers, Message, NodeId, Topic};
+use tidings::{Headers, Message, NodeId, Outcome, Pattern, Time, Topic};
+use tidings_sidecar::answers::{AssuredAnswer, ErrorAnswer, OutcomeAnswer};
 
-use crate::cli::client::ClientArgs;
+use crate::cli::client::{Client, ClientArgs, inbox};
+use crate::cli::stdout;
+use crate::cli::table::table;
 
-/// Publish a message, and return once the node has taken it
+/// Publish a message, and return once the node has taken it, or with --assured once all members have
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
     /// The topic
@@ -27,6 +30,12 @@ pub(crate) struct PublishArgs {
     /// How many times to publish it
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
+    /// Wait until every member has taken the message, print what became of it with each, and fail unless all have
+    #[arg(long, conflicts_with_all = ["count", "local", "node"])]
+    assured: bool,
+    /// How long to wait for that, 1 ms to 10 min
+    #[arg(long, value_name = "TIME", default_value = "5s", requires = "assured")]
+    timeout: Time<1, 600_000>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -45,11 +54,62 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     let headers = headers.into_iter().try_fold(Headers::default(), add)?;
     let message = Message::new(args.topic, payload(args.payload)?).with_headers(headers);
     let mut client = args.client.connect().await?;
+    if args.assured {
+        return assured(&mut client, message, args.timeout).await;
+    }
     for _ in 0..args.count {
         client.publish(&message).await?;
     }
     client.flush().await?;
     Ok(())
+}
+
+/// Publishes it, and prints what became of it.
+async fn assured(
+    client: &mut Client,
+    mut message: Message,
+    timeout: Time<1, 600_000>,
+) -> anyhow::Result<()> {
+    let reply_to = inbox();
+    client.subscribe(&Pattern::from(&reply_to)).await?;
+    message.reply_to = Some(reply_to.clone());
+    message.headers = message
+        .headers
+        .with("Tidings-Assured", &timeout.to_string())?;
+    client.publish(&message).await?;
+    let early = client.flush().await?;
+    let answer = match early.into_iter().find(|message| message.topic == reply_to) {
+        Some(answer) => answer,
+        None => client.answer(&reply_to, timeout.get()).await?,
+    };
+    if let Ok(ErrorAnswer { error }) = serde_json::from_slice(&answer.payload) {
+        bail!(error);
+    }
+    let answer: AssuredAnswer =
+        serde_json::from_slice(&answer.payload).context("the node's answer is not as it is")?;
+    stdout::write(human(&answer).as_bytes())?;
+    let lacks =
+        |member: &&OutcomeAnswer| !matches!(member.outcome, Outcome::Taken | Outcome::Acknowledged);
+    let (all, lacking) = (
+        answer.members.len(),
+        answer.members.iter().filter(lacks).count(),
+    );
+    ensure!(
+        answer.complete,
+        "{lacking} of {all} members have not taken the message"
+    );
+    Ok(())
+}
+
+fn human(answer: &AssuredAnswer) -> String {
+    let row = |member: &OutcomeAnswer| {
+        let agent = member.agent.as_ref();
+        let agent = agent.map_or("-".into(), ToString::to_string);
+        let (node, id) = (member.node.to_string(), member.member.to_string());
+        [node, agent, id, member.outcome.to_string()]
+    };
+    let rows: Vec<_> = answer.members.iter().map(row).collect();
+    table(["NODE", "AGENT", "MEMBER", "OUTCOME"], &rows)
 }
 
 fn payload(given: Option<String>) -> anyhow::Result<Bytes> {

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::barriers::{BARRIER, Barriers};
@@ -9,10 +10,11 @@ use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::op::{Op, Publication};
 use super::{header_block, reply, service};
+use crate::answers::AssuredAnswer;
 use crate::reach::Reach;
 use tidings::{
-    BroadcastError, Delivery, Held, MemberId, Message, Pattern, Receipt, Scope, Session,
-    SubscribeError, Topic,
+    AssuredOptions, BroadcastError, Delivery, Held, MemberId, Message, Outcomes, Pattern, Receipt,
+    Scope, Session, SubscribeError, TimeError, Topic,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -36,6 +38,8 @@ pub(super) struct Client {
     barriers: Barriers,
     /// Whether what it published has filled somebody's mailbox to where it is to wait.
     pub(super) is_pressing: bool,
+    /// Wait for what becomes of its assured messages, and where it wants to be told.
+    assured: JoinSet<(Topic, Outcomes)>,
     pub(super) out: BytesMut,
 }
 
@@ -59,6 +63,7 @@ impl Client {
             last_topic: None,
             barriers: Barriers::default(),
             is_pressing: false,
+            assured: JoinSet::new(),
             out,
         }
     }
@@ -105,10 +110,23 @@ impl Client {
         self.session.hold()
     }
 
-    /// What it may wait for: that what it publishes next finds [room](Session::room), and answers to
-    /// what it asked for.
-    pub(super) fn waits(&mut self) -> (&Session, &mut Barriers) {
-        (&self.session, &mut self.barriers)
+    /// What it may wait for: that what it publishes next finds [room](Session::room), answers to what it
+    /// asked for, and what becomes of its assured messages.
+    pub(super) fn waits(&mut self) -> (&Session, &mut Barriers, &mut JoinSet<(Topic, Outcomes)>) {
+        (&self.session, &mut self.barriers, &mut self.assured)
+    }
+
+    /// Tells the client what became of a message, where it wants to be told.
+    pub(super) fn tell(&self, reply_to: Topic, outcomes: Outcomes) {
+        let answer = serde_json::to_vec(&AssuredAnswer::from(outcomes));
+        let answer = answer.expect("answers have nothing that JSON cannot hold");
+        let told = self
+            .session
+            .local_broadcast(Message::new(reply_to.clone(), answer));
+        if let Err(BroadcastError::PayloadTooLarge { .. }) = told {
+            let error = "what became of the message with so many members is too long";
+            self.answer(reply_to, &json!({ "error": error }));
+        }
     }
 
     /// Answers on the subject that it wants the answer on.
@@ -172,6 +190,10 @@ impl Client {
                 header_block::parse(block).map_err(|error| refuse(error.to_string()))?;
         }
         let reach = Reach::of(&message.headers).map_err(|error| refuse(error.to_string()))?;
+        if message.headers.get(ASSURED).is_some() {
+            let options = assured_options(&message, &reach).map_err(refuse)?;
+            return self.broadcast_assured(message, options).map_err(refuse);
+        }
         match reach.publish(&self.session, message, self.options.echo) {
             Ok(receipt) => {
                 self.is_pressing |= receipt.pressing;
@@ -182,6 +204,30 @@ impl Client {
             Err(BroadcastError::PayloadTooLarge { .. }) => Err(ClientError::PayloadTooLarge),
             Err(BroadcastError::TopicTooLong { .. }) => Err(ClientError::InvalidPublishSubject),
             Err(error) => Err(refuse(error.to_string())),
+        }
+    }
+
+    /// The reply subject is where the client wants to be told; nobody else is to answer there.
+    fn broadcast_assured(
+        &mut self,
+        mut message: Message,
+        options: AssuredOptions,
+    ) -> Result<Receipt, String> {
+        let mut receipt = Receipt::default();
+        let Some(reply_to) = message.reply_to.take() else {
+            return Ok(receipt);
+        };
+        match self.session.broadcast_assured(message, options) {
+            Ok(assured) => {
+                receipt.local = assured.members();
+                self.assured.spawn(async move { (reply_to, assured.await) });
+                // Whether it is, room says.
+                self.is_pressing = true;
+                Ok(receipt)
+            }
+            // The inbox will say why.
+            Err(BroadcastError::Ended) => Ok(receipt),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -294,6 +340,24 @@ impl Subscription {
     fn is_used_up(&self) -> bool {
         self.max.is_some_and(|max| self.delivered >= max)
     }
+}
+
+/// Asks for what becomes of a message, and says how long its publisher waits.
+const ASSURED: &str = "Tidings-Assured";
+
+/// How a message is to be published that asks for assurance. An error says what is wrong.
+fn assured_options(message: &Message, reach: &Reach) -> Result<AssuredOptions, String> {
+    if *reach != Reach::Everywhere {
+        return Err("an assured message is for all members of its topic".into());
+    }
+    if message.reply_to.is_none() {
+        return Err("an assured message has a reply subject, where its publisher is told".into());
+    }
+    let timeout = message.headers.get(ASSURED).unwrap_or_default().parse();
+    Ok(AssuredOptions {
+        timeout: timeout.map_err(|error: TimeError| format!("{ASSURED}: {error}"))?,
+        ..AssuredOptions::default()
+    })
 }
 
 /// Reads what a client says in CONNECT.

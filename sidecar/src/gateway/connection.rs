@@ -279,7 +279,7 @@ impl Connection {
             }
         };
         let is_pressing = self.client.is_pressing;
-        let (session, barriers) = self.client.waits();
+        let (session, barriers, assured) = self.client.waits();
         tokio::select! {
             ready = ready, if interest.is_some() => {
                 let ready = ready?;
@@ -295,6 +295,7 @@ impl Connection {
             }
             () = session.room(), if is_pressing => self.client.is_pressing = false,
             (reply, answer) = barriers.next() => self.client.answer(reply, &answer),
+            Some(Ok((reply_to, outcomes))) = assured.join_next() => self.client.tell(reply_to, outcomes),
             _ = self.ticks.tick() => self.tick()?,
             () = sleep_until(look_again), if is_paused || is_starved => {
                 if is_paused && look_again == overdue {

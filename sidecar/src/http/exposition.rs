@@ -129,6 +129,14 @@ impl Collector for Sample {
         let help = "Messages that were accepted and lost, by reason";
         to.counters("messages_dropped", help, "reason", &dropped)?;
 
+        let again = [
+            ("sent", stats.assured_repeated),
+            ("received", stats.assured_known),
+        ];
+        let help =
+            "Assured messages sent to a peer again, and received again and not delivered again";
+        to.counters("assured_repeats", help, "at", &again)?;
+
         let help = "Links to peers that came up, and that ended";
         let opened_closed = [
             ("opened", transport.links_opened),

@@ -104,3 +104,67 @@ fn what_the_node_refuses_fails_with_its_reason() {
         "{refused}"
     );
 }
+
+#[test]
+fn an_assured_message_prints_what_became_of_it_and_fails_unless_all_have_taken_it() {
+    let node = Node::start(&[]);
+    let mut subscriber = node.subscriber(&["--agent", "reader", "--count", "2", "t.*"]);
+    let publish = |arguments: &[&str]| {
+        let mut command = tidings(&["pub", "--server", &node.client, "--assured"]);
+        command.args(arguments).output().unwrap()
+    };
+    let told = publish(&["--timeout", "30s", "t.a", "one"]);
+    let table = String::from_utf8(told.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["NODE", "AGENT", "MEMBER", "OUTCOME"]);
+    assert_eq!((rows.len(), rows[1][1], rows[1][3]), (2, "reader", "taken"));
+    assert!(told.status.success());
+    // Nobody is missing where there is nobody.
+    assert!(publish(&["other", "nobody"]).status.success());
+
+    let mut wrong = tidings(&["pub", "--server", &node.client, "--assured", "t.a", "x"]);
+    wrong.args(["--timeout", "1h"]);
+    let wrong = complaint(wrong);
+    assert!(wrong.contains("1h is not within 1ms to 10m"), "{wrong}");
+
+    node.publish(&["t.b", "two"]);
+    assert_eq!(lines(subscriber.stdout()), ["one", "two"]);
+    assert_eq!(subscriber.end().0, Some(0));
+}
+
+#[test]
+fn an_assured_message_that_somebody_has_no_room_for_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = path(&directory, "full.toml");
+    // Nothing but the first message finds room, as long as it is not read.
+    let text = "gateway.mailbox.messages_max = 1\ngateway.mailbox.overflow = \"drop-newest\"";
+    fs::write(&config, text).unwrap();
+    let node = Node::start(&["--config", &config]);
+    let payload = "x".repeat(900_000);
+    let subscriber = node.subscriber(&["t"]);
+    subscriber.signal("STOP");
+    let mut last = None;
+    for _ in 0..50 {
+        let mut command = tidings(&["pub", "--server", &node.client, "--assured", "t", "-"]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut publisher = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = publisher.stdin.take().unwrap();
+        stdin.write_all(payload.as_bytes()).unwrap();
+        drop(stdin);
+        let output = publisher.wait_with_output().unwrap();
+        if !output.status.success() {
+            last = Some(output);
+            break;
+        }
+    }
+    let output = last.expect("the mailbox is full at last");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("refused"));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("1 of 1 members have not taken the message"),
+        "{told}"
+    );
+}

@@ -1,6 +1,6 @@
 use crate::oracle::{
-    Oracle, accounting, barrier, delivery, false_death, gaps, gossip, links, mailbox, monitor,
-    order, progress, stranger,
+    Oracle, accounting, assurance, barrier, delivery, false_death, gaps, gossip, links, mailbox,
+    monitor, order, progress, stranger,
 };
 
 /// Those that judge while a run is under way.
@@ -13,6 +13,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::<accounting::Accounting>::default(),
         Box::<links::Links>::default(),
         Box::<delivery::Delivery>::default(),
+        Box::<assurance::Assurance>::default(),
         Box::<barrier::Barrier>::default(),
         Box::<gaps::Gaps>::default(),
         Box::<gossip::Gossip>::default(),

@@ -180,6 +180,7 @@ mod tests {
                     agent: 0,
                     scope: tidings::Scope::default(),
                     mailbox_messages_max: 9,
+                    drops_oldest: false,
                 });
             }
             scene.note(Note::Subscribed {

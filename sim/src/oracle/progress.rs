@@ -41,6 +41,7 @@ mod tests {
                 agent: 9,
                 scope: tidings::Scope::default(),
                 mailbox_messages_max: 1,
+                drops_oldest: false,
             },
             Note::Flooding {
                 session: 0,

@@ -1,0 +1,122 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::mpsc;
+
+use crate::Message;
+use crate::counters::Counters;
+use crate::mailbox::{Pushed, Subscriber};
+use crate::outgoing::Publisher;
+use crate::receipt::Receipt;
+use crate::registry::SessionId;
+use crate::routes::Matching;
+use crate::source::Source;
+use crate::waits::Filling;
+
+/// Puts messages into the mailboxes of this node, and counts what becomes of them.
+#[derive(Debug)]
+pub(crate) struct Mailroom {
+    pub(crate) counters: Arc<Counters>,
+    /// Where sessions go whose mailbox overflowed, to be ended.
+    cut_off: mpsc::UnboundedSender<SessionId>,
+}
+
+/// A message that is to be put into mailboxes.
+pub(crate) struct Arrival<'a> {
+    source: Source,
+    /// Who publishes it, if that is on this node.
+    publisher: Option<Publisher>,
+    message: &'a Arc<Message>,
+}
+
+impl Mailroom {
+    /// One, and the sessions that it cuts off. Each is told once, so no more of them wait than there
+    /// are sessions.
+    pub(crate) fn new(counters: Arc<Counters>) -> (Self, mpsc::UnboundedReceiver<SessionId>) {
+        let (cut_off, cut_off_sessions) = mpsc::unbounded_channel();
+        (Self { counters, cut_off }, cut_off_sessions)
+    }
+
+    /// Puts a message into the mailboxes of those subscribers that are `wanted`. `pushed` hears what
+    /// became of it with each.
+    pub(crate) fn deliver(
+        &self,
+        arrival: &Arrival<'_>,
+        matching: &Matching,
+        wanted: impl Fn(&Subscriber) -> bool,
+        mut pushed: impl FnMut(&Arc<Subscriber>, Pushed),
+        receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<dyn Filling>>,
+    ) {
+        let counters = &self.counters;
+        let Arrival {
+            source,
+            publisher,
+            message,
+        } = *arrival;
+        let mut sent = 0;
+        let subscribers = matching.routes().flat_map(|route| &route.local);
+        for subscriber in subscribers.filter(|subscriber| wanted(subscriber)) {
+            sent += 1;
+            let mailbox = &subscriber.mailbox;
+            let outcome = if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
+                mailbox.refuse(source)
+            } else {
+                mailbox.push(source, subscriber, message)
+            };
+            pushed(subscriber, outcome);
+            match outcome {
+                Pushed::Kept => receipt.local += 1,
+                Pushed::KeptPressing => {
+                    receipt.local += 1;
+                    pressing.push(Arc::clone(&subscriber.mailbox) as _);
+                }
+                Pushed::KeptLosing(lost) => {
+                    receipt.local += 1;
+                    counters.dropped_mailbox_full.fetch_add(lost, Relaxed);
+                }
+                Pushed::Lost { pressing: waits } => {
+                    receipt.dropped += 1;
+                    counters.dropped_mailbox_full.fetch_add(1, Relaxed);
+                    if waits {
+                        pressing.push(Arc::clone(&subscriber.mailbox) as _);
+                    }
+                }
+                Pushed::CutOff(lost) => {
+                    receipt.dropped += 1;
+                    counters.dropped_slow_subscriber.fetch_add(lost, Relaxed);
+                    // Nobody listens only when the node has stopped, and its sessions with it.
+                    let _ = self.cut_off.send(subscriber.session);
+                }
+                Pushed::Closed => sent -= 1,
+            }
+        }
+        counters.sent_local.fetch_add(sent, Relaxed);
+    }
+}
+
+impl<'a> Arrival<'a> {
+    pub(crate) fn here(publisher: Publisher, message: &'a Arc<Message>) -> Self {
+        Self {
+            source: Source::here(publisher.session),
+            publisher: Some(publisher),
+            message,
+        }
+    }
+
+    pub(crate) fn there(source: Source, message: &'a Arc<Message>) -> Self {
+        Self {
+            source,
+            publisher: None,
+            message,
+        }
+    }
+}
+
+/// What wants a message whoever it is.
+pub(crate) fn everybody(_: &Subscriber) -> bool {
+    true
+}
+
+/// What does not hear what became of a message.
+pub(crate) fn ignore(_: &Arc<Subscriber>, _: Pushed) {}

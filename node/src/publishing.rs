@@ -1,0 +1,233 @@
+//! What a session publishes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tidings_identity::NodeId;
+use tidings_membership::{MemberId, Pattern};
+
+use crate::assured::Assured;
+use crate::broker::Reach;
+use crate::outcome::AssuredOptions;
+use crate::outgoing::Publisher;
+use crate::receipt::Receipt;
+use crate::session::{Session, SessionState};
+use crate::session_error::BroadcastError;
+use crate::{Congestion, Message};
+
+impl Session {
+    /// Hands a message to every subscriber of its topic on every node, each membership once.
+    ///
+    /// # Errors
+    /// See [`BroadcastError`]; nobody has got it then.
+    pub fn broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish(message, false, Reach::Everywhere)
+    }
+
+    /// Like [`broadcast`](Self::broadcast), but this session's own subscriptions get nothing.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish(message, true, Reach::Everywhere)
+    }
+
+    /// Like [`broadcast`](Self::broadcast), but the message never leaves this node.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn local_broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish(message, false, Reach::ThisNode)
+    }
+
+    /// Like [`local_broadcast`](Self::local_broadcast), but this session's own subscriptions get nothing.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn local_broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish(message, true, Reach::ThisNode)
+    }
+
+    /// Hands a message to the subscribers on one node only.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast), and when no live node has this name.
+    pub fn direct(&self, to: &NodeId, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish_to(to, message, false)
+    }
+
+    /// Like [`direct`](Self::direct), but this session's own subscriptions get nothing, should the node
+    /// be its own.
+    ///
+    /// # Errors
+    /// As [`direct`](Self::direct).
+    pub fn direct_from(&self, to: &NodeId, message: Message) -> Result<Receipt, BroadcastError> {
+        self.publish_to(to, message, true)
+    }
+
+    fn publish_to(
+        &self,
+        to: &NodeId,
+        message: Message,
+        skips_itself: bool,
+    ) -> Result<Receipt, BroadcastError> {
+        if *to == self.state.node.node {
+            return self.publish(message, skips_itself, Reach::ThisNode);
+        }
+        let message = self.accept(message)?;
+        let SessionState { node, routes, .. } = &*self.state;
+        let remote = node.broker.remote(to);
+        let remote = remote.ok_or_else(|| BroadcastError::UnknownNode { node: to.clone() })?;
+        let publisher = self.publisher(&message, false);
+        let mut pressing = Vec::new();
+        let receipt = node
+            .broker
+            .direct(routes, publisher, &remote, &message, &mut pressing);
+        self.state.waits.add(pressing);
+        Ok(receipt)
+    }
+
+    /// Hands a message to one member of its topic only, on whatever node that is.
+    ///
+    /// It goes the same way as all that the session publishes, and keeps its order. If the member ends its
+    /// membership while the message is under way, nobody gets it.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast), and when this node shows no such member of the topic in the scope
+    /// of the session: it has left, its node is not live, or it never was.
+    pub fn send_to(&self, member: MemberId, message: Message) -> Result<Receipt, BroadcastError> {
+        let message = self.accept(message)?;
+        let SessionState { node, routes, .. } = &*self.state;
+        let shown = node.membership.view();
+        let shown = shown.member(&routes.scope, &message.topic, member);
+        let unknown = || BroadcastError::UnknownMember {
+            member,
+            topic: message.topic.clone(),
+        };
+        let on = shown.ok_or_else(unknown)?.node;
+        let remote = match on == node.node {
+            true => None,
+            // It may just have been lost.
+            false => Some(node.broker.remote(&on).ok_or_else(unknown)?),
+        };
+        let publisher = self.publisher(&message, false);
+        let mut pressing = Vec::new();
+        let to = (member, remote.as_deref());
+        let receipt = node
+            .broker
+            .send_to(routes, publisher, to, &message, &mut pressing);
+        self.state.waits.add(pressing);
+        Ok(receipt)
+    }
+
+    /// Like [`broadcast`](Self::broadcast), and tells what became of the message with every member that
+    /// this node shows now.
+    ///
+    /// What is returned is ready as soon as each of them has taken the message, or acknowledged it, as the
+    /// options say, or cannot any more; at the latest when the timeout is over. Meanwhile the node sends the
+    /// message again when it was lost with a link, and no member gets it twice. A repeated message may come
+    /// after others that were published later, but the assured messages of a session keep their order among
+    /// each other. It is not dropped for [congestion](Congestion), and like others may make the session wait
+    /// for [room](Self::room).
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast), and when too many are open: 256 of a session, 4,096 of the node,
+    /// 262,144 members of all of them, or more bytes than may wait on the node for one holder.
+    pub fn broadcast_assured(
+        &self,
+        message: Message,
+        options: AssuredOptions,
+    ) -> Result<Assured, BroadcastError> {
+        let message = self.accept(message)?;
+        let SessionState { node, routes, .. } = &*self.state;
+        let publisher = Publisher {
+            congestion: Congestion::Ask,
+            ..self.publisher(&message, false)
+        };
+        let view = node.membership.view();
+        let topic = Pattern::from(&message.topic);
+        let members = view.members(&routes.scope, &topic);
+        let mut pressing = Vec::new();
+        let members = (members, &*view);
+        let begun = node.broker.broadcast_assured(
+            routes,
+            publisher,
+            &message,
+            options,
+            members,
+            &mut pressing,
+        )?;
+        self.state.waits.add(pressing);
+        Ok(Assured::new(
+            Arc::clone(&node.broker.outstanding),
+            begun,
+            options,
+        ))
+    }
+
+    /// Waits until there is room for the next message, at once if there is.
+    ///
+    /// Publishing never waits by itself. Whoever awaits room after each message whose
+    /// [`Receipt::pressing`] is set is slowed to the speed of its slowest subscriber, on whatever node,
+    /// or of the slowest link to one, and has nothing dropped for want of room as long as its
+    /// subscribers read. That is certain while their mailboxes hold what is under way to them, which
+    /// is up to half of `publish_window_bytes` ([`Limits`]) for each publisher on another node. It
+    /// waits only while something is read, for each of them at most `publish_wait_max`; then it goes
+    /// on, and the overflow policy of who does not keep up decides. Nobody waits for a mailbox that
+    /// drops the oldest, and nobody is asked to whose messages are to be [dropped](Congestion::Drop)
+    /// rather than waited for.
+    pub async fn room(&self) {
+        let wait_max = self.state.node.limits.publish_wait_max.get();
+        self.state.waits.room(wait_max).await;
+    }
+
+    fn publisher(&self, message: &Message, skips_itself: bool) -> Publisher {
+        let state = &self.state;
+        Publisher {
+            session: state.id,
+            skips_itself,
+            congestion: state.congestion.of(message),
+            wait_max: state.node.limits.publish_wait_max.get(),
+        }
+    }
+
+    fn publish(
+        &self,
+        message: Message,
+        skips_itself: bool,
+        reach: Reach,
+    ) -> Result<Receipt, BroadcastError> {
+        let message = self.accept(message)?;
+        let SessionState { node, routes, .. } = &*self.state;
+        let publisher = self.publisher(&message, skips_itself);
+        let mut pressing = Vec::new();
+        let receipt = node
+            .broker
+            .broadcast(routes, publisher, reach, &message, &mut pressing);
+        self.state.waits.add(pressing);
+        Ok(receipt)
+    }
+
+    fn accept(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
+        let limits = &self.state.node.limits;
+        let (bytes, max) = (message.payload.len(), limits.payload_bytes_max.get());
+        if bytes > max {
+            return Err(BroadcastError::PayloadTooLarge { bytes, max });
+        }
+        let (bytes, max) = (
+            message.headers.as_bytes().len(),
+            limits.headers_bytes_max.get(),
+        );
+        if bytes > max {
+            return Err(BroadcastError::HeadersTooLarge { bytes, max });
+        }
+        let (bytes, max) = (message.topic.as_str().len(), limits.topic_bytes_max.get());
+        if bytes > max {
+            return Err(BroadcastError::TopicTooLong { bytes, max });
+        }
+        if self.state.node.has_stopped() || self.state.ended.load(Relaxed) {
+            return Err(BroadcastError::Ended);
+        }
+        Ok(Arc::new(message))
+    }
+}
