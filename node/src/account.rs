@@ -123,7 +123,7 @@ impl Account {
 
     /// Up to so many members of a node with whom there is something to wait for. Of more, the next call
     /// goes on where this one ended.
-    pub(crate) fn to_ask(&mut self, node: usize, max: usize) -> Vec<MemberId> {
+    pub(crate) fn due(&mut self, node: usize, max: usize) -> Vec<MemberId> {
         let Some(side) = self.nodes.get_mut(node) else {
             return Vec::new();
         };
@@ -285,7 +285,7 @@ mod tests {
         happen(&mut account, (0, 0, 0));
         account.lost(0);
         assert!(!account.is_settled() && !account.is_open(0) && account.is_open(1));
-        assert_eq!(account.to_ask(1, 9), [id(10), id(11)]);
+        assert_eq!(account.due(1, 9), [id(10), id(11)]);
         let expected = [
             Outcome::Taken,
             Outcome::NodeLost,
@@ -300,7 +300,7 @@ mod tests {
         let members: Vec<Addressee> = (0..7).map(|number| member(0, number)).collect();
         let mut account = Account::new(WaitFor::Acknowledged, members);
         account.told(0, id(2), Fate::Refused);
-        let asked: Vec<_> = (0..4).map(|_| account.to_ask(0, 3)).collect();
+        let asked: Vec<_> = (0..4).map(|_| account.due(0, 3)).collect();
         assert_eq!(asked[0], [id(0), id(1), id(3)]);
         assert_eq!(asked[1], [id(4), id(5), id(6)]);
         assert_eq!(asked[2], asked[0]);
@@ -336,7 +336,7 @@ mod tests {
                 happen(&mut account, *what);
                 prop_assert!(account.is_settled() || !was_settled, "settled for good");
                 for node in 0..2 {
-                    prop_assert_eq!(account.is_open(node), !account.to_ask(node, 9).is_empty());
+                    prop_assert_eq!(account.is_open(node), !account.due(node, 9).is_empty());
                 }
             }
             let is_settled = account.is_settled();

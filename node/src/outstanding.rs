@@ -387,7 +387,7 @@ impl State {
                 }
                 let carrier = leg.to.carrier(open.publisher.session.number());
                 if leg.asks(carrier, now) {
-                    let members = open.account.to_ask(at, ASKED_MAX).into_iter();
+                    let members = open.account.due(at, ASKED_MAX).into_iter();
                     let members: Vec<Id> = members.map(MemberId::to_bytes).collect();
                     let number = leg.number;
                     match &leg.to {
