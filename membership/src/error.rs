@@ -1,4 +1,5 @@
 use crate::config::ConfigError;
+use crate::topic_info::TopicInfoError;
 
 /// Why membership did not start. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,24 @@ pub enum UpdateError {
         /// How much would be free.
         left: usize,
     },
+}
+
+/// Why a topic was not described. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescribeError {
+    /// A part of it is not as it may be.
+    #[error(transparent)]
+    Info(#[from] TopicInfoError),
+    /// This node has as many descriptions as it may.
+    #[error("this node has described {max} topics, which is all that it may: use another node")]
+    Full {
+        /// How many it may have.
+        max: usize,
+    },
+    /// The newest description is of the end of time.
+    #[error("the description that is known cannot be replaced: its time is the last there is")]
+    Time,
 }
 
 /// Gossip has ended by itself. The view no longer follows the cluster, and never will again.

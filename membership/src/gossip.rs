@@ -25,13 +25,16 @@ use crate::config::Config;
 use crate::difference::difference;
 use crate::event::EventSink;
 use crate::guard::{shown_validity, text};
+use crate::node_view::NodeView;
 use crate::pace::Pace;
 use crate::packed::{bucket_text_bytes, pack};
-use crate::peer::{CERTIFICATE_KEY, Peer, bucket_key};
+use crate::peer::{CERTIFICATE_KEY, Peer, bucket_key, record_key};
 use crate::peers::Peers;
+use crate::records::{self, RECORD_BYTES_MAX};
 use crate::sighting::Sighting;
 use crate::starter::Starter;
 use crate::tickets::Tickets;
+use crate::topic_info::TopicRecord;
 use crate::view::View;
 use crate::views::Views;
 use crate::watched::Watched;
@@ -55,6 +58,8 @@ pub(crate) struct Gossip {
     pub(crate) tickets: Arc<Tickets>,
     /// Those of them who are served next.
     pub(crate) round: Option<Round>,
+    /// The same of what it tells of topics.
+    pub(crate) written_records: BTreeMap<usize, Arc<TopicRecord>>,
     pub(crate) pace: Pace,
 }
 
@@ -140,7 +145,7 @@ impl Gossip {
                 _ = rejoin.tick() => self.contact_rejoin_candidate(),
                 Ok(()) = changed.changed() => {
                     // Not a snapshot: while one is held, a change copies its bucket.
-                    self.note_changes(changed.borrow_and_update().local.buckets());
+                    self.note_changes(&changed.borrow_and_update().local);
                 }
                 Ok(()) = tickets.changed() => {
                     tickets.mark_unchanged();
@@ -157,12 +162,19 @@ impl Gossip {
         }
     }
 
-    /// Notes which buckets are not as they were written.
-    fn note_changes(&mut self, buckets: &[Arc<Bucket>]) {
+    /// Notes which buckets and records are not as they were written.
+    fn note_changes(&mut self, local: &NodeView) {
         let now = Instant::now();
+        let buckets = local.buckets();
         for (index, (bucket, written)) in buckets.iter().zip(&self.written).enumerate() {
             if !Arc::ptr_eq(bucket, written) {
                 self.pace.changed(index, now);
+            }
+        }
+        for (number, record) in local.records.numbered() {
+            let written = self.written_records.get(number);
+            if !written.is_some_and(|written| Arc::ptr_eq(written, record)) {
+                self.pace.changed(buckets.len() + number, now);
             }
         }
     }
@@ -193,8 +205,8 @@ impl Gossip {
     /// Notes which buckets are not as they were written, by now, and returns them.
     fn note_all_changes(&mut self) -> BTreeSet<usize> {
         let view = self.views.snapshot();
+        self.note_changes(&view.local);
         let buckets = view.local.buckets();
-        self.note_changes(buckets);
         let both = buckets.iter().zip(&self.written).enumerate();
         let unwritten = both.filter(|(_, (bucket, written))| !Arc::ptr_eq(bucket, written));
         unwritten.map(|(index, _)| index).collect()
@@ -205,18 +217,28 @@ impl Gossip {
         let view = self.views.snapshot();
         let buckets = view.local.buckets();
         let peers = self.peers.book.live().count().clamp(1, peers_max);
-        let bytes = |index: usize| bucket_text_bytes(buckets[index].packed_bytes()) * peers;
+        let bytes = |index: usize| match buckets.get(index) {
+            Some(bucket) => bucket_text_bytes(bucket.packed_bytes()) * peers,
+            None => RECORD_BYTES_MAX * peers,
+        };
+        let records = view.local.records.numbered();
         let mut texts = Vec::new();
         for index in self.pace.take(Instant::now(), bytes) {
-            self.written[index] = Arc::clone(&buckets[index]);
-            texts.push((index, pack(&buckets[index])));
+            if let Some(bucket) = buckets.get(index) {
+                self.written[index] = Arc::clone(bucket);
+                texts.push((index, bucket_key(index), pack(bucket)));
+            } else if let Some(record) = records.get(&(index - buckets.len())) {
+                let number = index - buckets.len();
+                self.written_records.insert(number, Arc::clone(record));
+                texts.push((index, record_key(number), records::write(record)));
+            }
         }
         let author = &self.author;
         let is_news = self.handle.0.with_chitchat(|c| {
             let state = c.self_node_state();
             let before = state.max_version();
-            for (index, text) in &texts {
-                let written = author.write(state, &bucket_key(*index), text);
+            for (index, key, text) in &texts {
+                let written = author.write(state, key, text);
                 if let (Ok(()), Some(round)) = (&written, &mut self.round) {
                     round.unwritten.remove(index);
                 }
@@ -264,6 +286,14 @@ impl Gossip {
         }
         let (remote, gone) = (Arc::new(self.peers.live()), Arc::new(self.peers.gone()));
         let before = self.views.snapshot();
+        let telling: Vec<_> = remote
+            .iter()
+            .filter(|(name, node)| {
+                let known = before.remote.get(*name);
+                !known.is_some_and(|known| Arc::ptr_eq(&known.records, &node.records))
+            })
+            .map(|(_, node)| Arc::clone(node))
+            .collect();
         let after = View {
             local: before.local.clone(),
             remote: Arc::clone(&remote),
@@ -281,6 +311,7 @@ impl Gossip {
         }
         // Not the whole of it: there may have been joins here in the meantime.
         self.views.set_peers(remote, gone);
+        self.views.adopt(&telling);
         // Only while there is progress, or two nodes with nothing new would keep asking.
         self.gossip_with(truncated);
     }

@@ -35,6 +35,7 @@ mod peer;
 mod peer_state;
 mod peers;
 mod pipe;
+mod records;
 mod scope;
 mod share;
 mod sighting;
@@ -43,6 +44,7 @@ mod starter;
 mod stats;
 mod tickets;
 mod topic;
+mod topic_info;
 mod view;
 mod views;
 mod watch;
@@ -52,7 +54,7 @@ mod wire;
 pub use agent_name::{AGENT_NAME_BYTES_MAX, AgentName, AgentNameError};
 pub use config::{BUCKET_BYTES_MAX, BUCKETS_MAX, Config, ConfigError};
 pub use credentials::{Credentials, UnixTime};
-pub use error::{GossipError, JoinError, LeaveError, StartError, UpdateError};
+pub use error::{DescribeError, GossipError, JoinError, LeaveError, StartError, UpdateError};
 pub use event::{Event, EventSink};
 pub use fault::{Fault, Faults};
 pub use joins::Joins;
@@ -65,6 +67,10 @@ pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use share::Share;
 pub use stats::Stats;
 pub use topic::{TOPIC_BYTES_MAX, Topic, TopicError};
+pub use topic_info::{
+    Stamp, TOPIC_DESCRIPTION_BYTES_MAX, TOPIC_LABEL_BYTES_MAX, TopicInfo, TopicInfoError,
+    TopicPart, TopicRecord,
+};
 pub use view::{Member, NodeSummary, TopicSummary, View};
 pub use watch::Watch;
 pub use watched::Watched;

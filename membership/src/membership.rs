@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use crate::author::Author;
 use crate::bucket::MemberEntry;
 use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
-use crate::error::{GossipError, JoinError, LeaveError, StartError, UpdateError};
+use crate::error::{DescribeError, GossipError, JoinError, LeaveError, StartError, UpdateError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
 use crate::gossip::{AbortOnDrop, Gossip};
@@ -34,7 +35,7 @@ use crate::views::Views;
 use crate::watch::Watch;
 use crate::watched::Watched;
 use crate::wire::Wire;
-use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
+use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic, TopicInfo};
 
 /// One node's part in who is where: it keeps the memberships of this node, tells them to its peers
 /// and learns theirs.
@@ -140,6 +141,7 @@ impl Membership {
             written,
             tickets,
             round: None,
+            written_records: BTreeMap::new(),
             pace: Pace::new(&config, Instant::now()),
         };
         let gossip = token.run_until_cancelled_owned(gossip.run(starter, config, seeds));
@@ -296,6 +298,25 @@ impl Membership {
         for (index, memberships) in views.by_bucket(memberships) {
             views.leave_all(index, &memberships);
         }
+    }
+
+    /// Lets this node tell this of a topic, in the place of what is known of it; nothing, if it is
+    /// empty. `unix_ms` is the time, since the Unix epoch; it counts as later than what is known.
+    ///
+    /// It is in [`view`](Self::view) when this returns, and in those of all connected nodes soon after. This
+    /// node goes on telling the newest that it learns of this topic, for as long as it runs.
+    ///
+    /// # Errors
+    /// When a part of it is too long or has control characters, or the node tells of too many topics.
+    /// Nothing has changed.
+    pub fn describe(
+        &self,
+        scope: &Scope,
+        topic: &Topic,
+        info: TopicInfo,
+        unix_ms: u64,
+    ) -> Result<(), DescribeError> {
+        self.shared.views.describe(scope, topic, info, unix_ms)
     }
 
     /// Tells those who watch that messages are missing on the way from one node to another, each: how

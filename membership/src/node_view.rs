@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tidings_identity::NodeRun;
 
 use crate::bucket::{Bucket, BucketError, MemberEntry, TopicMembers};
+use crate::records::Records;
 use crate::{MemberId, Metadata, Pattern, Scope, Topic};
 
 /// One node, as a view has it: who it is and what its members are.
@@ -18,6 +19,8 @@ pub(crate) struct NodeView {
     /// The buckets that have patterns with wildcards, so that the members of a topic are found
     /// without looking through all.
     with_wildcards: BTreeSet<usize>,
+    /// What it tells of topics.
+    pub(crate) records: Arc<Records>,
 }
 
 impl NodeView {
@@ -28,6 +31,7 @@ impl NodeView {
             version: 0,
             buckets: vec![Arc::default(); buckets.max(1)].into(),
             with_wildcards: BTreeSet::new(),
+            records: Arc::default(),
         }
     }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::records::RECORDS_MAX;
 
 /// When the buckets that changed on this node are told to its peers.
 ///
@@ -12,6 +13,9 @@ use crate::config::Config;
 /// And all that is told together keeps to `change_bytes_per_second_max`: what goes beyond waits, the
 /// bucket first that was not told for longest. So who changes much delays most what he changes
 /// himself. Nothing is lost by waiting: told is what a bucket has at that moment.
+///
+/// What is told of topics goes the same way: behind the indices of the buckets are those of the
+/// records.
 #[derive(Debug)]
 pub(crate) struct Pace {
     coalesce: Duration,
@@ -41,7 +45,7 @@ impl Pace {
             coalesce: config.coalesce.get(),
             interval: config.interval.get(),
             bytes_per_second,
-            buckets: vec![BucketPace::default(); config.buckets.get()],
+            buckets: vec![BucketPace::default(); config.buckets.get() + RECORDS_MAX],
             budget: bytes_per_second.cast_signed(),
             refilled: now,
         }

@@ -1,8 +1,8 @@
 //! What gossip says of one node.
 //!
 //! A node's state in gossip is a few keys: `buckets`, how many buckets it has, written first and
-//! once; `b/<index in hex>`, the text of a bucket; and `left`, when it has said goodbye. No key is
-//! ever deleted, because what a deletion covers can come back after a long partition.
+//! once; `b/<index in hex>`, the text of a bucket; `t/<number in hex>`, what it tells of a topic; and
+//! `left`, when it has said goodbye. No key is ever deleted, because what a deletion covers can come back after a long partition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::liveness::Liveness;
 use crate::node_view::NodeView;
 use crate::packed::{UnpackError, unpack};
 use crate::peer_state::PeerState;
+use crate::records::{self, RECORDS_MAX, RecordError};
 use crate::sighting::Sighting;
 
 /// The newest incarnation of another node.
@@ -42,6 +43,8 @@ enum ValueError {
     Index(String),
     #[error("bucket {0:x} cannot be read")]
     Bucket(usize, #[source] UnpackError),
+    #[error("record {0:x} of a topic cannot be read")]
+    Record(usize, #[source] RecordError),
 }
 
 impl Peer {
@@ -142,6 +145,14 @@ impl Peer {
             let bucket = unpack(value, BUCKET_BYTES_MAX, at, buckets)
                 .map_err(|error| ValueError::Bucket(at, error))?;
             Arc::make_mut(view).replace(at, bucket);
+        } else if let Some(number) = key.strip_prefix(RECORD_PREFIX) {
+            let no_record = || ValueError::Index(number.into());
+            let at = usize::from_str_radix(number, 16).map_err(|_| no_record())?;
+            let view = self.view.as_mut().filter(|_| at < RECORDS_MAX);
+            let view = view.ok_or_else(no_record)?;
+            let record = records::read(value).map_err(|error| ValueError::Record(at, error))?;
+            let records = &mut Arc::make_mut(view).records;
+            Arc::make_mut(records).replace(at, record);
         }
         // Any other key is that of a newer version of this software.
         Ok(())
@@ -153,6 +164,11 @@ pub(crate) fn bucket_key(index: usize) -> String {
     format!("{BUCKET_PREFIX}{index:x}")
 }
 
+/// The key of the record of this number.
+pub(crate) fn record_key(number: usize) -> String {
+    format!("{RECORD_PREFIX}{number:x}")
+}
+
 /// The key of the certificate.
 pub(crate) const CERTIFICATE_KEY: &str = "cert";
 /// The key of the anchors by which heartbeats are checked.
@@ -162,3 +178,4 @@ pub(crate) const BUCKETS_KEY: &str = "buckets";
 /// The key that is set to `1` when a node leaves.
 pub(crate) const LEFT_KEY: &str = "left";
 pub(crate) const BUCKET_PREFIX: &str = "b/";
+pub(crate) const RECORD_PREFIX: &str = "t/";

@@ -9,6 +9,7 @@ use tidings_identity::{Incarnation, NodeId, NodeRun};
 use crate::bucket::{MemberEntry, TopicMembers};
 use crate::gaps::Gaps;
 use crate::node_view::NodeView;
+use crate::topic_info::TopicRecord;
 use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic};
 
 /// Who is where, as this node knows it at one moment.
@@ -211,11 +212,70 @@ impl View {
         page
     }
 
+    /// How many members this topic or pattern has; none if it is not among [`topics`](Self::topics).
+    pub fn topic(&self, scope: &Scope, pattern: &Pattern) -> TopicSummary {
+        let count = |node: &Arc<NodeView>| node.members(scope, pattern.as_str()).len();
+        TopicSummary {
+            scope: scope.clone(),
+            pattern: pattern.clone(),
+            members: self.all().map(count).sum(),
+            local: count(&self.local),
+        }
+    }
+
     /// How many topics and patterns have members.
     pub fn topics_count(&self) -> usize {
         let topics = self.all().flat_map(|node| node.topics());
         let names: HashSet<_> = topics.map(TopicMembers::key).collect();
         names.len()
+    }
+
+    /// What is told of a topic by the live nodes: of all that they say the newest, unless that says
+    /// nothing any more. It need not have members.
+    pub fn topic_info(&self, scope: &Scope, topic: &Topic) -> Option<Arc<TopicRecord>> {
+        let newest = self.topic_record(scope, topic)?;
+        (!newest.info.is_empty()).then(|| Arc::clone(newest))
+    }
+
+    /// All topics of which something is told, sorted by scope and topic, whether they have members or
+    /// not.
+    pub fn described_topics(&self) -> Vec<TopicSummary> {
+        self.described_after(None, None, usize::MAX)
+    }
+
+    /// The first so many of [`described_topics`](Self::described_topics), of this scope if one is given,
+    /// that come after this one.
+    pub fn described_after(
+        &self,
+        scope: Option<&Scope>,
+        after: Option<(&Scope, &Pattern)>,
+        count_max: usize,
+    ) -> Vec<TopicSummary> {
+        let after = after.map(|(scope, pattern)| (scope.as_str(), pattern.as_str()));
+        let mut newest: BTreeMap<(&str, &str), &Arc<TopicRecord>> = BTreeMap::new();
+        for record in self.all().flat_map(|node| node.records.iter()) {
+            let key = (record.scope.as_str(), record.topic.as_str());
+            let is_elsewhere = scope.is_some_and(|scope| *scope != record.scope);
+            if is_elsewhere || after.is_some_and(|after| key <= after) {
+                continue;
+            }
+            let known = newest.entry(key).or_insert(record);
+            if known.stamp < record.stamp {
+                *known = record;
+            }
+        }
+        let told = newest
+            .into_values()
+            .filter(|record| !record.info.is_empty());
+        let summary =
+            |record: &Arc<TopicRecord>| self.topic(&record.scope, &Pattern::from(&record.topic));
+        told.take(count_max).map(summary).collect()
+    }
+
+    /// The newest record of a topic.
+    pub(crate) fn topic_record(&self, scope: &Scope, topic: &Topic) -> Option<&Arc<TopicRecord>> {
+        let records = self.all().filter_map(|node| node.records.get(scope, topic));
+        records.max_by(|a, b| a.stamp.cmp(&b.stamp))
     }
 
     /// This node and all known peers, sorted by name; look at [`NodeSummary::live`].

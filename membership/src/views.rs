@@ -13,12 +13,14 @@ use tokio::sync::watch;
 
 use crate::bucket::{BucketError, MemberEntry};
 use crate::config::Config;
-use crate::error::{JoinError, LeaveError, UpdateError};
+use crate::error::{DescribeError, JoinError, LeaveError, UpdateError};
 use crate::node_view::NodeView;
 use crate::packed::{bucket_text_bytes, packed_bytes_max};
+use crate::records::{RECORDS_MAX, UNIX_MS_MAX};
 use crate::share::Share;
+use crate::topic_info::{Stamp, TopicInfo, TopicRecord};
 use crate::view::{NodeSummary, View};
-use crate::{MemberId, Metadata, Pattern, Scope};
+use crate::{MemberId, Metadata, Pattern, Scope, Topic};
 
 /// The newest view, and who waits for the next.
 #[derive(Debug)]
@@ -194,6 +196,73 @@ impl Views {
         });
     }
 
+    /// Lets this node tell this of a topic, at this time, and later than what is known.
+    pub(crate) fn describe(
+        &self,
+        scope: &Scope,
+        topic: &Topic,
+        info: TopicInfo,
+        unix_ms: u64,
+    ) -> Result<(), DescribeError> {
+        info.check()?;
+        let mut result = Ok(());
+        self.newest.send_if_modified(|view| {
+            let known = view.topic_record(scope, topic);
+            if known.map_or(info.is_empty(), |known| known.info == info) {
+                return false;
+            }
+            let unix_ms = known.map_or(unix_ms, |known| unix_ms.max(known.stamp.unix_ms + 1));
+            if unix_ms > UNIX_MS_MAX {
+                result = Err(DescribeError::Time);
+                return false;
+            }
+            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
+            let record = Arc::new(TopicRecord {
+                scope: scope.clone(),
+                topic: topic.clone(),
+                stamp: Stamp {
+                    unix_ms,
+                    node: local.run.node.clone(),
+                    incarnation: local.run.incarnation,
+                },
+                info,
+            });
+            let is_set = Arc::make_mut(&mut local.records).set(record);
+            if !is_set {
+                result = Err(DescribeError::Full { max: RECORDS_MAX });
+            }
+            is_set
+        });
+        result
+    }
+
+    /// Of topics of which this node tells something, tells what these others say that is newer. So it
+    /// does not end with them.
+    pub(crate) fn adopt(&self, others: &[Arc<NodeView>]) {
+        self.newest.send_if_modified(|view| {
+            let records = others.iter().flat_map(|other| other.records.iter());
+            let newer: Vec<_> = records
+                .filter(|record| {
+                    let own = view.local.records.get(&record.scope, &record.topic);
+                    own.is_some_and(|own| own.stamp < record.stamp)
+                })
+                .cloned()
+                .collect();
+            if newer.is_empty() {
+                return false;
+            }
+            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
+            let own = Arc::make_mut(&mut local.records);
+            for record in newer {
+                let later = |own: &Arc<TopicRecord>| own.stamp < record.stamp;
+                if own.get(&record.scope, &record.topic).is_some_and(later) {
+                    own.set(record);
+                }
+            }
+            true
+        });
+    }
+
     /// Puts these other nodes in the place of those there were.
     pub(crate) fn set_peers(
         &self,
@@ -309,6 +378,81 @@ mod tests {
             share.bytes(),
             2 * Share::bytes_of(&scope, &pattern, None, &Metadata::default())
         );
+    }
+
+    #[test]
+    fn what_is_told_of_a_topic_is_the_newest_and_does_not_end_with_who_said_it() {
+        let views = Views::new(&Config::default(), run("n0"));
+        let other = Views::new(&Config::default(), run("n1"));
+        let (scope, topic) = (Scope::default(), Topic::parse("a").unwrap());
+        let info = |text: &str| TopicInfo {
+            description: Some(text.into()),
+            ..TopicInfo::default()
+        };
+        let told = |views: &Views| {
+            let record = views.snapshot().topic_info(&scope, &topic);
+            record.map(|record| record.info.description.clone().unwrap())
+        };
+        let meet = |views: &Views, other: Option<&Views>| {
+            let remote = other.map(|other| other.snapshot().local.clone());
+            let remote: Vec<_> = remote.into_iter().collect();
+            let named = remote
+                .iter()
+                .map(|node| (node.run.node.clone(), Arc::clone(node)));
+            views.set_peers(Arc::new(named.collect()), Arc::default());
+            views.adopt(&remote);
+        };
+        views.describe(&scope, &topic, info("first"), 50).unwrap();
+        meet(&other, Some(&views));
+        assert_eq!(told(&other).as_deref(), Some("first"));
+        let nothing = other.snapshot().local.records.numbered().len();
+        assert_eq!(nothing, 0, "it is not its own word");
+
+        // Who comes later is later, whatever its clock says.
+        other.describe(&scope, &topic, info("second"), 7).unwrap();
+        meet(&views, Some(&other));
+        assert_eq!(told(&views).as_deref(), Some("second"));
+        meet(&views, None);
+        assert_eq!(
+            told(&views).as_deref(),
+            Some("second"),
+            "it has taken it over"
+        );
+
+        // Nothing is told of it any more, and nobody who knows less brings it back.
+        views
+            .describe(&scope, &topic, TopicInfo::default(), 0)
+            .unwrap();
+        meet(&views, Some(&other));
+        assert_eq!(told(&views), None);
+        assert!(views.snapshot().described_topics().is_empty());
+        let before = views.snapshot();
+        views
+            .describe(&scope, &topic, TopicInfo::default(), 99)
+            .unwrap();
+        assert!(
+            Arc::ptr_eq(&before, &views.snapshot()),
+            "nothing has changed"
+        );
+    }
+
+    #[test]
+    fn no_more_topics_are_described_than_may_be() {
+        let views = Views::new(&Config::default(), run("n0"));
+        let describe = |n: usize| {
+            let topic = Topic::parse(&format!("t{n}")).unwrap();
+            let info = TopicInfo {
+                owner: Some("me".into()),
+                ..TopicInfo::default()
+            };
+            views.describe(&Scope::default(), &topic, info, 1)
+        };
+        assert!((0..RECORDS_MAX).all(|n| describe(n).is_ok()));
+        let refused = describe(RECORDS_MAX);
+        assert_eq!(refused, Err(DescribeError::Full { max: RECORDS_MAX }));
+        let all = views.snapshot().described_topics();
+        assert_eq!(all.len(), RECORDS_MAX);
+        assert!(all.is_sorted_by_key(|topic| topic.pattern.to_string()));
     }
 
     #[test]

@@ -93,9 +93,11 @@ pub use tidings_identity::{
     ValidityError,
 };
 pub use tidings_membership::{
-    AgentName, AgentNameError, Config as GossipConfig, Event, Fault as GossipFault, GossipError,
-    JoinError, Joins, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError, NodeSummary,
-    Pattern, Scope, ScopeError, Topic, TopicError, TopicSummary, UpdateError, View, Watch, Watched,
+    AgentName, AgentNameError, Config as GossipConfig, DescribeError, Event, Fault as GossipFault,
+    GossipError, JoinError, Joins, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError,
+    NodeSummary, Pattern, Scope, ScopeError, Stamp, TOPIC_DESCRIPTION_BYTES_MAX,
+    TOPIC_LABEL_BYTES_MAX, Topic, TopicError, TopicInfo, TopicInfoError, TopicPart, TopicRecord,
+    TopicSummary, UpdateError, View, Watch, Watched,
 };
 pub use tidings_transport::{
     Carried, Config as LinksConfig, Held, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,

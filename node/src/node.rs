@@ -6,8 +6,9 @@ use tidings_identity::{
     ClusterName, Identity, Incarnation, NodeId, NodeRun, Revocations, Signer, Trust, Validity,
 };
 use tidings_membership::{
-    Credentials, EventSink, GossipError, Handover, Inbound, Member, Membership, NodeSummary,
-    Pattern, Pipe, Scope, TopicSummary, View, Watch, Watched,
+    Credentials, DescribeError, EventSink, GossipError, Handover, Inbound, Member, Membership,
+    NodeSummary, Pattern, Pipe, Scope, Topic, TopicInfo, TopicRecord, TopicSummary, View, Watch,
+    Watched,
 };
 use tidings_transport::{Budget, Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
@@ -311,6 +312,32 @@ impl Node {
     /// Those of [`topics`](Self::topics) that have members on this node.
     pub fn local_topics(&self) -> Vec<TopicSummary> {
         self.view().local_topics()
+    }
+
+    /// Tells the cluster this of a topic, in the place of what is known of it; nothing, if it is empty.
+    /// Topics need no members for it.
+    ///
+    /// This node shows it at once, connected nodes within milliseconds. Where several set it at the same
+    /// time, all come to show the same, the one with the greater [`Stamp`](crate::Stamp). It is told for as
+    /// long as one of the nodes runs at which something of this topic was set; nothing is kept on disk.
+    ///
+    /// # Errors
+    /// When a part of it is too long or has control characters, or 256 topics have been described at
+    /// this node, each counted once. Nothing has changed then.
+    pub fn describe_topic(
+        &self,
+        scope: &Scope,
+        topic: &Topic,
+        info: TopicInfo,
+    ) -> Result<(), DescribeError> {
+        let unix_ms = self.inner.clock.unix_ms();
+        let membership = &self.inner.sessions.membership;
+        membership.describe(scope, topic, info, unix_ms)
+    }
+
+    /// What the cluster tells of a topic, if it tells anything, and who set it when.
+    pub fn topic_info(&self, scope: &Scope, topic: &Topic) -> Option<Arc<TopicRecord>> {
+        self.view().topic_info(scope, topic)
     }
 
     /// This node, its live peers, and those that died not long ago.

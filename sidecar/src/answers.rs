@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidings::{
     AgentName, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId, NodeSummary,
-    Outcome, Outcomes, Pattern, Receipt, Scope, TopicSummary, WaitFor,
+    Outcome, Outcomes, Pattern, Receipt, Scope, Topic, TopicInfo, TopicSummary, View, WaitFor,
 };
 
 pub use watch::{LiveAnswer, MembershipAnswer, WatchAnswer};
@@ -70,6 +70,35 @@ pub struct TopicAnswer {
     pub members: usize,
     /// How many of them are on the node that answers.
     pub local: usize,
+    /// What is told of the topic, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<InfoAnswer>,
+}
+
+/// What is told of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InfoAnswer {
+    /// What.
+    #[serde(flatten)]
+    pub info: TopicInfo,
+    /// When it was set, in milliseconds since the Unix epoch.
+    pub set_unix_ms: u64,
+    /// On which node.
+    pub set_on: NodeId,
+}
+
+/// What is to be told of a topic, in the place of all that was; what is not given is not told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DescribeRequest {
+    /// What is published on it, in words.
+    pub description: Option<String>,
+    /// What payloads are, as `application/json`.
+    pub content_type: Option<String>,
+    /// Whom to ask.
+    pub owner: Option<String>,
+    /// Where it says what a payload looks like.
+    pub schema: Option<String>,
 }
 
 /// A member.
@@ -174,13 +203,55 @@ impl From<LinkInfo> for LinkAnswer {
     }
 }
 
-impl From<TopicSummary> for TopicAnswer {
-    fn from(summary: TopicSummary) -> Self {
+impl TopicAnswer {
+    /// A topic, with what this view tells of it.
+    pub fn new(summary: TopicSummary, view: &View) -> Self {
+        let topic = Topic::try_from(&summary.pattern).ok();
+        let record = topic.and_then(|topic| view.topic_info(&summary.scope, &topic));
         Self {
             scope: summary.scope,
             topic: summary.pattern,
             members: summary.members,
             local: summary.local,
+            info: record.map(|record| InfoAnswer {
+                info: record.info.clone(),
+                set_unix_ms: record.stamp.unix_ms,
+                set_on: record.stamp.node.clone(),
+            }),
+        }
+    }
+}
+
+impl From<DescribeRequest> for TopicInfo {
+    fn from(request: DescribeRequest) -> Self {
+        let DescribeRequest {
+            description,
+            content_type,
+            owner,
+            schema,
+        } = request;
+        Self {
+            description,
+            content_type,
+            owner,
+            schema,
+        }
+    }
+}
+
+impl From<TopicInfo> for DescribeRequest {
+    fn from(info: TopicInfo) -> Self {
+        let TopicInfo {
+            description,
+            content_type,
+            owner,
+            schema,
+        } = info;
+        Self {
+            description,
+            content_type,
+            owner,
+            schema,
         }
     }
 }

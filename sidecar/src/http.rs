@@ -17,6 +17,7 @@ mod publishers;
 mod served;
 mod server;
 mod socket;
+mod topic;
 mod watch;
 mod watchers;
 
@@ -27,7 +28,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,6 +46,8 @@ use tidings::{MemberId, Node, NodeId, Pattern, Scope};
 /// Serves HTTP on this listener, until the node stops.
 ///
 /// - `GET /v1/nodes`, `/v1/topics`, `/v1/topics/{topic}/members` (`?scope=`): the view of this node.
+///   `/v1/topics?described=true` lists the topics of which something is told, with or without members.
+/// - `GET /v1/topics/{topic}` (`?scope=`): how many members it has, and what is told of it; `PUT` changes that.
 /// - `GET /v1/watch` (`?topic=`, `?scope=`, `?nodes=true`): what changes, as server-sent events.
 /// - `POST /v1/topics/{topic}` (`?scope=`, `?reach=local`, `?node=`): publishes the body.
 /// - `GET /livez`: whether the node runs; `/readyz`: whether it has found the cluster.
@@ -73,7 +76,7 @@ fn router(served: Served) -> Router {
     Router::new()
         .route("/v1/nodes", get(nodes))
         .route("/v1/topics", get(topics))
-        .route("/v1/topics/{topic}", post(publish::publish))
+        .route("/v1/topics/{topic}", topic::routes())
         .route("/v1/topics/{topic}/members", get(members))
         .route("/v1/watch", get(watch::watch))
         .route("/livez", get(live))
@@ -97,6 +100,8 @@ struct TopicsQuery {
     #[serde(default = "page_items")]
     limit: PageItems,
     after: Option<After<Scope, Pattern>>,
+    #[serde(default)]
+    described: bool,
 }
 
 async fn topics(
@@ -108,20 +113,24 @@ async fn topics(
         scope,
         limit,
         after,
+        described,
     } = query;
     let view = served.node.view();
     let build = move || {
         let after = after.as_ref().map(|After(scope, topic)| (scope, topic));
         let count_max = limit.get() + 1;
         let topics = match &scope {
+            _ if described => view.described_after(scope.as_ref(), after, count_max),
             Some(scope) => view.topics_in(scope, after.map(|(_, topic)| topic), count_max),
             None => view.topics_after(after, count_max),
         };
-        let answers = topics.into_iter().map(TopicAnswer::from).collect();
+        let answer = |topic| TopicAnswer::new(topic, &view);
+        let answers = topics.into_iter().map(answer).collect();
         Page::new("/v1/topics", answers, limit, |last| {
             let after = ("after", format!("{}/{}", last.scope, last.topic));
             let scope = scope.map(|scope| ("scope", scope.to_string()));
-            scope.into_iter().chain([after]).collect()
+            let described = described.then(|| ("described", "true".to_owned()));
+            scope.into_iter().chain(described).chain([after]).collect()
         })
     };
     served.builder.build(build).await

@@ -336,3 +336,65 @@ async fn who_does_not_finish_its_request_is_closed() {
             .unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_a_topic_is_for_is_set_and_told() {
+    let served = Served::start().await;
+    let client = reqwest::Client::new();
+    let put = async |path: &str, body: Value| {
+        let url = format!("http://{}{path}", served.addr);
+        let answer = client.put(url).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    };
+    let (_, before) = served.json("/v1/topics/kb.updates").await;
+    let empty = json!({ "scope": "default", "topic": "kb.updates", "members": 0, "local": 0 });
+    assert_eq!(before, empty);
+
+    let told = json!({ "description": "pages that changed", "owner": "kb" });
+    let (status, answer): (_, Value) = put("/v1/topics/kb.updates", told).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["info"]["owner"], "kb");
+    assert_eq!(answer["info"]["set_on"], "n1");
+    assert_eq!(
+        served.json("/v1/topics/kb.updates").await,
+        (200, answer.clone())
+    );
+    let described = served.json("/v1/topics?described=true").await;
+    assert_eq!(described, (200, json!([answer])));
+    assert_eq!(
+        served.json("/v1/topics").await,
+        (200, json!([])),
+        "it has no members"
+    );
+    let elsewhere = served.json("/v1/topics/kb.updates?scope=other").await;
+    assert_eq!(elsewhere.1["info"], Value::Null);
+
+    // What cannot be is refused, and changes nothing.
+    for (path, body, problem) in [
+        ("/v1/topics/kb.*", json!({}), "wildcard"),
+        ("/v1/topics/kb", json!({ "owners": "x" }), "unknown field"),
+        (
+            "/v1/topics/kb",
+            json!({ "owner": "a\nb" }),
+            "the owner of a topic",
+        ),
+        (
+            "/v1/topics/kb",
+            json!({ "owner": "x".repeat(300) }),
+            "1 to 256 bytes",
+        ),
+        (
+            "/v1/topics/kb",
+            json!({ "owner": "x".repeat(20_000) }),
+            "length limit",
+        ),
+    ] {
+        let (status, answer) = put(path, body).await;
+        assert!((400..500).contains(&status), "{status} {answer}");
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains(problem), "{error}");
+    }
+    let (_, answer) = put("/v1/topics/kb.updates", json!({})).await;
+    assert_eq!(answer, empty, "what is not given is told no more");
+    assert_eq!(served.json("/v1/topics?described=true").await.1, json!([]));
+}

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tidings::{
-    AssuredOptions, BroadcastError, Metadata, Node, Pattern, PresenceError, SubscribeError, Topic,
-    WaitFor,
+    AssuredOptions, BroadcastError, Metadata, Node, Pattern, PresenceError, Scope, SubscribeError,
+    Topic, TopicInfo, WaitFor,
 };
 
 use crate::agent::Agent;
@@ -126,6 +126,26 @@ impl World {
                 };
                 if let Some(run) = self.hosts[*host].run() {
                     run.life.spawn(waiting);
+                }
+            }
+            Event::Describe {
+                host,
+                topic,
+                description,
+            } => {
+                let topic = topic.parse().expect("a plan's topics were checked");
+                let run = self.hosts[*host].run();
+                let Some(run) = run.filter(|_| !self.hosts[*host].is_frozen()) else {
+                    return;
+                };
+                let info = TopicInfo {
+                    description: Some(description.clone()).filter(|text| !text.is_empty()),
+                    ..TopicInfo::default()
+                };
+                let described = run.node.describe_topic(&Scope::default(), &topic, info);
+                if let Err(error) = described {
+                    let text = format!("host {host} refuses what is told of {topic}: {error}");
+                    self.site.journal.violate(text);
                 }
             }
             Event::Die { host, agent } => {
@@ -300,6 +320,19 @@ impl World {
                     members.filter(|member| is_one(&member.metadata)).count()
                 };
                 each(on, &what, *members, &seen)
+            }
+            Event::ExpectTold {
+                on,
+                topic,
+                description,
+            } => {
+                let of: Topic = topic.parse().expect("a plan's topics were checked");
+                let told = |node: &Node| {
+                    let record = node.topic_info(&Scope::default(), &of);
+                    let told = record.and_then(|record| record.info.description.clone());
+                    usize::from(told.unwrap_or_default() == *description)
+                };
+                each(on, &format!("times {description:?} of {topic}"), 1, &told)
             }
             Event::ExpectTopics { on, topics } => {
                 each(on, "topics", *topics, &|node| node.topics().len())

@@ -193,6 +193,24 @@ pub enum Event {
         #[serde(default)]
         bytes: usize,
     },
+    /// Something is told of a topic, at the node of a host.
+    Describe {
+        /// The host.
+        host: usize,
+        /// Of what.
+        topic: String,
+        /// What; nothing any more, if it is empty.
+        description: String,
+    },
+    /// Some hosts must tell this of a topic.
+    ExpectTold {
+        /// Those hosts.
+        on: Vec<usize>,
+        /// Of what.
+        topic: String,
+        /// What; nothing, if it is empty.
+        description: String,
+    },
     /// Some hosts must show so many members of a topic, or of exactly a pattern with wildcards.
     ExpectMembers {
         /// Those hosts.
@@ -308,6 +326,7 @@ impl Event {
         matches!(
             self,
             Self::ExpectMembers { .. }
+                | Self::ExpectTold { .. }
                 | Self::ExpectTopics { .. }
                 | Self::ExpectNodes { .. }
                 | Self::ExpectReceived { .. }
@@ -326,6 +345,7 @@ impl Event {
             Self::OneWay { from, to } => vec![*from, *to],
             Self::Path { from, to, .. } => from.iter().chain(to).copied().collect(),
             Self::ExpectMembers { on, .. }
+            | Self::ExpectTold { on, .. }
             | Self::ExpectTopics { on, .. }
             | Self::ExpectNodes { on, .. } => on.clone(),
             Self::Publish {
@@ -342,6 +362,7 @@ impl Event {
             | Self::Thaw { host }
             | Self::Subscribe { host, .. }
             | Self::Update { host, .. }
+            | Self::Describe { host, .. }
             | Self::Unsubscribe { host, .. }
             | Self::Everywhere { host, .. }
             | Self::Die { host, .. }

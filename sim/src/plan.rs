@@ -161,6 +161,8 @@ impl Plan {
                 Event::Publish { topic, .. }
                 | Event::Assure { topic, .. }
                 | Event::Flood { topic, .. }
+                | Event::Describe { topic, .. }
+                | Event::ExpectTold { topic, .. }
                     if topic.parse::<Topic>().is_err() =>
                 {
                     return wrong(format!("{topic:?} is no topic, at {at} s"));

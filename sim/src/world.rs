@@ -18,7 +18,7 @@ use crate::name;
 use crate::network::{Network, Traffic};
 use crate::note::{Note, Phase, Reach};
 use crate::oracle::detection;
-use crate::oracle::views::Expected;
+use crate::oracle::views::{Expected, told_differently};
 use crate::plan::Plan;
 use crate::seam::{HostNet, Life};
 use crate::sometimes::Sometimes;
@@ -403,9 +403,17 @@ impl World {
             .site
             .journal
             .truth(|truth| Expected::of(truth, name::of));
-        self.hosts.iter().find_map(|host| {
-            let disagreement = expected.disagreement(&host.run()?.node.view())?;
-            Some(format!("host {} {disagreement}", host.number))
+        let runs = || {
+            self.hosts
+                .iter()
+                .filter_map(|host| Some((host.number, host.run()?)))
+        };
+        let first = runs().next().map(|(_, run)| run.node.view());
+        runs().find_map(|(host, run)| {
+            let view = run.node.view();
+            let wrong = expected.disagreement(&view);
+            let differs = || told_differently(first.as_ref()?, &view);
+            Some(format!("host {host} {}", wrong.or_else(differs)?))
         })
     }
 

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::header::LINK;
 use reqwest::{StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidings_sidecar::answers::ErrorAnswer;
 use tokio::time::timeout;
@@ -47,10 +48,7 @@ impl HttpArgs {
     ) -> anyhow::Result<Answer<T>> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(PATIENCE)
-            .build()?;
+        let client = client()?;
         let mut all = Answer {
             pages: Vec::new(),
             items: Vec::new(),
@@ -108,14 +106,46 @@ impl HttpArgs {
         );
     }
 
+    /// Asks for one thing, after it was changed to this, if anything: the text, and what it says.
+    pub(crate) async fn one<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        change: Option<&impl Serialize>,
+    ) -> anyhow::Result<Answer<T>> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let client = client()?;
+        let request = match change {
+            Some(change) => client.put(url.clone()).json(change),
+            None => client.get(url.clone()),
+        };
+        let (_, text) = self.answer(request).await?;
+        let item = serde_json::from_str(&text)
+            .with_context(|| format!("{url} does not answer as a node does"))?;
+        Ok(Answer {
+            pages: vec![text],
+            items: vec![item],
+            as_json: self.json,
+        })
+    }
+
     /// One page, and where the next is.
     async fn page(
         &self,
         client: &reqwest::Client,
         url: &Url,
     ) -> anyhow::Result<(Option<String>, String)> {
+        self.answer(client.get(url.clone())).await
+    }
+
+    /// What is answered, and where the next page is.
+    async fn answer(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> anyhow::Result<(Option<String>, String)> {
         let ask = async || {
-            let answer = client.get(url.clone()).send().await?;
+            let answer = request.send().await?;
             let link = answer
                 .headers()
                 .get(LINK)
@@ -150,7 +180,26 @@ impl HttpArgs {
     }
 }
 
+fn client() -> reqwest::Result<reqwest::Client> {
+    let client = reqwest::Client::builder();
+    client.no_proxy().timeout(PATIENCE).build()
+}
+
 impl<T> Answer<T> {
+    /// What it says.
+    pub(crate) fn items(&self) -> &[T] {
+        &self.items
+    }
+
+    /// What to print of an answer that is no list.
+    pub(crate) fn show_one(&self, human: impl FnOnce(&[T]) -> String) -> String {
+        if self.as_json {
+            format!("{}\n", self.pages.concat().trim())
+        } else {
+            human(&self.items)
+        }
+    }
+
     /// What to print: the answer as it came, or else what `human` makes of it.
     pub(crate) fn show(&self, human: impl FnOnce(&[T]) -> String) -> String {
         if self.as_json {

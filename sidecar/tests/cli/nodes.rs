@@ -78,3 +78,32 @@ fn completions_know_the_commands() {
         assert!(script.contains("members"), "{shell}");
     }
 }
+
+#[test]
+fn a_topic_is_described_and_shown() {
+    let node = Node::start(&[]);
+    let describe = |arguments: &[&str]| {
+        let describe = ["topics", "describe", "--http", &node.http, "kb.updates"];
+        printed(&[&describe[..], arguments].concat())
+    };
+    assert_eq!(describe(&[]), "nothing is known of it\n");
+    describe(&["--description", "pages that changed", "--owner", "kb"]);
+    let told = describe(&["--content-type", "text/plain", "--owner", ""]);
+    let told: Vec<_> = told.lines().collect();
+    assert_eq!(
+        told[..2],
+        [
+            "description: pages that changed",
+            "content type: text/plain"
+        ]
+    );
+    assert!(told[2].starts_with("set on: "), "{told:?}");
+
+    let long = printed(&["topics", "--http", &node.http, "--described"]);
+    assert!(long.contains("text/plain"), "{long}");
+    assert!(!printed(&["topics", "--http", &node.http, "--long"]).contains("kb.updates"));
+    let _subscriber = node.subscriber(&["kb.updates"]);
+    let long = printed(&["topics", "--http", &node.http, "--long"]);
+    assert!(long.contains("pages that changed"), "{long}");
+    assert_eq!(describe(&["--clear"]), "nothing is known of it\n");
+}

@@ -96,6 +96,20 @@ fn owned((scope, pattern): &(&Scope, &Pattern)) -> (Scope, Pattern) {
     ((*scope).clone(), (*pattern).clone())
 }
 
+/// In what two views tell something else of topics, which they do not once they are the truth: who set
+/// it last can be told by those alone who know its stamp.
+pub fn told_differently(one: &View, other: &View) -> Option<String> {
+    let told = |view: &View| -> BTreeSet<String> {
+        let topics = view.described_topics().into_iter();
+        let records = topics.filter_map(|topic| {
+            let of = topic.pattern.as_str().parse().ok()?;
+            view.topic_info(&topic.scope, &of)
+        });
+        records.map(|record| format!("{record:?}")).collect()
+    };
+    compare("told of topics", &told(one), &told(other))
+}
+
 /// How many of what is wrong are told.
 const TOLD_MAX: usize = 5;
 
