@@ -97,11 +97,22 @@ pub enum DescribeError {
     /// A part of it is not as it may be.
     #[error(transparent)]
     Info(#[from] TopicInfoError),
-    /// This node has as many descriptions as it may.
-    #[error("this node has described {max} topics, which is all that it may: use another node")]
+    /// The schema cannot be used.
+    #[error("its schema cannot be used: {problem}")]
+    Schema {
+        /// Why.
+        problem: String,
+    },
+    /// This node tells as much of topics as it may.
+    #[error(
+        "this node tells of {max} topics, or has {bytes_max} bytes of them, which is all that it may: \
+         name a schema by its digest, or use another node"
+    )]
     Full {
-        /// How many it may have.
+        /// Of how many it may tell.
         max: usize,
+        /// How many bytes that may be.
+        bytes_max: usize,
     },
     /// The newest description is of the end of time.
     #[error("the description that is known cannot be replaced: its time is the last there is")]

@@ -30,7 +30,7 @@ use crate::pace::Pace;
 use crate::packed::{bucket_text_bytes, pack};
 use crate::peer::{CERTIFICATE_KEY, Peer, bucket_key, record_key};
 use crate::peers::Peers;
-use crate::records::{self, RECORD_BYTES_MAX};
+use crate::records;
 use crate::sighting::Sighting;
 use crate::starter::Starter;
 use crate::tickets::Tickets;
@@ -219,7 +219,8 @@ impl Gossip {
         let peers = self.peers.book.live().count().clamp(1, peers_max);
         let bytes = |index: usize| match buckets.get(index) {
             Some(bucket) => bucket_text_bytes(bucket.packed_bytes()) * peers,
-            None => RECORD_BYTES_MAX * peers,
+            // As long as most, with a schema of middling length.
+            None => RECORD_BYTES * peers,
         };
         let records = view.local.records.numbered();
         let mut texts = Vec::new();
@@ -446,6 +447,9 @@ async fn at(time: Option<Instant>) {
         None => pending().await,
     }
 }
+
+/// What telling a record of a topic is taken to cost.
+const RECORD_BYTES: usize = 4_096;
 
 /// Links of a revoked node are closed first, by who knows the reason to give.
 const REVOKED_PAUSE: Duration = Duration::from_millis(50);

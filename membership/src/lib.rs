@@ -36,6 +36,7 @@ mod peer_state;
 mod peers;
 mod pipe;
 mod records;
+mod schema;
 mod scope;
 mod share;
 mod sighting;
@@ -45,6 +46,7 @@ mod stats;
 mod tickets;
 mod topic;
 mod topic_info;
+mod topic_watch;
 mod view;
 mod views;
 mod watch;
@@ -63,6 +65,7 @@ pub use membership::{Membership, Task};
 pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
 pub use pattern::Pattern;
 pub use pipe::{Blame, GOSSIP_BYTES_MAX, Handover, Inbound, Pipe, Receiving};
+pub use schema::{SCHEMA_BYTES_MAX, Schema, SchemaDigest, SchemaError};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use share::Share;
 pub use stats::Stats;
@@ -71,6 +74,7 @@ pub use topic_info::{
     Stamp, TOPIC_DESCRIPTION_BYTES_MAX, TOPIC_LABEL_BYTES_MAX, TopicInfo, TopicInfoError,
     TopicPart, TopicRecord,
 };
+pub use topic_watch::TopicWatch;
 pub use view::{Member, NodeSummary, TopicSummary, View};
 pub use watch::Watch;
 pub use watched::Watched;

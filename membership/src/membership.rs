@@ -30,6 +30,7 @@ use crate::share::Share;
 use crate::starter::Starter;
 use crate::stats::Stats;
 use crate::tickets::Tickets;
+use crate::topic_watch::TopicWatch;
 use crate::view::View;
 use crate::views::Views;
 use crate::watch::Watch;
@@ -317,6 +318,11 @@ impl Membership {
         unix_ms: u64,
     ) -> Result<(), DescribeError> {
         self.shared.views.describe(scope, topic, info, unix_ms)
+    }
+
+    /// Tells when something else is told of topics.
+    pub fn watch_topics(&self) -> TopicWatch {
+        TopicWatch::new(self.shared.views.subscribe())
     }
 
     /// Tells those who watch that messages are missing on the way from one node to another, each: how

@@ -12,7 +12,9 @@ use crate::{Scope, Topic};
 /// How many records a node has at most.
 pub(crate) const RECORDS_MAX: usize = 256;
 /// The longest text of a record: all of it in characters that JSON escapes.
-pub(crate) const RECORD_BYTES_MAX: usize = 8_192;
+pub(crate) const RECORD_BYTES_MAX: usize = 42_000;
+/// How long the texts of all records of a node are at most, so that its peers have room for them.
+pub(crate) const RECORDS_BYTES_MAX: usize = 512 << 10;
 
 /// The records of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +50,8 @@ impl Records {
         self.by_topic.values().map(|(_, record)| record)
     }
 
-    /// Puts a record under the number of its topic, or a free one. False if there is none.
+    /// Puts a record under the number of its topic, or a free one. False if there is none, or all texts
+    /// would be too long.
     pub(crate) fn set(&mut self, record: Arc<TopicRecord>) -> bool {
         let key = (record.scope.clone(), record.topic.clone());
         let known = self.by_topic.get(&key).map(|(number, _)| *number);
@@ -56,6 +59,11 @@ impl Records {
         let Some(number) = known.or_else(free) else {
             return false;
         };
+        let others = self.numbered.iter().filter(|(other, _)| **other != number);
+        let bytes = others.map(|(_, record)| write(record).len()).sum::<usize>();
+        if bytes + write(&record).len() > RECORDS_BYTES_MAX {
+            return false;
+        }
         self.numbered.insert(number, Arc::clone(&record));
         self.by_topic.insert(key, (number, record));
         true
@@ -108,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::topic_info::{Stamp, TopicInfo};
+    use crate::{SCHEMA_BYTES_MAX, Schema};
 
     fn record(topic: &str, unix_ms: u64, node: &str, says: &str) -> TopicRecord {
         TopicRecord {
@@ -174,6 +183,8 @@ mod tests {
         let label = || Some("\\".repeat(256));
         let info = &mut longest.info;
         (info.content_type, info.owner, info.schema) = (label(), label(), label());
+        let title = "\\\"".repeat(SCHEMA_BYTES_MAX / 2 - 7);
+        info.json_schema = Some(Schema::parse(&format!(r#"{{"title":"{title}"}}"#)).unwrap());
         longest.scope = "s".repeat(63).parse().unwrap();
         let text = write(&longest);
         assert!(text.len() <= RECORD_BYTES_MAX, "{}", text.len());
@@ -194,11 +205,30 @@ mod tests {
             format!(r#"{good},"owner":"a\nb"}}"#),
             format!(r#"{good},"owner":"{}"}}"#, "x".repeat(257)),
             format!(r#"{good},"more":"{long}"}}"#),
+            format!(r#"{good},"json_schema":"1"}}"#),
+            format!(r#"{good},"json_schema":{{}}}}"#),
             format!("{}}}", good.replace("_ms\":1", "_ms\":9007199254740992")),
             format!("{}}}", good.replace("\"a\"", "\"a.*\"")),
         ] {
             assert!(read(&bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn all_texts_together_are_bounded() {
+        let mut records = Records::default();
+        let large = Schema::parse(&format!(r#"{{"title":"{}"}}"#, "x".repeat(16_000))).unwrap();
+        let set = |records: &mut Records, topic: &str, schema: Option<Schema>| {
+            let mut one = record(topic, 1, "n1", "x");
+            one.info.json_schema = schema;
+            records.set(Arc::new(one))
+        };
+        let count = (0..RECORDS_MAX)
+            .take_while(|n| set(&mut records, &format!("t{n}"), Some(large.clone())))
+            .count();
+        assert_eq!(count, RECORDS_BYTES_MAX / 16_200);
+        assert!(set(&mut records, "t0", None), "what is less fits");
+        assert!(set(&mut records, "another", Some(large)));
     }
 
     #[test]

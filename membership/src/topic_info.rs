@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tidings_identity::{Incarnation, NodeId};
 
-use crate::{Scope, Topic};
+use crate::{Schema, Scope, Topic};
 
 /// The longest description of a topic, in bytes.
 pub const TOPIC_DESCRIPTION_BYTES_MAX: usize = 1_024;
@@ -11,10 +11,11 @@ pub const TOPIC_DESCRIPTION_BYTES_MAX: usize = 1_024;
 /// The longest content type, owner or schema of a topic, in bytes.
 pub const TOPIC_LABEL_BYTES_MAX: usize = 256;
 
-/// What people and programs are told of a topic. Nothing is decided by it.
+/// What people and programs are told of a topic. Nothing is decided by it, but for its schema: what does
+/// not fit that is not published.
 ///
-/// Each part is there or not. None has control characters or is empty; the description has at most
-/// 1,024 bytes, each other part 256.
+/// Each part is there or not. No text has control characters or is empty; the description has at most
+/// 1,024 bytes, each other text 256.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TopicInfo {
@@ -27,9 +28,14 @@ pub struct TopicInfo {
     /// Whom to ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Where it says what a payload looks like: an address, a name, a digest.
+    /// Where it says what a payload looks like: an address, a name; or, written like a
+    /// [`SchemaDigest`](crate::SchemaDigest), which of the schemas that are told of any topic is that of
+    /// this one, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
+    /// The schema of this topic itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_schema: Option<Schema>,
 }
 
 /// What is known of a topic, and since when.

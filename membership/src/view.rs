@@ -1,6 +1,6 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::slice;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use tidings_identity::{Incarnation, NodeId, NodeRun};
 use crate::bucket::{MemberEntry, TopicMembers};
 use crate::gaps::Gaps;
 use crate::node_view::NodeView;
+use crate::records::Records;
 use crate::topic_info::TopicRecord;
 use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic};
 
@@ -270,6 +271,27 @@ impl View {
         let summary =
             |record: &Arc<TopicRecord>| self.topic(&record.scope, &Pattern::from(&record.topic));
         told.take(count_max).map(summary).collect()
+    }
+
+    /// What is told of all topics, the newest of each, in no promised order; also that nothing is told
+    /// any more.
+    pub fn topic_records(&self) -> Vec<Arc<TopicRecord>> {
+        let mut newest: HashMap<(&str, &str), &Arc<TopicRecord>> = HashMap::new();
+        for record in self.all().flat_map(|node| node.records.iter()) {
+            let key = (record.scope.as_str(), record.topic.as_str());
+            let known = newest.entry(key).or_insert(record);
+            if known.stamp < record.stamp {
+                *known = record;
+            }
+        }
+        newest.into_values().cloned().collect()
+    }
+
+    /// What the nodes tell that tell anything.
+    pub(crate) fn records(&self) -> Vec<Arc<Records>> {
+        let records = self.all().map(|node| &node.records);
+        let told = records.filter(|records| !records.numbered().is_empty());
+        told.cloned().collect()
     }
 
     /// The newest record of a topic.

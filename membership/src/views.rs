@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{DescribeError, JoinError, LeaveError, UpdateError};
 use crate::node_view::NodeView;
 use crate::packed::{bucket_text_bytes, packed_bytes_max};
-use crate::records::{RECORDS_MAX, UNIX_MS_MAX};
+use crate::records::{RECORDS_BYTES_MAX, RECORDS_MAX, UNIX_MS_MAX};
 use crate::share::Share;
 use crate::topic_info::{Stamp, TopicInfo, TopicRecord};
 use crate::view::{NodeSummary, View};
@@ -229,7 +229,10 @@ impl Views {
             });
             let is_set = Arc::make_mut(&mut local.records).set(record);
             if !is_set {
-                result = Err(DescribeError::Full { max: RECORDS_MAX });
+                result = Err(DescribeError::Full {
+                    max: RECORDS_MAX,
+                    bytes_max: RECORDS_BYTES_MAX,
+                });
             }
             is_set
         });
@@ -449,7 +452,13 @@ mod tests {
         };
         assert!((0..RECORDS_MAX).all(|n| describe(n).is_ok()));
         let refused = describe(RECORDS_MAX);
-        assert_eq!(refused, Err(DescribeError::Full { max: RECORDS_MAX }));
+        assert!(matches!(
+            refused,
+            Err(DescribeError::Full {
+                max: RECORDS_MAX,
+                ..
+            })
+        ));
         let all = views.snapshot().described_topics();
         assert_eq!(all.len(), RECORDS_MAX);
         assert!(all.is_sorted_by_key(|topic| topic.pattern.to_string()));

@@ -49,6 +49,8 @@ mod registry;
 mod revoked;
 mod route;
 mod routes;
+mod schema_size;
+mod schemas;
 mod scopes;
 mod seeds;
 mod session;
@@ -95,9 +97,9 @@ pub use tidings_identity::{
 pub use tidings_membership::{
     AgentName, AgentNameError, Config as GossipConfig, DescribeError, Event, Fault as GossipFault,
     GossipError, JoinError, Joins, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError,
-    NodeSummary, Pattern, Scope, ScopeError, Stamp, TOPIC_DESCRIPTION_BYTES_MAX,
-    TOPIC_LABEL_BYTES_MAX, Topic, TopicError, TopicInfo, TopicInfoError, TopicPart, TopicRecord,
-    TopicSummary, UpdateError, View, Watch, Watched,
+    NodeSummary, Pattern, SCHEMA_BYTES_MAX, Schema, SchemaDigest, SchemaError, Scope, ScopeError,
+    Stamp, TOPIC_DESCRIPTION_BYTES_MAX, TOPIC_LABEL_BYTES_MAX, Topic, TopicError, TopicInfo,
+    TopicInfoError, TopicPart, TopicRecord, TopicSummary, UpdateError, View, Watch, Watched,
 };
 pub use tidings_transport::{
     Carried, Config as LinksConfig, Held, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,

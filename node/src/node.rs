@@ -26,7 +26,7 @@ use crate::incarnation::{self, IncarnationError};
 use crate::registry::OpenError;
 use crate::revoked::{self, RevokedError};
 use crate::session::{Session, SessionOptions, Sessions};
-use crate::{Stats, answers, expiry, seeds, wiring};
+use crate::{Stats, answers, expiry, schemas, seeds, wiring};
 
 /// One node of a cluster: it keeps the memberships of its sessions, knows those of all others, and
 /// delivers broadcasts among them.
@@ -214,6 +214,7 @@ impl Node {
         node.spawn(Arc::clone(&broker.holds).give(held, wait_max));
         node.spawn(Arc::clone(&broker.outstanding).pursue());
         node.spawn(seeds::follow(seeds, seed_addrs));
+        node.spawn(Arc::clone(&node.inner.sessions).follow_schemas());
         if let Some(transport) = node.inner.transport.clone() {
             let membership = node.inner.sessions.membership.clone();
             node.spawn(expiry::tell(transport.clone(), node.inner.net.clone()));
@@ -321,18 +322,32 @@ impl Node {
     /// time, all come to show the same, the one with the greater [`Stamp`](crate::Stamp). It is told for as
     /// long as one of the nodes runs at which something of this topic was set; nothing is kept on disk.
     ///
+    /// With a schema, each node refuses to publish what does not fit, from when it knows of it. Preparing
+    /// one takes some milliseconds, here and once on each node that publishes.
+    ///
     /// # Errors
-    /// When a part of it is too long or has control characters, or 256 topics have been described at
-    /// this node, each counted once. Nothing has changed then.
+    /// When a part of it is too long or has control characters, the schema cannot be used, or this node
+    /// tells of 256 topics already, each counted once, or half a MiB of them. Nothing has changed then.
     pub fn describe_topic(
         &self,
         scope: &Scope,
         topic: &Topic,
         info: TopicInfo,
     ) -> Result<(), DescribeError> {
+        if let Some(schema) = &info.json_schema {
+            let usable = schemas::prove_usable(schema);
+            usable.map_err(|problem| DescribeError::Schema { problem })?;
+        }
         let unix_ms = self.inner.clock.unix_ms();
-        let membership = &self.inner.sessions.membership;
-        membership.describe(scope, topic, info, unix_ms)
+        let Sessions {
+            membership,
+            schemas,
+            ..
+        } = &*self.inner.sessions;
+        membership.describe(scope, topic, info, unix_ms)?;
+        // Who publishes next finds it in force.
+        schemas.follow(&membership.view());
+        Ok(())
     }
 
     /// What the cluster tells of a topic, if it tells anything, and who set it when.

@@ -225,7 +225,10 @@ impl Session {
         if bytes > max {
             return Err(BroadcastError::TopicTooLong { bytes, max });
         }
-        if self.state.node.has_stopped() || self.state.ended.load(Relaxed) {
+        let SessionState { node, routes, .. } = &*self.state;
+        node.schemas
+            .check(&routes.scope, &message.topic, &message.payload)?;
+        if node.has_stopped() || self.state.ended.load(Relaxed) {
             return Err(BroadcastError::Ended);
         }
         Ok(Arc::new(message))

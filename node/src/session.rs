@@ -14,6 +14,7 @@ use tidings_membership::{
 use tidings_transport::{Budget, Held, Transport};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -22,6 +23,7 @@ use crate::inbox::Inbox;
 use crate::mailbox::{Mailbox, MailboxConfig};
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
+use crate::schemas::Schemas;
 use crate::scopes::HeldRoutes;
 use crate::session_error::{SubscribeError, UnsubscribeError};
 use crate::waits::Waits;
@@ -89,6 +91,7 @@ pub(crate) struct Sessions {
     pub(crate) limits: Limits,
     pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Clock,
+    pub(crate) schemas: Schemas,
     open: Registry<SessionState>,
     members: Mutex<MemberIds>,
     /// Where sessions go that have ended and have so many memberships that ending them takes time.
@@ -163,6 +166,7 @@ impl Sessions {
             limits,
             budget,
             clock,
+            schemas: Schemas::default(),
             members: Mutex::default(),
             ended: sender,
         };
@@ -233,6 +237,17 @@ impl Sessions {
                 else => return,
             };
             session.withdraw_all(memberships).await;
+        }
+    }
+
+    /// Keeps what is demanded of payloads as the cluster tells it.
+    pub(crate) async fn follow_schemas(self: Arc<Self>) {
+        let mut topics = self.membership.watch_topics();
+        loop {
+            topics.changed().await;
+            self.schemas.follow(&self.membership.view());
+            // However often it changes.
+            sleep(SCHEMAS_PAUSE).await;
         }
     }
 
@@ -469,6 +484,9 @@ fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while one of these locks is held, so the state behind a poisoned one is whole.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How long what is demanded of payloads is not looked at again.
+const SCHEMAS_PAUSE: Duration = Duration::from_millis(10);
 
 /// How many memberships are ended at a time: some hundred microseconds of work.
 const ENDED_AT_ONCE_MAX: usize = 256;

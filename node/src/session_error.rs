@@ -118,6 +118,20 @@ pub enum BroadcastError {
         /// The limit.
         max: usize,
     },
+    /// The payload is not what the schema of its topic demands.
+    #[error("the payload does not fit the schema of its topic, at {pointer:?}: {problem}")]
+    Payload {
+        /// Where in the payload, a JSON pointer; empty for the whole.
+        pointer: String,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The topic has a schema that cannot be used.
+    #[error("the schema of the topic cannot be used: {problem}")]
+    Schema {
+        /// Why.
+        problem: String,
+    },
     /// No live node has this name.
     #[error("no live node is called {node}")]
     UnknownNode {

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tidings::{
     AgentName, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId, NodeSummary,
-    Outcome, Outcomes, Pattern, Receipt, Scope, Topic, TopicInfo, TopicSummary, View, WaitFor,
+    Outcome, Outcomes, Pattern, Receipt, Schema, SchemaError, Scope, Topic, TopicInfo,
+    TopicSummary, View, WaitFor,
 };
 
 pub use watch::{LiveAnswer, MembershipAnswer, WatchAnswer};
@@ -85,6 +87,9 @@ pub struct InfoAnswer {
     pub set_unix_ms: u64,
     /// On which node.
     pub set_on: NodeId,
+    /// By what others can name the schema that the topic carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json_schema_digest: Option<String>,
 }
 
 /// What is to be told of a topic, in the place of all that was; what is not given is not told.
@@ -99,6 +104,8 @@ pub struct DescribeRequest {
     pub owner: Option<String>,
     /// Where it says what a payload looks like.
     pub schema: Option<String>,
+    /// The schema itself: its text, or the JSON that it is.
+    pub json_schema: Option<Value>,
 }
 
 /// A member.
@@ -217,25 +224,38 @@ impl TopicAnswer {
                 info: record.info.clone(),
                 set_unix_ms: record.stamp.unix_ms,
                 set_on: record.stamp.node.clone(),
+                json_schema_digest: record
+                    .info
+                    .json_schema
+                    .as_ref()
+                    .map(|s| s.digest().to_string()),
             }),
         }
     }
 }
 
-impl From<DescribeRequest> for TopicInfo {
-    fn from(request: DescribeRequest) -> Self {
+impl TryFrom<DescribeRequest> for TopicInfo {
+    type Error = SchemaError;
+
+    fn try_from(request: DescribeRequest) -> Result<Self, SchemaError> {
         let DescribeRequest {
             description,
             content_type,
             owner,
             schema,
+            json_schema,
         } = request;
-        Self {
+        let json_schema = json_schema.map(|schema| match schema {
+            Value::String(text) => Schema::parse(&text),
+            json => Schema::parse(&json.to_string()),
+        });
+        Ok(Self {
             description,
             content_type,
             owner,
             schema,
-        }
+            json_schema: json_schema.transpose()?,
+        })
     }
 }
 
@@ -246,12 +266,14 @@ impl From<TopicInfo> for DescribeRequest {
             content_type,
             owner,
             schema,
+            json_schema,
         } = info;
         Self {
             description,
             content_type,
             owner,
             schema,
+            json_schema: json_schema.map(|schema| schema.as_str().into()),
         }
     }
 }

@@ -385,7 +385,7 @@ async fn what_a_topic_is_for_is_set_and_told() {
         ),
         (
             "/v1/topics/kb",
-            json!({ "owner": "x".repeat(20_000) }),
+            json!({ "owner": "x".repeat(70_000) }),
             "length limit",
         ),
     ] {

@@ -6,7 +6,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
-use tidings::{DescribeError, Pattern, Scope, Topic};
+use tidings::{DescribeError, Pattern, SchemaError, Scope, Topic};
 
 use super::error::Error;
 use super::publish::publish;
@@ -48,7 +48,9 @@ async fn describe(
     let Path(topic) = topic.map_err(|e| bad_request(e.body_text()))?;
     let Query(TopicQuery { scope }) = query.map_err(|e| bad_request(e.body_text()))?;
     let Json(request) = body.map_err(|e| Error::new(e.status(), e.body_text()))?;
-    let described = node.describe_topic(&scope, &topic, request.into());
+    let info = request.try_into();
+    let info = info.map_err(|error: SchemaError| bad_request(error.to_string()))?;
+    let described = node.describe_topic(&scope, &topic, info);
     described.map_err(|error| Error::new(status(&error), error.to_string()))?;
     let view = node.view();
     let summary = view.topic(&scope, &Pattern::from(&topic));
@@ -66,5 +68,5 @@ fn bad_request(problem: String) -> Error {
     Error::new(StatusCode::BAD_REQUEST, problem)
 }
 
-/// Far more than can be told of a topic.
-const REQUEST_BYTES_MAX: usize = 16 << 10;
+/// More than can be told of a topic, each character of a schema escaped.
+const REQUEST_BYTES_MAX: usize = 64 << 10;

@@ -1,3 +1,6 @@
+use std::path::PathBuf;
+
+use anyhow::Context;
 use clap::Args;
 use tidings::{Scope, Topic};
 use tidings_sidecar::answers::{DescribeRequest, InfoAnswer, TopicAnswer};
@@ -30,6 +33,9 @@ pub(crate) struct DescribeArgs {
     /// Where it says what a payload looks like: an address, a name, a digest
     #[arg(long, value_name = "REFERENCE")]
     schema: Option<String>,
+    /// A file with a JSON Schema: what does not fit it is not published on the topic
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
     /// Take back all that is not given
     #[arg(long)]
     clear: bool,
@@ -62,6 +68,11 @@ pub(super) async fn describe(args: &DescribeArgs) -> anyhow::Result<()> {
             *part = Some(text.clone()).filter(|text| !text.is_empty());
         }
     }
+    if let Some(path) = &args.json_schema {
+        let text = std::fs::read_to_string(path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        after.json_schema = Some(text.into());
+    }
     let answer = match after == before {
         true => known,
         false => args.http.one(&path, &query, Some(&after)).await?,
@@ -72,7 +83,13 @@ pub(super) async fn describe(args: &DescribeArgs) -> anyhow::Result<()> {
 fn human(topics: &[TopicAnswer]) -> String {
     let mut text = String::new();
     for TopicAnswer { info, .. } in topics {
-        let Some(InfoAnswer { info, set_on, .. }) = info else {
+        let Some(InfoAnswer {
+            info,
+            set_on,
+            json_schema_digest,
+            ..
+        }) = info
+        else {
             text.push_str("nothing is known of it\n");
             continue;
         };
@@ -81,6 +98,7 @@ fn human(topics: &[TopicAnswer]) -> String {
             ("content type", &info.content_type),
             ("owner", &info.owner),
             ("schema", &info.schema),
+            ("JSON Schema", json_schema_digest),
         ];
         for (name, part) in parts {
             if let Some(part) = part {
