@@ -134,16 +134,15 @@ impl World {
                 description,
             } => {
                 let topic = topic.parse().expect("a plan's topics were checked");
-                let run = self.hosts[*host].run();
-                let Some(run) = run.filter(|_| !self.hosts[*host].is_frozen()) else {
+                let own = &self.hosts[*host];
+                let Some(run) = own.run().filter(|_| !own.is_frozen()) else {
                     return;
                 };
                 let info = TopicInfo {
                     description: Some(description.clone()).filter(|text| !text.is_empty()),
                     ..TopicInfo::default()
                 };
-                let described = run.node.describe_topic(&Scope::default(), &topic, info);
-                if let Err(error) = described {
+                if let Err(error) = run.node.describe_topic(&Scope::default(), &topic, info) {
                     let text = format!("host {host} refuses what is told of {topic}: {error}");
                     self.site.journal.violate(text);
                 }

@@ -39,7 +39,7 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
     }
     let mut assured = seed::stream(number, "assured", &[]);
     if assured.random_bool(0.5) {
-        plan.assured = assured.random_range(0.1..0.5);
+        plan.assured = assured.random_range(0.2..0.8);
     }
     let liars = seed::stream(number, "liars", &[]).random_bool(0.3);
     if liars { with_liars(plan) } else { plan }

@@ -317,8 +317,10 @@ impl World {
         };
         let topic = topic.parse().expect("the workload's topics are topics");
         if is_assured {
-            let timeout_ms = self.random.random_range(500..3_000);
             let acknowledged = self.random.random_bool(0.5);
+            // Not all agents acknowledge. Otherwise it is waited for until links are back.
+            let timeout_ms_max = if acknowledged { 3_000 } else { 20_000 };
+            let timeout_ms = self.random.random_range(500..timeout_ms_max);
             return self.assure((host, number), &topic, bytes, (timeout_ms, acknowledged));
         }
         let published = agent.publish(&topic, bytes, reach, name::of);
