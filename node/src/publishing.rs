@@ -171,7 +171,7 @@ impl Session {
     /// [`Receipt::pressing`] is set is slowed to the speed of its slowest subscriber, on whatever node,
     /// or of the slowest link to one, and has nothing dropped for want of room as long as its
     /// subscribers read. That is certain while their mailboxes hold what is under way to them, which
-    /// is up to half of `publish_window_bytes` ([`Limits`]) for each publisher on another node. It
+    /// is up to half of `publish_window_bytes` ([`Limits`](crate::Limits)) for each publisher on another node. It
     /// waits only while something is read, for each of them at most `publish_wait_max`; then it goes
     /// on, and the overflow policy of who does not keep up decides. Nobody waits for a mailbox that
     /// drops the oldest, and nobody is asked to whose messages are to be [dropped](Congestion::Drop)
