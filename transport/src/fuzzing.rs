@@ -56,7 +56,11 @@ pub fn control(input: &[u8]) {
     let longer = Control::decode([input, b"\0"].concat().into());
     let is_opaque = matches!(
         message,
-        Control::Gossip(_) | Control::Revoked(_) | Control::Ask { .. } | Control::Answer { .. }
+        Control::Gossip(_)
+            | Control::Revoked(_)
+            | Control::Assurance(_)
+            | Control::Ask { .. }
+            | Control::Answer { .. }
     );
     assert!(longer.is_err() || is_opaque);
     if let Control::Revoked(bytes) = &message
