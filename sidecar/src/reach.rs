@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use tidings::{BroadcastError, Headers, Message, NodeId, Receipt, Session};
+use tidings::{BroadcastError, Headers, MemberId, Message, NodeId, Receipt, Session};
 
 /// Who gets a message of all that have subscribed to its topic, as a caller of a door says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(crate) enum Reach {
     Local,
     /// Those on this node.
     Node(NodeId),
+    /// This member alone.
+    Member(MemberId),
 }
 
 /// Why headers do not say who gets a message.
@@ -20,8 +22,10 @@ pub(crate) enum ReachError {
     Unknown(String),
     #[error("{0:?} is not the name of a node")]
     Node(String),
-    #[error("a message goes to one node, or has a reach, not both")]
-    Both,
+    #[error("{0:?} is not the id of a member")]
+    Member(String),
+    #[error("a message has a reach, or goes to one node or one member: only one of these")]
+    Several,
 }
 
 impl Reach {
@@ -29,30 +33,45 @@ impl Reach {
     pub(crate) const HEADER: &str = "Tidings-Reach";
     /// The header that names a node.
     pub(crate) const NODE_HEADER: &str = "Tidings-Node";
+    /// The header that names a member.
+    pub(crate) const MEMBER_HEADER: &str = "Tidings-Member";
 
     /// What the headers of a message say. They are carried along like any other.
     pub(crate) fn of(headers: &Headers) -> Result<Self, ReachError> {
         if headers.is_empty() {
             return Ok(Self::Everywhere);
         }
-        Self::from_parts(headers.get(Self::HEADER), headers.get(Self::NODE_HEADER))
+        Self::from_parts(
+            headers.get(Self::HEADER),
+            headers.get(Self::NODE_HEADER),
+            headers.get(Self::MEMBER_HEADER),
+        )
     }
 
-    /// What these two say.
-    pub(crate) fn from_parts(reach: Option<&str>, node: Option<&str>) -> Result<Self, ReachError> {
-        match (reach, node) {
-            (Some(_), Some(_)) => Err(ReachError::Both),
-            (None, Some(name)) => match NodeId::from_str(name) {
+    /// What these say, of which there is one at most.
+    pub(crate) fn from_parts(
+        reach: Option<&str>,
+        node: Option<&str>,
+        member: Option<&str>,
+    ) -> Result<Self, ReachError> {
+        match (reach, node, member) {
+            (None, None, Some(id)) => match MemberId::from_str(id) {
+                Ok(member) => Ok(Self::Member(member)),
+                Err(_) => Err(ReachError::Member(id.to_owned())),
+            },
+            (None, Some(name), None) => match NodeId::from_str(name) {
                 Ok(node) => Ok(Self::Node(node)),
                 Err(_) => Err(ReachError::Node(name.to_owned())),
             },
-            (Some("local"), None) => Ok(Self::Local),
-            (None | Some("everywhere"), None) => Ok(Self::Everywhere),
-            (Some(other), None) => Err(ReachError::Unknown(other.to_owned())),
+            (Some("local"), None, None) => Ok(Self::Local),
+            (None | Some("everywhere"), None, None) => Ok(Self::Everywhere),
+            (Some(other), None, None) => Err(ReachError::Unknown(other.to_owned())),
+            _ => Err(ReachError::Several),
         }
     }
 
-    /// Publishes for them. Without an echo the session's own subscriptions get nothing.
+    /// Publishes for them. Without an echo the session's own subscriptions get nothing, unless it is one
+    /// of them that is named.
     pub(crate) fn publish(
         self,
         session: &Session,
@@ -66,6 +85,7 @@ impl Reach {
             Self::Local => session.local_broadcast_from(message),
             Self::Node(node) if echo => session.direct(&node, message),
             Self::Node(node) => session.direct_from(&node, message),
+            Self::Member(member) => session.send_to(member, message),
         }
     }
 }
@@ -93,6 +113,12 @@ mod tests {
             Err(ReachError::Node("n 2".into()))
         );
         let both = "Tidings-Reach: local\r\nTidings-Node: n2\r\n";
-        assert_eq!(reach(both), Err(ReachError::Both));
+        assert_eq!(reach(both), Err(ReachError::Several));
+        let member = "01b8dac5-b60c-7410-9636-cbfd696b393a";
+        let of = |id: &str| Reach::from_parts(None, None, Some(id));
+        assert_eq!(of(member), Ok(Reach::Member(member.parse().unwrap())));
+        assert_eq!(of("me"), Err(ReachError::Member("me".into())));
+        let several = Reach::from_parts(None, Some("n2"), Some(member));
+        assert_eq!(several, Err(ReachError::Several));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidings::{
     Config, Count, Delivery, Inbox, Limits, MailboxConfig, Metadata, Node, Overflow, Pattern,
-    Session, SessionOptions,
+    Scope, Session, SessionOptions,
 };
 use tidings_sidecar::{HttpConfig, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,6 +173,39 @@ async fn what_is_posted_to_a_topic_is_published_there_and_the_answer_says_who_to
 }
 
 #[tokio::test]
+async fn who_posts_can_name_one_member_or_learn_what_became_of_it_with_each() {
+    let served = Served::start().await;
+    let (_one, mut first) = served.subscriber("default", &["a"]);
+    let (_other, mut second) = served.subscriber("default", &["a"]);
+    let members = served
+        .node
+        .members(&Scope::default(), &"a".parse().unwrap());
+    let ids: Vec<_> = members.iter().map(|one| one.member.to_string()).collect();
+    for (id, text) in ids.iter().zip(["one", "two"]) {
+        let path = format!("/v1/topics/a?member={id}");
+        let (status, receipt) = served.post(&path, &[], text).await;
+        assert_eq!((status, &receipt["local"]), (200, &json!(1)));
+    }
+    let (status, answer) = served.post("/v1/topics/a?assured=5s", &[], "all").await;
+    assert_eq!((status, &answer["complete"]), (200, &json!(true)));
+    let outcomes = answer["members"].as_array().unwrap();
+    let mut told: Vec<_> = outcomes
+        .iter()
+        .map(|one| one["member"].as_str().unwrap())
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, ids);
+    assert!(outcomes.iter().all(|one| one["outcome"] == "taken"));
+    let mut heard = Vec::new();
+    for inbox in [&mut first, &mut second] {
+        heard.push(payload(inbox).await);
+        assert_eq!(payload(inbox).await, "all");
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, ["one", "two"], "each of them one");
+}
+
+#[tokio::test]
 async fn what_cannot_be_published_is_refused_with_its_reason_and_nobody_gets_it() {
     let config = Config {
         limits: Limits {
@@ -197,7 +230,26 @@ async fn what_cannot_be_published_is_refused_with_its_reason_and_nobody_gets_it(
         ("/v1/topics/a?scope=a/b", &[], "x", (400, "scope")),
         ("/v1/topics/a?reach=all", &[], "x", (400, "reach")),
         ("/v1/topics/a?node=n7", &[], "x", (404, "n7")),
-        ("/v1/topics/a?node=n1&reach=local", &[], "x", (400, "both")),
+        (
+            "/v1/topics/a?node=n1&reach=local",
+            &[],
+            "x",
+            (400, "only one"),
+        ),
+        ("/v1/topics/a?member=me", &[], "x", (400, "\"me\"")),
+        (
+            "/v1/topics/a?member=01b8dac5-b60c-7410-9636-cbfd696b393a",
+            &[],
+            "x",
+            (404, "no member"),
+        ),
+        ("/v1/topics/a?assured=1h", &[], "x", (400, "1h")),
+        (
+            "/v1/topics/a?assured=1s&reach=local",
+            &[],
+            "x",
+            (400, "all members"),
+        ),
         ("/v1/topics/a", &[("tidings-node", "n7")], "x", (404, "n7")),
         (
             "/v1/topics/a",

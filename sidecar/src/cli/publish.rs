@@ -3,7 +3,7 @@ use std::io::{IsTerminal, Read};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
-use tidings::{Headers, Message, NodeId, Outcome, Pattern, Time, Topic};
+use tidings::{Headers, MemberId, Message, NodeId, Outcome, Pattern, Time, Topic};
 use tidings_sidecar::answers::{AssuredAnswer, ErrorAnswer, OutcomeAnswer};
 
 use crate::cli::client::{Client, ClientArgs, inbox};
@@ -27,11 +27,14 @@ pub(crate) struct PublishArgs {
     /// Only for subscribers on the node of this name
     #[arg(long, value_name = "NAME")]
     node: Option<NodeId>,
+    /// Only for the member with this id, wherever it is; `tidings members` shows the ids
+    #[arg(long, value_name = "ID", conflicts_with_all = ["local", "node"])]
+    member: Option<MemberId>,
     /// How many times to publish it
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
     /// Wait until every member has taken the message, print what became of it with each, and fail unless all have
-    #[arg(long, conflicts_with_all = ["count", "local", "node"])]
+    #[arg(long, conflicts_with_all = ["count", "local", "node", "member"])]
     assured: bool,
     /// How long to wait for that, 1 ms to 10 min
     #[arg(long, value_name = "TIME", default_value = "5s", requires = "assured")]
@@ -49,8 +52,15 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     let node = args
         .node
         .map(|node| ("Tidings-Node".to_owned(), node.to_string()));
+    let member = args
+        .member
+        .map(|member| ("Tidings-Member".to_owned(), member.to_string()));
     // First, because of headers of one name the first counts.
-    let headers = reach.into_iter().chain(node).chain(args.header);
+    let headers = reach
+        .into_iter()
+        .chain(node)
+        .chain(member)
+        .chain(args.header);
     let headers = headers.into_iter().try_fold(Headers::default(), add)?;
     let message = Message::new(args.topic, payload(args.payload)?).with_headers(headers);
     let mut client = args.client.connect().await?;

@@ -5,17 +5,20 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use serde::Deserialize;
-use tidings::{BroadcastError, Headers, HeadersError, Message, Scope, Session, Topic};
+use tidings::{
+    AssuredOptions, BroadcastError, Headers, HeadersError, Message, Scope, Session, Time, Topic,
+};
 use tokio::time::timeout;
 
 use super::error::Error;
 use super::served::Served;
 use super::server::Asking;
-use crate::answers::ReceiptAnswer;
+use crate::answers::{AssuredAnswer, ReceiptAnswer};
 use crate::gateway::SERVICE_PREFIX;
 use crate::reach::Reach;
 
@@ -25,9 +28,13 @@ pub(super) struct PublishQuery {
     scope: Scope,
     reach: Option<String>,
     node: Option<String>,
+    member: Option<String>,
+    /// How long to wait for what becomes of it.
+    assured: Option<Time<1, 600_000>>,
 }
 
-/// Publishes the body of the request, and answers when the next message may follow.
+/// Publishes the body of the request, and answers when the next message may follow, or when it is known
+/// what has become of this one.
 pub(super) async fn publish(
     State(served): State<Served>,
     Extension(asking): Extension<Asking>,
@@ -35,31 +42,51 @@ pub(super) async fn publish(
     query: Result<Query<PublishQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<ReceiptAnswer>, Error> {
+) -> Result<Response, Error> {
     let Path(topic) = topic.map_err(|e| Error::bad_request(e.body_text()))?;
     if topic.as_str().starts_with(SERVICE_PREFIX) {
         let problem = format!("topics that begin with {SERVICE_PREFIX} are the node's own");
         return Err(Error::bad_request(problem));
     }
     let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
-    let PublishQuery { scope, reach, node } = query;
+    let PublishQuery {
+        scope,
+        reach,
+        node,
+        member,
+        assured,
+    } = query;
     let headers = message_headers(&headers).map_err(|e| Error::bad_request(e.to_string()))?;
-    let reach = match (reach.as_deref(), node.as_deref()) {
-        (None, None) => Reach::of(&headers),
-        (reach, node) => Reach::from_parts(reach, node),
+    let reach = match (reach.as_deref(), node.as_deref(), member.as_deref()) {
+        (None, None, None) => Reach::of(&headers),
+        (reach, node, member) => Reach::from_parts(reach, node, member),
     };
     let reach = reach.map_err(|e| Error::bad_request(e.to_string()))?;
+    if assured.is_some() && reach != Reach::Everywhere {
+        let problem = "an assured message is for all members of its topic";
+        return Err(Error::bad_request(problem.to_owned()));
+    }
     let session = served.publishers.session(&scope)?;
     let limits = &served.node.config().limits;
     let payload = payload(&asking, &session, body, limits.payload_bytes_max.get()).await?;
     let message = Message::new(topic, payload).with_headers(headers);
+    if let Some(timeout) = assured {
+        let options = AssuredOptions {
+            timeout,
+            ..AssuredOptions::default()
+        };
+        let outcomes = session
+            .broadcast_assured(message, options)
+            .map_err(refusal)?;
+        return Ok(Json(AssuredAnswer::from(outcomes.await)).into_response());
+    }
     let published = reach.publish(&session, message, true);
     let receipt = published.map_err(refusal)?;
     if receipt.pressing {
         // So it is bounded however many there are to wait for.
         let _ = timeout(limits.publish_wait_max.get(), session.room()).await;
     }
-    Ok(Json(receipt.into()))
+    Ok(Json(ReceiptAnswer::from(receipt)).into_response())
 }
 
 /// What goes along with the message: what kind of content it is, and headers of ours.
@@ -115,8 +142,13 @@ fn refusal(error: BroadcastError) -> Error {
     let status = match error {
         BroadcastError::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BroadcastError::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        BroadcastError::UnknownNode { .. } => StatusCode::NOT_FOUND,
-        BroadcastError::Ended => StatusCode::SERVICE_UNAVAILABLE,
+        BroadcastError::UnknownNode { .. } | BroadcastError::UnknownMember { .. } => {
+            StatusCode::NOT_FOUND
+        }
+        BroadcastError::Ended
+        | BroadcastError::TooManyAssured { .. }
+        | BroadcastError::TooManyMembers { .. }
+        | BroadcastError::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };
     Error::new(status, error.to_string())

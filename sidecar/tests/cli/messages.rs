@@ -130,7 +130,7 @@ fn an_assured_message_prints_what_became_of_it_and_fails_unless_all_have_taken_i
     let wrong = text(&wrong.stderr);
     assert!(wrong.contains("1h is not within 1ms to 10m"), "{wrong}");
 
-    node.publish(&["t.b", "two"]);
+    node.publish(&["--member", rows[1][2], "t.b", "two"]);
     assert_eq!(lines(subscriber.stdout()), ["one", "two"]);
     assert_eq!(subscriber.end().0, Some(0));
 }
