@@ -53,12 +53,13 @@ struct State {
     held: Held,
 }
 
-/// What was sent to one run of a node.
+/// What is sent to a node.
 #[derive(Debug)]
 struct Side {
     run: Incarnation,
+    /// Grows over all its runs, because what was sent to one may come to the next.
     next: u64,
-    /// The open message of each number, and the place of the node in its account.
+    /// For this run, the open message of each number, and the place of the node in its account.
     open: BTreeMap<u64, (u64, usize)>,
 }
 
@@ -295,11 +296,8 @@ impl State {
             open: BTreeMap::new(),
         });
         if side.run != run {
-            *side = Side {
-                run,
-                next: 0,
-                open: BTreeMap::new(),
-            };
+            side.run = run;
+            side.open = BTreeMap::new();
         }
         let before = side.open.iter().rev().find_map(|(number, (id, at))| {
             let open = self.open.get(id)?;
