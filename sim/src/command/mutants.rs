@@ -1,8 +1,10 @@
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tidings_sim::mutant::{Mutant, Workshop};
 
+use crate::command::swarm::parse_seconds;
 use crate::report;
 
 /// Plant bugs in a copy of the source, one after the other, and see whether each is found.
@@ -20,6 +22,12 @@ pub(crate) struct Mutants {
     /// How many runs of a bug's batch there are at a time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Begin with the bug of this number, in the order of names; after the last comes the first.
+    #[arg(long, default_value_t = 0)]
+    first: usize,
+    /// Plant none any more after this time; all, unless given.
+    #[arg(long, value_parser = parse_seconds)]
+    budget: Option<Duration>,
 }
 
 impl Mutants {
@@ -31,6 +39,8 @@ impl Mutants {
                 ("dir", self.dir.display().to_string()),
                 ("only", self.only.clone().unwrap_or("-".into())),
                 ("jobs", self.jobs.to_string()),
+                ("first", self.first.to_string()),
+                ("budget", format!("{:?}", self.budget)),
             ],
         );
         let mut mutants = Mutant::load_all(&self.dir)?;
@@ -43,8 +53,19 @@ impl Mutants {
         if mutants.is_empty() {
             bail!("there is no such bug");
         }
-        let mut survived = 0;
+        let first = self.first % mutants.len();
+        mutants.rotate_left(first);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the budget is in the time of whoever waits"
+        )]
+        let begun = Instant::now();
+        let (mut planted, mut survived) = (0, 0);
         for mutant in &mutants {
+            if self.budget.is_some_and(|budget| begun.elapsed() > budget) {
+                break;
+            }
+            planted += 1;
             let found = workshop
                 .hunt(mutant, self.jobs)
                 .with_context(|| mutant.name.clone())?;
@@ -56,7 +77,8 @@ impl Mutants {
                 }
             }
         }
-        println!("{} bugs planted, {survived} not found", mutants.len());
+        let left_out = mutants.len() - planted;
+        println!("{planted} bugs planted, {survived} not found, {left_out} left for another time");
         Ok(survived == 0)
     }
 }

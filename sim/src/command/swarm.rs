@@ -136,7 +136,7 @@ pub(crate) fn parse_range(text: &str) -> anyhow::Result<Range<u64>> {
     Ok(range)
 }
 
-fn parse_seconds(text: &str) -> anyhow::Result<Duration> {
+pub(super) fn parse_seconds(text: &str) -> anyhow::Result<Duration> {
     let seconds: u64 = text
         .trim_end_matches('s')
         .parse()
