@@ -189,7 +189,8 @@ impl Voices {
         if !credentials.is_good(&certified) {
             return Ok(Fate::Uncertified);
         }
-        let is_new = state.is_none() && part.is_none();
+        // However many peers tell of it at once, it is one run.
+        let is_new = state.is_none() && voice.is_none();
         if is_new && !runs_of(&mut self.runs, &told.node, now).has(1, now) {
             return Ok(Fate::Hasty);
         }
