@@ -15,8 +15,9 @@ use crate::{entropy, seed};
 
 /// What a run needs at the depth of its deepest calls, with room.
 const STACK_BYTES: usize = 16 << 20;
-/// What a run may have in memory in all, and for each node. Many times what they have, unless they are a
-/// hundred, each of which knows all others; and little against what they would have if something in them grew without bound.
+/// What a run may have in memory in all, and for each node. Many times what they have, unless they are
+/// a hundred, each of which knows all others; and little against what they would have if something in
+/// them grew without bound.
 const MEMORY_BYTES_MAX: u64 = 128 << 20;
 const MEMORY_BYTES_MAX_PER_NODE: u64 = 20 << 20;
 /// A run that takes longer than this, in real time, is stuck.
