@@ -20,8 +20,9 @@ const STACK_BYTES: usize = 16 << 20;
 /// them grew without bound.
 const MEMORY_BYTES_MAX: u64 = 128 << 20;
 const MEMORY_BYTES_MAX_PER_NODE: u64 = 20 << 20;
-/// A run that takes longer than this, in real time, is stuck.
-const REAL_TIME_MAX: Duration = Duration::from_secs(1200);
+/// A run that takes longer than this, in real time, is stuck: so long in all, and for each node.
+const REAL_TIME_MAX: Duration = Duration::from_secs(120);
+const REAL_TIME_MAX_PER_NODE: Duration = Duration::from_secs(10);
 
 /// What came of a run, and what it cost.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,7 +86,9 @@ impl Runner {
         let mut stdin = child.stdin.take().context("standard input was asked for")?;
         stdin.write_all(&serde_json::to_vec(&order)?)?;
         drop(stdin);
-        let output = read_in_time(&mut child)?;
+        let nodes = u32::try_from(plan.nodes)?;
+        let limit = REAL_TIME_MAX + REAL_TIME_MAX_PER_NODE * nodes;
+        let output = read_in_time(&mut child, limit)?;
         let status = child.wait()?;
         if !status.success() {
             bail!("panic: the process of the run ended with {status}");
@@ -104,7 +107,7 @@ impl Runner {
     }
 }
 
-fn read_in_time(child: &mut Child) -> anyhow::Result<Vec<u8>> {
+fn read_in_time(child: &mut Child, limit: Duration) -> anyhow::Result<Vec<u8>> {
     let mut stdout = child
         .stdout
         .take()
@@ -116,12 +119,12 @@ fn read_in_time(child: &mut Child) -> anyhow::Result<Vec<u8>> {
         // Nobody listens any more if it came too late.
         let _ = done.send(read.map(|_| bytes));
     });
-    match output.recv_timeout(REAL_TIME_MAX) {
+    match output.recv_timeout(limit) {
         Ok(output) => Ok(output?),
         Err(_) => {
             child.kill()?;
             child.wait()?;
-            bail!("stuck: the run was not over after {REAL_TIME_MAX:?} of real time");
+            bail!("stuck: the run was not over after {limit:?} of real time");
         }
     }
 }
