@@ -1,5 +1,6 @@
 //! What this node writes about itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chitchat::{ChitchatId, NodeState};
@@ -119,7 +120,7 @@ impl Author {
             node: &self.run,
             key,
             version,
-            sum: Sum::with(state, key, version),
+            sum: Sum::with(Some(state), &BTreeMap::from([(key, version)])),
             text,
         };
         state.set(key, statement.record(&own.signer)?);

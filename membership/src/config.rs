@@ -52,15 +52,14 @@ pub struct Config {
     /// How often a node tries one that is not live. Default 1 s, 10 ms to 10 min. It heals a
     /// partition that lasted longer than the grace; longer heals it later.
     pub rejoin_interval: Time<10, 600_000>,
-    /// How many buckets this node's topics are spread over. Default 64, 1 to 1,024. A change sends
-    /// its whole bucket, so more make changes cheaper and leave room for more memberships; each
-    /// bucket in use costs every node some hundred bytes. Nodes need not agree on it.
+    /// How many buckets this node's topics are spread over. Default 1,024, which is the most, from 1. A
+    /// change sends its whole bucket, so fewer make changes dearer, and leave less room if they are fewer
+    /// than 128; each bucket in use costs every node some hundred bytes. Nodes need not agree on it.
     pub buckets: Count<1, BUCKETS_MAX>,
-    /// The longest text of one bucket, in bytes. Default 48,000, from 1,000. A membership that
-    /// would make its bucket longer is refused
-    /// ([`JoinError::BucketFull`](crate::JoinError::BucketFull)). All buckets together may have
-    /// 5,000,000.
-    pub bucket_bytes_max: Count<1_000, BUCKET_BYTES_MAX>,
+    /// How many bytes the memberships of this node may have in gossip. Default and most 5,000,000, from
+    /// 1,000; that is some 300,000 of them, with 10,000 topics of 20 letters. One that would be too much
+    /// is refused ([`JoinError::Full`](crate::JoinError::Full)).
+    pub memberships_bytes_max: Count<1_000, MEMBERSHIPS_BYTES_MAX>,
     /// How many peers the address book remembers. Default 1,024, 1 to 100,000. When it is full,
     /// the peer that was longest not live is forgotten first.
     pub address_book_max: Count<1, 100_000>,
@@ -77,17 +76,6 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The buckets together could become longer than what peers take of a node.
-    #[error(
-        "buckets is {buckets} and bucket_bytes_max {bucket_bytes_max}, but together they must be at most \
-         {STATE_BYTES_MAX} bytes, which is all that peers take of a node"
-    )]
-    TooMuch {
-        /// The buckets.
-        buckets: usize,
-        /// How long each may be.
-        bucket_bytes_max: usize,
-    },
     /// A time is too short for what another field is.
     #[error(
         "{field} is {}, but must be at least {}, {because}",
@@ -110,18 +98,11 @@ impl Config {
     ///
     /// # Errors
     /// When `silence_min` is shorter than `interval`, or `dead_node_grace` shorter than eight
-    /// intervals or `silence_min`, or when all buckets could have more than 5,000,000 bytes.
+    /// intervals or `silence_min`.
     pub fn check(&self) -> Result<(), ConfigError> {
         let interval = self.interval.get();
         let silence_min = ("silence_min", self.silence_min.get());
         let grace = ("dead_node_grace", self.dead_node_grace.get());
-        let (buckets, bucket_bytes_max) = (self.buckets.get(), self.bucket_bytes_max.get());
-        if buckets * bucket_bytes_max > STATE_BYTES_MAX {
-            return Err(ConfigError::TooMuch {
-                buckets,
-                bucket_bytes_max,
-            });
-        }
         at_least(
             silence_min,
             interval,
@@ -143,10 +124,8 @@ impl Config {
 impl ConfigError {
     /// The field that is wrong, as it is called in a config file.
     pub fn field(&self) -> &'static str {
-        match self {
-            Self::TooShort { field, .. } => field,
-            Self::TooMuch { .. } => "bucket_bytes_max",
-        }
+        let Self::TooShort { field, .. } = self;
+        field
     }
 }
 
@@ -158,8 +137,8 @@ impl Default for Config {
             silence_min: Time::of_ms::<1_000>(),
             dead_node_grace: Time::of_ms::<600_000>(),
             rejoin_interval: Time::of_ms::<1_000>(),
-            buckets: Count::of::<64>(),
-            bucket_bytes_max: Count::MAX,
+            buckets: Count::MAX,
+            memberships_bytes_max: Count::MAX,
             address_book_max: Count::of::<1_024>(),
             eager_peers_max: Count::of::<64>(),
             change_bytes_per_second_max: Count::of::<{ 8 << 20 }>(),
@@ -183,8 +162,9 @@ fn at_least(
     })
 }
 
-/// The longest that all buckets together may become.
-const STATE_BYTES_MAX: usize = 5_000_000;
+/// The most bytes that all memberships of a node may have in gossip: what peers take of a node, but for
+/// seals and keys.
+const MEMBERSHIPS_BYTES_MAX: usize = 5_000_000;
 
 /// How many intervals of silence the failure detector takes for death, about.
 const DETECTION_INTERVALS: u32 = 8;
@@ -220,6 +200,7 @@ mod tests {
         for text in [
             "bukets = 7",
             "buckets = 0",
+            "memberships_bytes_max = 5_000_001",
             "interval = \"5ms\"",
             "coalesce = 2",
         ] {
@@ -242,9 +223,6 @@ mod tests {
         let (field, text) = refused("dead_node_grace = \"30s\"\nsilence_min = \"40s\"");
         assert_eq!(field, "dead_node_grace");
         assert!(text.contains("at least 40s, silence_min"), "{text}");
-        let (field, text) = refused("buckets = 200");
-        assert_eq!(field, "bucket_bytes_max");
-        assert!(text.contains("at most 5000000 bytes"), "{text}");
         let edge = "interval = \"1s\"\nsilence_min = \"8s\"\ndead_node_grace = \"8s\"";
         assert_eq!(read(edge).unwrap().check(), Ok(()));
     }

@@ -26,25 +26,37 @@ pub enum JoinError {
     /// The same member is already in this topic.
     #[error("this member has joined this topic already")]
     AlreadyMember,
-    /// The topics of this node that hash to the same bucket, with their members, have become more
-    /// than gossip carries in one piece.
+    /// All memberships of this node together have become what its peers take of a node.
     #[error(
-        "with this membership its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
-         configure more buckets, use shorter topic and agent names, or move agents to other nodes"
+        "with this membership those of this node would have {bytes} bytes in gossip, of {bytes_max} that \
+         are allowed: use shorter topic and agent names, or move agents to other nodes"
     )]
-    BucketFull {
-        /// How long the text of the bucket would be.
+    Full {
+        /// How many bytes they would have.
         bytes: usize,
-        /// How long it may be ([`Config::bucket_bytes_max`](crate::Config::bucket_bytes_max)).
+        /// How many they may have
+        /// ([`Config::memberships_bytes_max`](crate::Config::memberships_bytes_max)).
         bytes_max: usize,
     },
-    /// Its holder would have more of the bucket than is left for others.
+    /// None of the buckets in which the topic may be has room, though the node has. That happens only
+    /// when few are configured.
     #[error(
-        "with this membership {bytes} bytes of its bucket would be held at once, and {left} left for \
-         others, which must not be less: use other topics, or move agents to other nodes"
+        "the {buckets} buckets that the topic may be in have no room for this membership, of {bytes_max} \
+         bytes each: configure more buckets"
+    )]
+    BucketsFull {
+        /// How many buckets that are.
+        buckets: usize,
+        /// How many bytes the text of each may have.
+        bytes_max: usize,
+    },
+    /// Its holder would have more of the node's room than is left for others.
+    #[error(
+        "with this membership its holder would have {bytes} bytes of the node's room, and leave {left} for \
+         others, which must not be less: move agents to other nodes"
     )]
     Crowded {
-        /// How much of the bucket the holder would have ([`Share`](crate::Share)).
+        /// How much of it the holder would have ([`Share`](crate::Share)).
         bytes: usize,
         /// How much would be free.
         left: usize,
@@ -67,22 +79,34 @@ pub enum UpdateError {
     /// This node has no such membership.
     #[error("there is no such membership on this node")]
     NotAMember,
-    /// The topics of this node that hash to the same bucket, with their members, would become more
-    /// than gossip carries in one piece.
+    /// All memberships of this node together would become more than its peers take of a node.
     #[error(
-        "with this metadata its bucket would have {bytes} bytes, of {bytes_max} that are allowed: \
-         use less metadata, configure more buckets, or move agents to other nodes"
+        "with this metadata the memberships of this node would have {bytes} bytes in gossip, of \
+         {bytes_max} that are allowed: use less metadata, or move agents to other nodes"
     )]
-    BucketFull {
-        /// How long the text of the bucket would be.
+    Full {
+        /// How many bytes they would have.
         bytes: usize,
-        /// How long it may be ([`Config::bucket_bytes_max`](crate::Config::bucket_bytes_max)).
+        /// How many they may have
+        /// ([`Config::memberships_bytes_max`](crate::Config::memberships_bytes_max)).
         bytes_max: usize,
     },
-    /// The holder of the memberships would have more of their bucket than is left for others.
+    /// None of the buckets in which the topic may be has room, though the node has. That happens only
+    /// when few are configured.
     #[error(
-        "with this metadata only {left} bytes of its bucket would be left for others, less than would \
-         be held at once, which must not be: use less metadata, or move agents to other nodes"
+        "the {buckets} buckets that the topic may be in have no room for this metadata, of {bytes_max} \
+         bytes each: use less metadata, or configure more buckets"
+    )]
+    BucketsFull {
+        /// How many buckets that are.
+        buckets: usize,
+        /// How many bytes the text of each may have.
+        bytes_max: usize,
+    },
+    /// The holder of the memberships would have more of the node's room than is left for others.
+    #[error(
+        "with this metadata only {left} bytes of the node's room would be left for others, less than \
+         its holder would have, which must not be: use less metadata, or move agents to other nodes"
     )]
     Crowded {
         /// How much would be free.

@@ -8,10 +8,11 @@ use chitchat::{ChitchatMessage, Deserializable, NodeState};
 
 use crate::config::BUCKET_BYTES_MAX;
 use crate::guard::bench::{Bench, heartless_guard, node, prove_sound, run};
+use crate::names::{Names, Numbering};
 use crate::packed;
 use crate::pipe::GOSSIP_BYTES_MAX;
 
-/// Reads the text of a bucket, and once more the text whose base64 decodes to the input. What is a
+/// Reads the text of a bucket or of a page of names, and once more the text whose base64 decodes to the input. What is a
 /// bucket is the same after another way through gossip, and knows how long its text is.
 pub fn packed(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
@@ -73,7 +74,12 @@ fn messages(input: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn unpack(text: &str) {
-    let Ok(bucket) = packed::unpack(text, BUCKET_BYTES_MAX, 0, 1) else {
+    let mut names = Names::default();
+    let page = BASE64.encode(PAGE);
+    assert!(names.set_page(0, &page).is_ok());
+    // Whatever is no page changes nothing; what is one may have names.
+    let _ = names.set_page(1, text);
+    let Ok(bucket) = packed::unpack(text, BUCKET_BYTES_MAX, 0, 1, &names) else {
         return;
     };
     let topics = bucket.topics();
@@ -84,7 +90,8 @@ fn unpack(text: &str) {
         assert!(members.is_sorted_by(|a, b| a.member < b.member));
     }
     // Numbers may be written longer than need be, so the text may differ, but only get shorter.
-    let again = packed::pack(&bucket);
+    let mut numbering = Numbering::default();
+    let again = packed::pack(&bucket, |name| numbering.take(name));
     assert!(again.len() <= text.len());
     if !again.is_empty() {
         assert_eq!(
@@ -92,6 +99,13 @@ fn unpack(text: &str) {
             packed::bucket_text_bytes(bucket.packed_bytes())
         );
     }
-    let same = packed::unpack(&again, BUCKET_BYTES_MAX, 0, 1);
+    let mut names = Names::default();
+    for (page, text) in numbering.take_changed() {
+        assert!(names.set_page(page, &text).is_ok());
+    }
+    let same = packed::unpack(&again, BUCKET_BYTES_MAX, 0, 1, &names);
     assert_eq!(same.ok(), Some(bucket));
 }
+
+/// A page of two names.
+const PAGE: &[u8] = b"\x01\x02bo\x03ann";

@@ -20,25 +20,23 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::error;
 
 use crate::author::Author;
-use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::difference::difference;
 use crate::event::EventSink;
 use crate::guard::{shown_validity, text};
 use crate::node_view::NodeView;
 use crate::pace::Pace;
-use crate::packed::{bucket_text_bytes, pack};
-use crate::peer::{CERTIFICATE_KEY, Peer, bucket_key, record_key};
+use crate::packed::bucket_text_bytes;
+use crate::peer::{CERTIFICATE_KEY, Peer};
 use crate::peers::Peers;
-use crate::records;
 use crate::sighting::Sighting;
 use crate::starter::Starter;
 use crate::tickets::Tickets;
-use crate::topic_info::TopicRecord;
 use crate::view::View;
 use crate::views::Views;
 use crate::watched::Watched;
 use crate::wire::Wire;
+use crate::written::{Text, Written};
 
 /// Carries changes from the view to gossip and back.
 pub(crate) struct Gossip {
@@ -52,14 +50,12 @@ pub(crate) struct Gossip {
     pub(crate) author: Arc<Author>,
     /// None of a node on its own.
     pub(crate) revoked: Option<Revocations>,
-    /// The buckets of this node as they were last written to the gossip state.
-    pub(crate) written: Vec<Arc<Bucket>>,
+    /// What this node has, as it was last written to the gossip state.
+    pub(crate) written: Written,
     /// Who waits for what is to be written.
     pub(crate) tickets: Arc<Tickets>,
     /// Those of them who are served next.
     pub(crate) round: Option<Round>,
-    /// The same of what it tells of topics.
-    pub(crate) written_records: BTreeMap<usize, Arc<TopicRecord>>,
     pub(crate) pace: Pace,
 }
 
@@ -165,17 +161,11 @@ impl Gossip {
     /// Notes which buckets and records are not as they were written.
     fn note_changes(&mut self, local: &NodeView) {
         let now = Instant::now();
-        let buckets = local.buckets();
-        for (index, (bucket, written)) in buckets.iter().zip(&self.written).enumerate() {
-            if !Arc::ptr_eq(bucket, written) {
-                self.pace.changed(index, now);
-            }
-        }
-        for (number, record) in local.records.numbered() {
-            let written = self.written_records.get(number);
-            if !written.is_some_and(|written| Arc::ptr_eq(written, record)) {
-                self.pace.changed(buckets.len() + number, now);
-            }
+        let buckets = self.written.unwritten(local);
+        let records = self.written.unwritten_records(local);
+        let records = records.map(|number| local.buckets().len() + number);
+        for index in buckets.chain(records) {
+            self.pace.changed(index, now);
         }
     }
 
@@ -206,10 +196,7 @@ impl Gossip {
     fn note_all_changes(&mut self) -> BTreeSet<usize> {
         let view = self.views.snapshot();
         self.note_changes(&view.local);
-        let buckets = view.local.buckets();
-        let both = buckets.iter().zip(&self.written).enumerate();
-        let unwritten = both.filter(|(_, (bucket, written))| !Arc::ptr_eq(bucket, written));
-        unwritten.map(|(index, _)| index).collect()
+        self.written.unwritten(&view.local).collect()
     }
 
     /// Writes what is due to the gossip state, and tells the live peers.
@@ -217,30 +204,26 @@ impl Gossip {
         let view = self.views.snapshot();
         let buckets = view.local.buckets();
         let peers = self.peers.book.live().count().clamp(1, peers_max);
-        let bytes = |index: usize| match buckets.get(index) {
-            Some(bucket) => bucket_text_bytes(bucket.packed_bytes()) * peers,
+        let bytes = |index: usize| match index < buckets.len() {
+            true => bucket_text_bytes(buckets.get(index).packed_bytes()) * peers,
             // As long as most, with a schema of middling length.
-            None => RECORD_BYTES * peers,
+            false => RECORD_BYTES * peers,
         };
-        let records = view.local.records.numbered();
-        let mut texts = Vec::new();
-        for index in self.pace.take(Instant::now(), bytes) {
-            if let Some(bucket) = buckets.get(index) {
-                self.written[index] = Arc::clone(bucket);
-                texts.push((index, bucket_key(index), pack(bucket)));
-            } else if let Some(record) = records.get(&(index - buckets.len())) {
-                let number = index - buckets.len();
-                self.written_records.insert(number, Arc::clone(record));
-                texts.push((index, record_key(number), records::write(record)));
-            }
-        }
+        let now = Instant::now();
+        let due = self.pace.take(now, bytes);
+        let (due, records): (Vec<_>, Vec<_>) = due.into_iter().partition(|at| *at < buckets.len());
+        let due = self.written.order(&view.local, &due);
+        // Those that are not due are told with those that moved there.
+        self.pace.take_besides(now, &due, bytes);
+        let records: Vec<_> = records.iter().map(|at| at - buckets.len()).collect();
+        let texts = self.written.write(&view.local, &due, &records);
         let author = &self.author;
         let is_news = self.handle.0.with_chitchat(|c| {
             let state = c.self_node_state();
             let before = state.max_version();
-            for (index, key, text) in &texts {
+            for Text { bucket, key, text } in &texts {
                 let written = author.write(state, key, text);
-                if let (Ok(()), Some(round)) = (&written, &mut self.round) {
+                if let (Ok(()), Some(round), Some(index)) = (&written, &mut self.round, bucket) {
                     round.unwritten.remove(index);
                 }
                 told(written);

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use crate::bucket::MemberEntry;
 use crate::event::Event;
 use crate::node_view::NodeView;
 use crate::view::View;
@@ -69,19 +70,25 @@ impl Iterator for Joins {
     fn next(&mut self) -> Option<Vec<Event>> {
         loop {
             let node = self.nodes.last()?;
-            let Some(bucket) = node.buckets().get(self.bucket) else {
+            let index = self.bucket;
+            if index == node.buckets().len() {
                 (self.bucket, _) = (0, self.nodes.pop());
                 continue;
-            };
-            let buckets = node.buckets().len();
+            }
             self.bucket += 1;
-            if !self.watched.may_be_in(bucket, self.bucket - 1, buckets) {
+            let bucket = node.buckets().get(index);
+            if !self.watched.may_be_in(bucket) {
                 continue;
             }
             let topics = bucket.topics().iter();
             let watched = topics.filter(|topic| self.watched.has(&topic.scope, &topic.pattern));
             let joined = watched.flat_map(|topic| {
-                topic.members.iter().map(|entry| Event::Joined {
+                let (scope, pattern) = (&topic.scope, topic.pattern.as_str());
+                // Each once, though it be in several buckets.
+                let is_here =
+                    |m: &&MemberEntry| node.place_of(scope, pattern, m.member) == Some(index);
+                let members = topic.members.iter().filter(is_here);
+                members.map(|entry| Event::Joined {
                     scope: topic.scope.clone(),
                     pattern: topic.pattern.clone(),
                     node: node.run.node.clone(),

@@ -6,16 +6,22 @@ use uuid::Uuid;
 
 /// One membership of one topic: a subscription as the cluster sees it.
 ///
-/// A UUIDv7: the time it was made, in milliseconds, and 74 random bits. Ids made one after the
-/// other on one node sort in that order ([`MemberIds`] sees to it).
+/// A UUIDv7: the time it was made, in milliseconds, a number among those of that millisecond, and 62
+/// random bits, which are those of the run of its node. Ids made one after the other on one node sort
+/// in that order ([`MemberIds`] sees to it). It is no secret: who knows one can guess others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MemberId(Uuid);
 
-/// Makes the member ids of one node, each greater than the one before.
-#[derive(Debug, Default)]
+/// Makes the member ids of one run of a node, each greater than the one before.
+///
+/// They differ in time and number only, so that gossip tells one in a few bytes. Those of another run,
+/// or of another node, have other random bits.
+#[derive(Debug)]
 pub struct MemberIds {
-    last: u128,
+    random: u64,
+    unix_ms: u64,
+    number: u16,
 }
 
 /// A text is not a member id.
@@ -33,7 +39,34 @@ impl MemberId {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
+
+    /// The id of this time, the number in its millisecond, and the random bits behind the variant.
+    /// What is too much of each is left out.
+    pub(crate) fn from_parts(unix_ms: u64, number: u16, random: u64) -> Self {
+        let time = u128::from(unix_ms & UNIX_MS_MAX) << 80;
+        let number = u128::from(number & NUMBER_MAX) << 64;
+        let random = u128::from(random & RANDOM_MAX);
+        Self(Uuid::from_u128(time | VERSION | number | VARIANT | random))
+    }
+
+    /// The time, number and random bits of an id; None if it is no UUIDv7.
+    pub(crate) fn parts(self) -> Option<(u64, u16, u64)> {
+        let id = self.0.as_u128();
+        let unix_ms = (id >> 80) as u64;
+        let number = (id >> 64) as u16 & NUMBER_MAX;
+        let random = id as u64 & RANDOM_MAX;
+        let is_of_parts = Self::from_parts(unix_ms, number, random) == self;
+        is_of_parts.then_some((unix_ms, number, random))
+    }
 }
+
+/// The greatest time that an id has room for, number in one millisecond, and random bits.
+pub(crate) const UNIX_MS_MAX: u64 = (1 << 48) - 1;
+pub(crate) const NUMBER_MAX: u16 = (1 << 12) - 1;
+const RANDOM_MAX: u64 = (1 << 62) - 1;
+/// What all UUIDv7 have.
+const VERSION: u128 = 7 << 76;
+const VARIANT: u128 = 0b10 << 62;
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,21 +96,29 @@ impl TryFrom<&str> for MemberId {
     }
 }
 
+impl Default for MemberIds {
+    /// Those of a new run: the random bits are drawn here.
+    fn default() -> Self {
+        Self {
+            random: rand::random(),
+            unix_ms: 0,
+            number: NUMBER_MAX,
+        }
+    }
+}
+
 impl MemberIds {
     /// The next id, made at this wall-clock time, in milliseconds since the Unix epoch. Should the
     /// clock stand still or step back, the id is the one before plus a little.
     pub fn next(&mut self, unix_ms: u64) -> MemberId {
-        let fresh = uuid::Builder::from_unix_timestamp_millis(unix_ms, &rand::random()).into_uuid();
-        let id = match fresh.as_u128() {
-            id if id > self.last => fresh,
-            _ => uuid::Builder::from_unix_timestamp_millis(
-                (self.last >> 80) as u64 + 1,
-                &rand::random(),
-            )
-            .into_uuid(),
+        (self.unix_ms, self.number) = if unix_ms > self.unix_ms {
+            (unix_ms, 0)
+        } else if self.number < NUMBER_MAX {
+            (self.unix_ms, self.number + 1)
+        } else {
+            (self.unix_ms + 1, 0)
         };
-        self.last = id.as_u128();
-        MemberId(id)
+        MemberId::from_parts(self.unix_ms, self.number, self.random)
     }
 }
 
@@ -93,6 +134,26 @@ mod tests {
         assert!(made.is_sorted_by(|a, b| a < b), "{made:?}");
         assert_eq!(made[0].0.get_version_num(), 7);
         assert_eq!(MemberId::from_bytes(made[0].to_bytes()), made[0]);
+    }
+
+    #[test]
+    fn ids_of_one_run_differ_in_time_and_number_and_those_of_another_in_the_rest() {
+        let (mut one, mut other) = (MemberIds::default(), MemberIds::default());
+        let made: Vec<_> = (0..10_000).map(|_| one.next(5_000)).collect();
+        assert!(made.is_sorted_by(|a, b| a < b));
+        let parts: Vec<_> = made.iter().map(|id| id.parts().unwrap()).collect();
+        assert!(parts.iter().all(|(_, _, random)| *random == parts[0].2));
+        // A millisecond has 4,096 of them.
+        assert_eq!((parts[0].0, parts[9_999].0), (5_000, 5_002));
+        assert_ne!(other.next(5_000).parts().unwrap().2, parts[0].2);
+    }
+
+    #[test]
+    fn only_a_version_7_has_parts() {
+        let id = MemberId::from_parts(1_700_000_000_000, 77, 12);
+        assert_eq!(id.parts(), Some((1_700_000_000_000, 77, 12)));
+        assert_eq!(MemberId::from_bytes([1; 16]).parts(), None);
+        assert_eq!(MemberId::from_bytes([0x77; 16]).parts(), None);
     }
 
     #[test]

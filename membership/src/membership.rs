@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -36,6 +35,7 @@ use crate::views::Views;
 use crate::watch::Watch;
 use crate::watched::Watched;
 use crate::wire::Wire;
+use crate::written::Written;
 use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic, TopicInfo};
 
 /// One node's part in who is where: it keeps the memberships of this node, tells them to its peers
@@ -114,7 +114,7 @@ impl Membership {
         )?;
         let handle = Arc::new(starter.start(None).await?);
         let views = Arc::new(Views::new(&config, own.clone()));
-        let written = views.snapshot().local.buckets().to_vec();
+        let written = Written::new(&views.snapshot().local);
         let token = token.child_token();
         let tickets = Arc::<Tickets>::default();
         let handles = watch::Sender::new(handle.clone());
@@ -142,7 +142,6 @@ impl Membership {
             written,
             tickets,
             round: None,
-            written_records: BTreeMap::new(),
             pace: Pace::new(&config, Instant::now()),
         };
         let gossip = token.run_until_cancelled_owned(gossip.run(starter, config, seeds));
@@ -160,7 +159,7 @@ impl Membership {
     /// It is in [`view`](Self::view) when this returns.
     ///
     /// # Errors
-    /// When the member is in this topic already, or its bucket is full. Nothing has changed.
+    /// When the member is in this topic already, or there is no room for it. Nothing has changed.
     pub fn join(
         &self,
         scope: &Scope,
@@ -179,13 +178,12 @@ impl Membership {
 
     /// A share in the room of this node, of which nothing is taken yet.
     pub fn share(&self) -> Share {
-        Share::new(self.view().local.buckets().len())
+        Share::default()
     }
 
     /// Makes a membership as [`join`](Self::join) does, which has this metadata from the first, and
-    /// takes its bytes from this share; but the
-    /// share never has more of a bucket than is left free in it. So one that takes all it can
-    /// leaves half of each bucket, two leave a third, n leave one part in n + 1.
+    /// takes its bytes from this share; but the share never has more of this node's room than is left
+    /// free. So one that takes all it can leaves half of it, two leave a third, n leave one part in n + 1.
     ///
     /// # Errors
     /// As [`join`](Self::join), and when it would have more than is left. Nothing has changed then.
@@ -198,7 +196,7 @@ impl Membership {
         agent: Option<AgentName>,
         metadata: Metadata,
     ) -> Result<(), JoinError> {
-        let held = share.in_bucket_with(scope, pattern, agent.as_ref(), &metadata);
+        let held = share.bytes_with(scope, pattern, agent.as_ref(), &metadata);
         let entry = MemberEntry {
             member,
             agent: agent.clone(),
@@ -224,9 +222,9 @@ impl Membership {
         members: &[MemberId],
         metadata: &Metadata,
     ) -> Result<(), UpdateError> {
-        let (views, held) = (&self.shared.views, share.in_bucket(scope, pattern));
-        let grown = views.update(scope, pattern, members, metadata, held)?;
-        share.grow(scope, pattern, grown);
+        let views = &self.shared.views;
+        let grown = views.update(scope, pattern, members, metadata, share.bytes())?;
+        share.grow(grown);
         Ok(())
     }
 

@@ -109,6 +109,22 @@ impl Pace {
         taken
     }
 
+    /// Besides what was taken now, the buckets at these indices are told, too.
+    pub(crate) fn take_besides(
+        &mut self,
+        now: Instant,
+        indices: &[usize],
+        bytes: impl Fn(usize) -> usize,
+    ) {
+        for &index in indices {
+            let bucket = &mut self.buckets[index];
+            if bucket.told != Some(now) {
+                (bucket.told, bucket.due) = (Some(now), None);
+                self.budget = self.budget.saturating_sub_unsigned(bytes(index));
+            }
+        }
+    }
+
     fn refill(&mut self, now: Instant) {
         let nanos = now.duration_since(self.refilled).as_nanos();
         let gained = nanos * self.bytes_per_second as u128 / NANOS_PER_SECOND;

@@ -1,21 +1,22 @@
 //! The text of a bucket in gossip.
 //!
 //! An empty bucket is an empty text. Any other is base64 (standard alphabet, no padding) of one
-//! byte, the format (1), and then one record for each topic, in order: postcard of the scope, the
-//! pattern and a list of members, each the 16 bytes of its id and what it says of itself: perhaps the
-//! name of its agent, perhaps metadata.
+//! byte, the format (2), what most ids have in common, and then one record for each topic, in order:
+//! postcard of the scope, the pattern and the number of members, and each member: its id, what stands
+//! for the name of its agent, and its metadata if it has any. What stands for the name is in the pages
+//! of [`names`](crate::names).
 
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::bucket::{Bucket, MemberEntry, TopicMembers};
-use crate::card::Card;
-use crate::{MemberId, Pattern, Scope};
-
-type Record = (Scope, Pattern, Vec<([u8; 16], Card)>);
+use crate::kin::{Chain, Kin, Step};
+use crate::names::{NUMBERS, Names};
+use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
 
 /// Why a text is not that of a bucket.
 #[derive(Debug, thiserror::Error)]
@@ -28,30 +29,36 @@ pub(crate) enum UnpackError {
     Format(Option<u8>),
     #[error("a topic in it cannot be read")]
     Record(#[source] postcard::Error),
+    #[error("a member id in it is none")]
+    Id,
+    #[error("no agent has the number {0}")]
+    Agent(u16),
     #[error("the topic {0} in it has no members, or they are out of order")]
     Members(Pattern),
     #[error("the topic {0} in it is out of order or belongs to another bucket")]
     Topic(Pattern),
 }
 
-/// The text of a bucket.
-pub(crate) fn pack(bucket: &Bucket) -> String {
+/// The text of a bucket. `number` says what stands for a name.
+pub(crate) fn pack(bucket: &Bucket, mut number: impl FnMut(&AgentName) -> u16) -> String {
     if bucket.topics().is_empty() {
         return String::new();
     }
     let mut bytes = Vec::with_capacity(1 + bucket.packed_bytes());
     bytes.push(FORMAT);
+    let kin = bucket.kin();
+    bytes = append(kin.map(|kin| (kin.random, kin.unix_ms)), bytes);
     for topic in bucket.topics() {
-        let members = topic.members.iter();
-        let members: Vec<_> = members
-            .map(|m| {
-                (
-                    m.member.to_bytes(),
-                    Card::new(m.agent.as_ref(), &m.metadata),
-                )
-            })
-            .collect();
-        bytes = append((&topic.scope, &topic.pattern, members), bytes);
+        let TopicMembers {
+            scope,
+            pattern,
+            members,
+        } = topic;
+        bytes = append((scope, pattern, members.len()), bytes);
+        let mut chain = Chain::new(kin);
+        for member in &**members {
+            bytes = append_member(member, &mut chain, &mut number, bytes);
+        }
     }
     BASE64.encode(bytes)
 }
@@ -66,12 +73,14 @@ pub(crate) fn packed_bytes_max(text_bytes_max: usize) -> usize {
     (text_bytes_max * 3 / 4).saturating_sub(1)
 }
 
-/// The bucket of a text: one of a node with so many buckets, at this index.
+/// The bucket of a text: one of a node with so many buckets, at this index, whose agents have these
+/// names.
 pub(crate) fn unpack(
     text: &str,
     text_bytes_max: usize,
     index: usize,
     buckets: usize,
+    names: &Names,
 ) -> Result<Bucket, UnpackError> {
     if text.is_empty() {
         return Ok(Bucket::default());
@@ -84,40 +93,34 @@ pub(crate) fn unpack(
         Some((&FORMAT, rest)) => rest,
         first => return Err(UnpackError::Format(first.map(|(&format, _)| format))),
     };
+    let kin: Option<(u64, u64)> = take(&mut rest)?;
+    let kin = kin.map(|(random, unix_ms)| Kin { random, unix_ms });
     let mut topics: Vec<TopicMembers> = Vec::new();
     while !rest.is_empty() {
-        let (record, left) =
-            postcard::take_from_bytes::<Record>(rest).map_err(UnpackError::Record)?;
-        rest = left;
-        let topic = topic(record)?;
-        let follows = topics.last().is_none_or(|last| last.key() < topic.key());
-        if !follows || Bucket::index(&topic.scope, topic.pattern.as_str(), buckets) != index {
+        let topic = take_topic(&mut rest, kin, names)?;
+        let last = topics.last();
+        let follows = last.is_none_or(|last| last.key() < topic.key());
+        if !follows || !Bucket::is_place(topic.hash(), index, buckets) {
             return Err(UnpackError::Topic(topic.pattern));
         }
         topics.push(topic);
     }
-    Ok(Bucket::from_sorted(topics))
+    Ok(Bucket::from_sorted(kin, topics))
 }
 
-fn append(record: impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
-    postcard::to_extend(&record, bytes)
-        .expect("names, ids and lists of known length are plain data")
-}
-
-fn topic((scope, pattern, members): Record) -> Result<TopicMembers, UnpackError> {
-    let members: Vec<_> = members
-        .into_iter()
-        .map(|(id, card)| {
-            let (agent, metadata) = card.read();
-            MemberEntry {
-                member: MemberId::from_bytes(id),
-                agent,
-                metadata,
-            }
-        })
-        .collect();
-    let sorted = members.is_sorted_by(|a, b| a.member < b.member);
-    if members.is_empty() || !sorted {
+fn take_topic(
+    rest: &mut &[u8],
+    kin: Option<Kin>,
+    names: &Names,
+) -> Result<TopicMembers, UnpackError> {
+    let (scope, pattern, count): (Scope, Pattern, usize) = take(rest)?;
+    // What the number announces may not come, so no more memory is taken for it.
+    let mut members = Vec::with_capacity(count.min(rest.len() / MEMBER_BYTES_MIN));
+    let mut chain = Chain::new(kin);
+    for _ in 0..count {
+        members.push(take_member(rest, &mut chain, names)?);
+    }
+    if members.is_empty() || !members.is_sorted_by(|a, b| a.member < b.member) {
         return Err(UnpackError::Members(pattern));
     }
     Ok(TopicMembers {
@@ -127,19 +130,96 @@ fn topic((scope, pattern, members): Record) -> Result<TopicMembers, UnpackError>
     })
 }
 
-const FORMAT: u8 = 1;
+fn append_member(
+    entry: &MemberEntry,
+    chain: &mut Chain,
+    number: &mut impl FnMut(&AgentName) -> u16,
+    bytes: Vec<u8>,
+) -> Vec<u8> {
+    let mut bytes = match chain.step_to(entry.member) {
+        Step::Kin { later_ms, number } => append((later_ms << 1, number), bytes),
+        Step::Other(member) => append((OTHER, member.to_bytes()), bytes),
+    };
+    let number = entry.agent.as_ref().map_or(0, number);
+    if entry.metadata.is_empty() {
+        bytes.extend(number.to_le_bytes());
+        return bytes;
+    }
+    bytes.extend((number | HAS_METADATA).to_le_bytes());
+    append(&entry.metadata, bytes)
+}
+
+fn take_member(
+    rest: &mut &[u8],
+    chain: &mut Chain,
+    names: &Names,
+) -> Result<MemberEntry, UnpackError> {
+    let step = match take::<u64>(rest)? {
+        OTHER => Step::Other(MemberId::from_bytes(take(rest)?)),
+        later if later & 1 == 0 => Step::Kin {
+            later_ms: later >> 1,
+            number: take(rest)?,
+        },
+        _ => return Err(UnpackError::Id),
+    };
+    let member = chain.follow(step).ok_or(UnpackError::Id)?;
+    let says = u16::from_le_bytes(take(rest)?);
+    let agent = match says & !HAS_METADATA {
+        0 => None,
+        number => Some(names.get(number).ok_or(UnpackError::Agent(number))?.clone()),
+    };
+    let metadata = match says & HAS_METADATA {
+        0 => Metadata::default(),
+        _ => take(rest)?,
+    };
+    Ok(MemberEntry {
+        member,
+        agent,
+        metadata,
+    })
+}
+
+fn append(record: impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
+    postcard::to_extend(&record, bytes).expect("names, ids and numbers are plain data")
+}
+
+fn take<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, UnpackError> {
+    let (taken, left) = postcard::take_from_bytes(rest).map_err(UnpackError::Record)?;
+    *rest = left;
+    Ok(taken)
+}
+
+const FORMAT: u8 = 2;
+/// Added to what stands for the name of an agent, of a member with metadata.
+const HAS_METADATA: u16 = NUMBERS as u16;
+/// Stands before an id that is not of the kin.
+const OTHER: u64 = 1;
+/// No member takes less.
+const MEMBER_BYTES_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MemberIds;
     use crate::config::BUCKET_BYTES_MAX;
-    use crate::{AgentName, METADATA_BYTES_MAX, Metadata};
+    use crate::names::Numbering;
+    use crate::{AgentName, METADATA_BYTES_MAX};
     use proptest::prelude::*;
 
     const ALL: usize = usize::MAX;
 
     /// A change of one bucket: topic, member, agent, metadata, and whether it is a join or a leave.
     type Change = (String, u8, Option<String>, Metadata, bool);
+
+    /// The text of a bucket, and the names that are told before.
+    fn told(bucket: &Bucket) -> (String, Names) {
+        let (mut numbering, mut names) = (Numbering::default(), Names::default());
+        let text = pack(bucket, |name| numbering.take(name));
+        for (page, text) in numbering.take_changed() {
+            names.set_page(page, &text).unwrap();
+        }
+        (text, names)
+    }
 
     fn changes() -> impl Strategy<Value = Vec<Change>> {
         let topic = prop_oneof!["[a-c]", "[a-c]\\.[*>]", "x{130,140}"];
@@ -158,20 +238,23 @@ mod tests {
         let mut bucket = Bucket::default();
         for (topic, n, agent, metadata, is_join) in changes {
             let (scope, pattern) = (Scope::default(), Pattern::parse(&topic).unwrap());
-            let member = MemberId::from_bytes([n; 16]);
-            if is_join {
+            // Some of the kin, in bursts and far apart, some of another, some of none.
+            let member = match n % 8 {
+                0 => MemberId::from_bytes([n; 16]),
+                1 => MemberId::from_parts(n.into(), 0, 2),
+                _ => MemberId::from_parts(1 << (n % 46), n.into(), 1),
+            };
+            if !is_join {
+                bucket.leave(&scope, &pattern, member);
+            } else if bucket.member(&scope, &topic, member).is_none() {
                 let entry = MemberEntry {
                     member,
                     agent: agent.as_deref().and_then(AgentName::nearest),
-                    metadata: metadata.clone(),
+                    metadata,
                 };
-                // Who is there already is updated.
-                if bucket.join(&scope, &pattern, entry, ALL, 0).is_err() {
-                    let updated = bucket.update(&scope, &pattern, &[member], &metadata, ALL, 0);
-                    assert!(updated.is_ok());
-                }
+                bucket.join(&scope, &pattern, entry);
             } else {
-                let _ = bucket.leave(&scope, &pattern, member);
+                bucket.update(&scope, &pattern, member, &metadata);
             }
         }
         bucket
@@ -181,12 +264,12 @@ mod tests {
         #[test]
         fn a_bucket_comes_out_as_it_went_in_and_knew_its_length(changes in changes()) {
             let bucket = bucket(changes);
-            let text = pack(&bucket);
+            let (text, names) = told(&bucket);
             prop_assert!(text.is_ascii());
             if !text.is_empty() {
                 prop_assert_eq!(text.len(), bucket_text_bytes(bucket.packed_bytes()));
             }
-            prop_assert_eq!(unpack(&text, ALL, 0, 1).unwrap(), bucket);
+            prop_assert_eq!(unpack(&text, ALL, 0, 1, &names).unwrap(), bucket);
         }
 
         #[test]
@@ -197,12 +280,12 @@ mod tests {
                 topic.members.iter().map(of).collect::<Vec<_>>()
             });
             let leaving: Vec<_> = memberships.step_by(every).collect();
-            prop_assert_eq!(together.leave_all(&leaving), !leaving.is_empty());
+            prop_assert_eq!(together.leave_all(&leaving).len(), leaving.len());
             for (scope, pattern, member) in &leaving {
-                prop_assert!(one_by_one.leave(scope, pattern, *member));
+                prop_assert!(one_by_one.leave(scope, pattern, *member).is_some());
             }
             prop_assert_eq!(&together, &one_by_one);
-            prop_assert!(!together.leave_all(&leaving), "they have left");
+            prop_assert!(together.leave_all(&leaving).is_empty(), "they have left");
         }
 
         #[test]
@@ -215,11 +298,14 @@ mod tests {
 
         #[test]
         fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            for start in [&[][..], &[FORMAT], &[FORMAT, 1, b's', 1, b'a']] {
+            let kin = [FORMAT, 1, 1, 1, 1, b's', 1, b'a'];
+            for start in [&[][..], &[FORMAT], &[FORMAT, 0, 1, b's', 1, b'a'], &kin] {
                 let text = BASE64.encode([start, &bytes].concat());
-                if let Ok(bucket) = unpack(&text, BUCKET_BYTES_MAX, 0, 1) {
+                if let Ok(bucket) = unpack(&text, BUCKET_BYTES_MAX, 0, 1, &Names::default()) {
                     // Numbers may be written longer than need be, so the text may differ.
-                    prop_assert_eq!(unpack(&pack(&bucket), ALL, 0, 1).unwrap(), bucket);
+                    let (again, names) = told(&bucket);
+                    prop_assert!(again.len() <= text.len());
+                    prop_assert_eq!(unpack(&again, ALL, 0, 1, &names).unwrap(), bucket);
                 }
             }
         }
@@ -228,57 +314,79 @@ mod tests {
     #[test]
     fn the_bytes_of_a_bucket_are_as_documented() {
         let mut bucket = Bucket::default();
-        let member = MemberId::from_bytes(std::array::from_fn(|n| n as u8));
-        let agent = AgentName::parse("bo").ok();
-        let pattern = Pattern::parse("a.b").unwrap();
-        let membership = MemberEntry {
-            member,
-            agent: agent.clone(),
-            metadata: Metadata::default(),
-        };
-        let scope = Scope::parse("s").unwrap();
-        bucket.join(&scope, &pattern, membership, ALL, 0).unwrap();
-        let ids: Vec<u8> = (0..16).collect();
-        let bytes = |card: &[u8]| [b"\x01\x01s\x03a.b\x01", &ids[..], card].concat();
-        assert_eq!(BASE64.decode(pack(&bucket)).unwrap(), bytes(b"\x01\x02bo"));
-
-        let metadata = Metadata::parse(r#"{"a": 1}"#).unwrap();
-        let grown = bucket.update(&scope, &pattern, &[member], &metadata, ALL, 0);
-        assert_eq!(grown, Ok(Some(8)));
-        let packed = BASE64.decode(pack(&bucket)).unwrap();
-        assert_eq!(packed, bytes(b"\x03\x02bo\x07{\"a\":1}"));
-
-        for (metadata, card) in [
-            (metadata, &b"\x02\x07{\"a\":1}"[..]),
-            (Metadata::default(), b"\x00"),
+        let (scope, pattern) = (Scope::parse("s").unwrap(), Pattern::parse("a.b").unwrap());
+        let ids: Vec<u8> = (0x80..0x90).collect();
+        let other = MemberId::from_bytes(std::array::from_fn(|n| ids[n]));
+        let (bo, metadata) = (AgentName::parse("bo").ok(), Metadata::default());
+        let second = MemberId::from_parts(364, 200, 5);
+        for (member, agent) in [
+            (MemberId::from_parts(300, 0, 5), None),
+            (second, bo),
+            (other, None),
         ] {
-            let mut bucket = Bucket::default();
+            let metadata = metadata.clone();
             let entry = MemberEntry {
                 member,
-                agent: None,
+                agent,
                 metadata,
             };
-            bucket.join(&scope, &pattern, entry, ALL, 0).unwrap();
-            assert_eq!(BASE64.decode(pack(&bucket)).unwrap(), bytes(card));
+            bucket.join(&scope, &pattern, entry);
         }
+        let bytes = |second: &[u8]| {
+            let head = b"\x02\x01\x05\xac\x02\x01s\x03a.b\x03\x00\x00\x00\x00\x80\x01\xc8\x01";
+            [head, second, b"\x01", &ids, b"\x00\x00"].concat()
+        };
+        let packed = |bucket: &Bucket| BASE64.decode(told(bucket).0).unwrap();
+        assert_eq!(packed(&bucket), bytes(b"\x01\x00"));
+        let metadata = Metadata::parse(r#"{"a": 1}"#).unwrap();
+        bucket.update(&scope, &pattern, second, &metadata);
+        assert_eq!(packed(&bucket), bytes(b"\x01\x80\x07{\"a\":1}"));
+    }
+
+    #[test]
+    fn members_of_one_run_take_a_few_bytes_each() {
+        let (mut ids, mut bucket) = (MemberIds::default(), Bucket::default());
+        for n in 0..1_000 {
+            // One every five minutes.
+            let member = ids.next(1_700_000_000_000 + n * 300_000);
+            let agent = AgentName::parse(&format!("{n:064}")).ok();
+            let metadata = Metadata::default();
+            let entry = MemberEntry {
+                member,
+                agent,
+                metadata,
+            };
+            bucket.join(&Scope::default(), &"a".parse().unwrap(), entry);
+        }
+        assert!(bucket.packed_bytes() < 6_100, "{}", bucket.packed_bytes());
     }
 
     #[test]
     fn what_breaks_a_rule_is_not_a_bucket() {
-        let id = |n: u8| ([n; 16], Card::<AgentName, &str>::Nothing);
-        let says = |json| ([1; 16], Card::<AgentName, _>::Metadata(json));
-        let text = |records: &[(&str, Vec<_>)]| {
-            let bytes = records
-                .iter()
-                .fold(vec![FORMAT], |bytes, (topic, members)| {
-                    append((Scope::default(), topic, members), bytes)
-                });
+        let id = |n: u8| [&[1][..], &[n; 16], &[0, 0]].concat();
+        let kin = |later: u8, number: u8| vec![later, number, 0, 0];
+        let says = |json: &str| append(json, vec![0, 0, 0, 0x80]);
+        let text = |records: &[(&str, Vec<Vec<u8>>)]| {
+            let bytes = append(Some((5_u64, 9_u64)), vec![FORMAT]);
+            let bytes = records.iter().fold(bytes, |bytes, (topic, members)| {
+                let head = append((Scope::default(), topic, members.len()), bytes);
+                [head, members.concat()].concat()
+            });
             BASE64.encode(bytes)
         };
-        let unpack = |text: &str| unpack(text, 10_000, 0, 1);
+        let mut names = Names::default();
+        names.set_page(0, &BASE64.encode(b"\x01\x01n")).unwrap();
+        let unpack = |text: &str| unpack(text, 10_000, 0, 1, &names);
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(METADATA_BYTES_MAX));
-        assert!(unpack(&text(&[("a", vec![id(1), id(2)]), ("b", vec![id(1)])])).is_ok());
-        assert!(unpack(&text(&[("a", vec![says(r#"{"a":1}"#)])])).is_ok());
+        let good = [
+            text(&[("a", vec![id(1), id(2)]), ("b", vec![id(1)])]),
+            text(&[("a", vec![kin(0, 0), kin(0, 1), kin(2, 0)])]),
+            text(&[("a", vec![vec![0, 0, 1, 0]])]),
+            text(&[("a", vec![says(r#"{"a":1}"#)])]),
+        ];
+        for text in good {
+            assert!(unpack(&text).is_ok(), "{text}");
+        }
         let broken = [
             text(&[("a", vec![says(r#"{"a":1"#)])]),
             text(&[("a", vec![says("1")])]),
@@ -287,20 +395,37 @@ mod tests {
             text(&[("a", vec![])]),
             text(&[("a", vec![id(2), id(1)])]),
             text(&[("a", vec![id(1), id(1)])]),
+            text(&[("a", vec![kin(0, 1), kin(0, 1)])]),
+            text(&[("a", vec![kin(3, 1)])]),
+            text(&[("a", vec![vec![0, 0, 2, 0]])]),
+            text(&[("a", vec![vec![0, 0xff, 0x7f, 0, 0]])]),
             text(&[("b", vec![id(1)]), ("a", vec![id(1)])]),
             text(&[("a", vec![id(1)]), ("a", vec![id(2)])]),
             text(&[("a..b", vec![id(1)])]),
             "x".repeat(10_001),
             "?".into(),
-            BASE64.encode([FORMAT + 1]),
+            BASE64.encode([FORMAT - 1]),
         ];
         for text in broken {
             assert!(unpack(&text).is_err(), "{text}");
         }
-        let a = text(&[("a", vec![id(1)])]);
-        let index = Bucket::index(&Scope::default(), "a", 64);
-        assert!(super::unpack(&a, 1_000, index, 64).is_ok());
-        let wrong = super::unpack(&a, 1_000, index ^ 1, 64);
-        assert!(matches!(wrong, Err(UnpackError::Topic(_))));
+    }
+
+    #[test]
+    fn a_topic_is_not_in_a_bucket_far_from_its_own() {
+        let mut bucket = Bucket::default();
+        let entry = MemberEntry {
+            member: MemberId::from_bytes([1; 16]),
+            agent: None,
+            metadata: Metadata::default(),
+        };
+        bucket.join(&Scope::default(), &"a".parse().unwrap(), entry);
+        let text = told(&bucket).0;
+        let own = Bucket::index(Bucket::hash(&Scope::default(), "a"), 1_024);
+        for (further, is_right) in [(0, true), (127, true), (128, false), (1_023, false)] {
+            let index = (own + further) % 1_024;
+            let read = unpack(&text, 1_000, index, 1_024, &Names::default());
+            assert_eq!(read.is_ok(), is_right, "{further}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! What gossip says of one node.
 //!
 //! A node's state in gossip is a few keys: `buckets`, how many buckets it has, written first and
-//! once; `b/<index in hex>`, the text of a bucket; `t/<number in hex>`, what it tells of a topic; and
-//! `left`, when it has said goodbye. No key is ever deleted, because what a deletion covers can come back after a long partition.
+//! once; `b/<index in hex>`, the text of a bucket; `a/<index in hex>`, a page of the names of its
+//! agents; `t/<number in hex>`, what it tells of a topic; and `left`, when it has said goodbye. No key
+//! is ever deleted, because what a deletion covers can come back after a long partition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tracing::warn;
 
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::liveness::Liveness;
+use crate::names::{Names, PageError};
 use crate::node_view::NodeView;
 use crate::packed::{UnpackError, unpack};
 use crate::peer_state::PeerState;
@@ -30,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) left: bool,
     /// None until the number of buckets is known.
     view: Option<Arc<NodeView>>,
+    /// What the names of its agents are called in its buckets.
+    names: Names,
     /// Whether a malformed value of it was in the log.
     warned: bool,
 }
@@ -43,6 +47,10 @@ enum ValueError {
     Index(String),
     #[error("bucket {0:x} cannot be read")]
     Bucket(usize, #[source] UnpackError),
+    #[error("the names {0:?} cannot be found")]
+    Page(String),
+    #[error("the names {0:?} cannot be read")]
+    Names(String, #[source] PageError),
     #[error("record {0:x} of a topic cannot be read")]
     Record(usize, #[source] RecordError),
 }
@@ -57,6 +65,7 @@ impl Peer {
             is_live: false,
             left: false,
             view: None,
+            names: Names::default(),
             warned: false,
         }
     }
@@ -96,9 +105,11 @@ impl Peer {
     /// were.
     pub(crate) fn apply(&mut self, changes: &[(String, String)]) -> u64 {
         let mut malformed = 0;
-        // In whatever order they are listed, the number of buckets comes first.
-        let (first, rest): (Vec<_>, Vec<_>) = changes.iter().partition(|(k, _)| k == BUCKETS_KEY);
-        for (key, value) in first.into_iter().chain(rest) {
+        // In whatever order they are listed, the number of buckets comes first, and names before who has
+        // them.
+        let mut changes: Vec<_> = changes.iter().collect();
+        changes.sort_by_key(|(key, _)| (key != BUCKETS_KEY, !key.starts_with(NAMES_PREFIX)));
+        for (key, value) in changes {
             let Err(error) = self.apply_one(key, value) else {
                 continue;
             };
@@ -134,6 +145,11 @@ impl Peer {
             if self.view.is_none() {
                 self.view = Some(Arc::new(NodeView::new(self.run.clone(), count)));
             }
+        } else if let Some(index) = key.strip_prefix(NAMES_PREFIX) {
+            let page = usize::from_str_radix(index, 16);
+            let page = page.map_err(|_| ValueError::Page(index.into()))?;
+            let unreadable = |error| ValueError::Names(index.into(), error);
+            self.names.set_page(page, value).map_err(unreadable)?;
         } else if let Some(index) = key.strip_prefix(BUCKET_PREFIX) {
             let no_bucket = || ValueError::Index(index.into());
             let at = usize::from_str_radix(index, 16).map_err(|_| no_bucket())?;
@@ -142,7 +158,7 @@ impl Peer {
             if at >= buckets {
                 return Err(no_bucket());
             }
-            let bucket = unpack(value, BUCKET_BYTES_MAX, at, buckets)
+            let bucket = unpack(value, BUCKET_BYTES_MAX, at, buckets, &self.names)
                 .map_err(|error| ValueError::Bucket(at, error))?;
             Arc::make_mut(view).replace(at, bucket);
         } else if let Some(number) = key.strip_prefix(RECORD_PREFIX) {
@@ -164,6 +180,11 @@ pub(crate) fn bucket_key(index: usize) -> String {
     format!("{BUCKET_PREFIX}{index:x}")
 }
 
+/// The key of this page of names.
+pub(crate) fn names_key(page: usize) -> String {
+    format!("{NAMES_PREFIX}{page:x}")
+}
+
 /// The key of the record of this number.
 pub(crate) fn record_key(number: usize) -> String {
     format!("{RECORD_PREFIX}{number:x}")
@@ -179,3 +200,4 @@ pub(crate) const BUCKETS_KEY: &str = "buckets";
 pub(crate) const LEFT_KEY: &str = "left";
 pub(crate) const BUCKET_PREFIX: &str = "b/";
 pub(crate) const RECORD_PREFIX: &str = "t/";
+pub(crate) const NAMES_PREFIX: &str = "a/";

@@ -242,10 +242,8 @@ mod tests {
             metadata: crate::Metadata::default(),
         };
         let pattern = Pattern::parse(topic).unwrap();
-        bucket
-            .join(&Scope::default(), &pattern, membership, usize::MAX, 0)
-            .unwrap();
-        (bucket_key(0), pack(&bucket))
+        bucket.join(&Scope::default(), &pattern, membership);
+        (bucket_key(0), pack(&bucket, |_| 0))
     }
 
     fn topics(peers: &Peers) -> Vec<(String, u64, Vec<String>)> {
@@ -325,6 +323,8 @@ mod tests {
             ("b/1", ""),
             ("b/", ""),
             ("b/é", ""),
+            ("a/0", "junk"),
+            ("a/", ""),
             ("buckets", "2"),
             ("buckets", "-1"),
         ];

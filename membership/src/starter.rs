@@ -131,7 +131,9 @@ pub(crate) fn gossip_config(
         failure_detector_config: detector,
         marked_for_deletion_grace_period: dead_node_grace_period.mul_f64(1.5),
         catchup_callback: None,
-        extra_liveness_predicate: None,
+        // Not of liveness: it says of what nodes chitchat keeps a copy of the whole state besides, for
+        // who watches it. Here that is asked for nothing but when something has changed.
+        extra_liveness_predicate: Some(Box::new(|_| false)),
     }
 }
 

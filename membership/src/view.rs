@@ -110,8 +110,7 @@ impl View {
     /// One of the [`members`](Self::members) of a topic, if it is one.
     pub fn member(&self, scope: &Scope, topic: &Topic, member: MemberId) -> Option<Member> {
         self.all().find_map(|node| {
-            let mut audience = node.audience(scope, topic);
-            let entry = audience.find(|entry| entry.member == member)?;
+            let entry = node.in_audience(scope, topic, member)?;
             Some(shown(node, entry))
         })
     }
@@ -123,14 +122,14 @@ impl View {
 
     /// Those of [`topics`](Self::topics) that have members on this node.
     pub fn local_topics(&self) -> Vec<TopicSummary> {
-        let local = self.local.topics().map(|topic| {
+        let local = self.local.distinct_topics().map(|topic| {
             let (scope, pattern) = (&topic.scope, &topic.pattern);
             let members = |node: &Arc<NodeView>| node.members(scope, pattern.as_str()).len();
             TopicSummary {
                 scope: scope.clone(),
                 pattern: pattern.clone(),
                 members: self.all().map(members).sum(),
-                local: topic.members.len(),
+                local: members(&self.local),
             }
         });
         let mut topics: Vec<_> = local.collect();
@@ -174,7 +173,7 @@ impl View {
         let mut next = BinaryHeap::new();
         for node in self.all() {
             let is_local = Arc::ptr_eq(node, &self.local);
-            for bucket in node.buckets() {
+            for bucket in node.buckets().iter() {
                 let topics = bucket.topics();
                 let from = topics.partition_point(is_before);
                 let mut rest = topics[from..].iter();
@@ -358,14 +357,14 @@ fn shown(node: &NodeView, entry: &MemberEntry) -> Member {
 }
 
 fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
-    let member = |entry: &MemberEntry| shown(node, entry);
-    match Topic::try_from(pattern) {
-        Ok(topic) => node.audience(scope, &topic).map(member).collect(),
-        Err(_) => {
-            let exact = node.members(scope, pattern.as_str());
-            exact.iter().map(member).collect()
-        }
-    }
+    let members = match Topic::try_from(pattern) {
+        Ok(topic) => node.audience(scope, &topic),
+        Err(_) => node.members(scope, pattern.as_str()),
+    };
+    members
+        .into_iter()
+        .map(|entry| shown(node, entry))
+        .collect()
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use tidings_identity::{NodeId, NodeRun};
 use tokio::sync::watch;
 
-use crate::bucket::{BucketError, MemberEntry};
-use crate::config::Config;
+use crate::bucket::MemberEntry;
+use crate::config::{BUCKET_BYTES_MAX, Config};
 use crate::error::{DescribeError, JoinError, LeaveError, UpdateError};
-use crate::node_view::NodeView;
+use crate::node_view::{NodeView, Refused};
 use crate::packed::{bucket_text_bytes, packed_bytes_max};
 use crate::records::{RECORDS_BYTES_MAX, RECORDS_MAX, UNIX_MS_MAX};
 use crate::share::Share;
@@ -26,7 +26,7 @@ use crate::{MemberId, Metadata, Pattern, Scope, Topic};
 #[derive(Debug)]
 pub(crate) struct Views {
     newest: watch::Sender<Arc<View>>,
-    bucket_bytes_max: usize,
+    bytes_max: usize,
 }
 
 impl Views {
@@ -35,7 +35,7 @@ impl Views {
         let view = View::new(NodeView::new(own, config.buckets.get()));
         Self {
             newest: watch::Sender::new(Arc::new(view)),
-            bucket_bytes_max: config.bucket_bytes_max.get(),
+            bytes_max: config.memberships_bytes_max.get(),
         }
     }
 
@@ -49,8 +49,8 @@ impl Views {
         self.newest.subscribe()
     }
 
-    /// Makes a membership of this node, unless that leaves less of its bucket than `held`, what its
-    /// holder would have of it.
+    /// Makes a membership of this node, unless that leaves less of its room than `held`, what its holder
+    /// would have of it.
     pub(crate) fn join(
         &self,
         scope: &Scope,
@@ -59,32 +59,31 @@ impl Views {
         held: usize,
     ) -> Result<(), JoinError> {
         let mut result = Ok(());
-        let packed_bytes_max = packed_bytes_max(self.bucket_bytes_max);
+        let bytes_max = packed_bytes_max(self.bytes_max);
         self.newest.send_if_modified(|view| {
             let local = Arc::make_mut(&mut Arc::make_mut(view).local);
-            result = local.join(scope, pattern, entry, packed_bytes_max, held);
+            result = local.join(scope, pattern, entry, bytes_max, held);
             result.is_ok()
         });
         result.map_err(|error| self.refusal(error, held))
     }
 
     /// Makes these memberships of this node in one step, each for itself, and takes what each needs from
-    /// this share, of which no bucket is to have more than is left free. To be quick they are all of
-    /// one bucket.
+    /// this share, which is not to have more than is left free. To be quick they are all of one bucket.
     pub(crate) fn join_all<'a>(
         &self,
         share: &mut Share,
         scope: &Scope,
         memberships: impl Iterator<Item = (&'a Pattern, MemberEntry)>,
     ) -> Vec<Result<(), JoinError>> {
-        let packed_bytes_max = packed_bytes_max(self.bucket_bytes_max);
+        let bytes_max = packed_bytes_max(self.bytes_max);
         let mut results = Vec::new();
         self.newest.send_if_modified(|view| {
             let local = Arc::make_mut(&mut Arc::make_mut(view).local);
             for (pattern, entry) in memberships {
                 let (agent, metadata) = (entry.agent.clone(), entry.metadata.clone());
-                let held = share.in_bucket_with(scope, pattern, agent.as_ref(), &metadata);
-                let joined = local.join(scope, pattern, entry, packed_bytes_max, held);
+                let held = share.bytes_with(scope, pattern, agent.as_ref(), &metadata);
+                let joined = local.join(scope, pattern, entry, bytes_max, held);
                 if joined.is_ok() {
                     share.take(scope, pattern, agent.as_ref(), &metadata);
                 }
@@ -95,20 +94,24 @@ impl Views {
         results
     }
 
-    fn refusal(&self, error: BucketError, held: usize) -> JoinError {
+    fn refusal(&self, error: Refused, held: usize) -> JoinError {
         match error {
             // The second is never the answer to a join.
-            BucketError::AlreadyMember | BucketError::NotAMember => JoinError::AlreadyMember,
-            BucketError::Full(packed_bytes) => JoinError::BucketFull {
+            Refused::AlreadyMember | Refused::NotAMember => JoinError::AlreadyMember,
+            Refused::Full(packed_bytes) => JoinError::Full {
                 bytes: bucket_text_bytes(packed_bytes),
-                bytes_max: self.bucket_bytes_max,
+                bytes_max: self.bytes_max,
             },
-            BucketError::Crowded(left) => JoinError::Crowded { bytes: held, left },
+            Refused::BucketsFull(buckets) => JoinError::BucketsFull {
+                buckets,
+                bytes_max: BUCKET_BYTES_MAX,
+            },
+            Refused::Crowded(left) => JoinError::Crowded { bytes: held, left },
         }
     }
 
     /// Gives these memberships of this node other metadata, all in one step, as
-    /// [`Bucket::update`](crate::bucket::Bucket::update) does. Tells by how many bytes they have grown.
+    /// [`NodeView::update`] does. Tells by how many bytes they have grown.
     pub(crate) fn update(
         &self,
         scope: &Scope,
@@ -118,24 +121,26 @@ impl Views {
         held: usize,
     ) -> Result<isize, UpdateError> {
         let mut result = Ok(None);
-        let max = packed_bytes_max(self.bucket_bytes_max);
+        let bytes_max = packed_bytes_max(self.bytes_max);
         self.newest.send_if_modified(|view| {
             let local = Arc::make_mut(&mut Arc::make_mut(view).local);
-            result = local.update(scope, pattern, members, metadata, max, held);
+            result = local.update(scope, pattern, members, metadata, bytes_max, held);
             matches!(result, Ok(Some(_)))
         });
-        match result {
-            Ok(grown) => Ok(grown.unwrap_or(0)),
-            Err(BucketError::Full(packed_bytes)) => Err(UpdateError::BucketFull {
-                bytes: bucket_text_bytes(packed_bytes),
-                bytes_max: self.bucket_bytes_max,
-            }),
-            Err(BucketError::Crowded(left)) => Err(UpdateError::Crowded { left }),
+        let grown = result.map_err(|error| match error {
             // The first is never the answer to an update.
-            Err(BucketError::AlreadyMember | BucketError::NotAMember) => {
-                Err(UpdateError::NotAMember)
-            }
-        }
+            Refused::AlreadyMember | Refused::NotAMember => UpdateError::NotAMember,
+            Refused::Full(packed_bytes) => UpdateError::Full {
+                bytes: bucket_text_bytes(packed_bytes),
+                bytes_max: self.bytes_max,
+            },
+            Refused::BucketsFull(buckets) => UpdateError::BucketsFull {
+                buckets,
+                bytes_max: BUCKET_BYTES_MAX,
+            },
+            Refused::Crowded(left) => UpdateError::Crowded { left },
+        })?;
+        Ok(grown.unwrap_or(0))
     }
 
     /// Ends a membership of this node.
@@ -156,7 +161,7 @@ impl Views {
         }
     }
 
-    /// These memberships of this node by bucket, in which they can be ended together.
+    /// Those of these memberships that this node has, by bucket, in which they can be ended together.
     pub(crate) fn by_bucket(
         &self,
         memberships: impl IntoIterator<Item = (Scope, Pattern, MemberId)>,
@@ -164,11 +169,11 @@ impl Views {
         let local = Arc::clone(&self.newest.borrow().local);
         let mut buckets: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (scope, pattern, member) in memberships {
-            let index = local.index(&scope, pattern.as_str());
-            buckets
-                .entry(index)
-                .or_default()
-                .push((scope, pattern, member));
+            let Some(index) = local.place_of(&scope, pattern.as_str(), member) else {
+                continue;
+            };
+            let membership = (scope, pattern, member);
+            buckets.entry(index).or_default().push(membership);
         }
         buckets
     }
@@ -367,7 +372,7 @@ mod tests {
     fn many_memberships_are_made_each_for_itself_and_in_one_step() {
         let views = Views::new(&Config::default(), run("n0"));
         let (scope, pattern) = (Scope::default(), Pattern::parse("a").unwrap());
-        let mut share = Share::new(Config::default().buckets.get());
+        let mut share = Share::default();
         let newest = views.subscribe();
         views.join(&scope, &pattern, entry(2), 0).unwrap();
         let before = views.snapshot();

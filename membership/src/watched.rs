@@ -32,15 +32,14 @@ impl Watched {
         }
     }
 
-    /// Whether there may be such memberships in this bucket, which has the place `index` of so many.
-    pub(crate) fn may_be_in(&self, bucket: &Bucket, index: usize, buckets: usize) -> bool {
+    /// Whether there may be such memberships in this bucket.
+    pub(crate) fn may_be_in(&self, bucket: &Bucket) -> bool {
         match self {
             Self::Everything | Self::Scope(_) => true,
             Self::Nodes => false,
-            // A topic itself has one place, but a pattern that matches it may be anywhere.
             Self::Topic(scope, topic) => {
                 !topic.is_literal()
-                    || index == Bucket::index(scope, topic.as_str(), buckets)
+                    || !bucket.members(scope, topic.as_str()).is_empty()
                     || !bucket.wildcards_in(scope).is_empty()
             }
         }

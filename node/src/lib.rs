@@ -30,6 +30,7 @@ mod incarnation;
 mod leg;
 mod limits;
 mod local_cluster;
+mod locals;
 mod longest;
 mod mailbox;
 mod mailroom;

@@ -13,16 +13,16 @@ pub struct Limits {
     pub headers_bytes_max: Count<0, { 1 << 20 }>,
     /// The longest topic or pattern, in bytes. Default and maximum 255.
     pub topic_bytes_max: Count<1, TOPIC_BYTES_MAX>,
-    /// Subscriptions of one session. Default 10,000.
+    /// Subscriptions of one session. Default 100,000.
     pub subscriptions_per_session_max: Count<1, 100_000_000>,
     /// Metadata of one membership, in bytes of JSON. Default 1 KiB, at most 4 KiB. All nodes hold that of
     /// all members, and whatever changes in a bucket sends all that is in it.
     pub metadata_bytes_max: Count<0, METADATA_BYTES_MAX>,
     /// Bytes that the memberships of one session have in gossip. Each counts as if it were alone in
-    /// its topic: 18, the names of scope, topic and agent, and its metadata. Default 384 KiB, which is a sixth of
-    /// what 64 buckets hold and some 8,000 topics of 20 letters; at least 1. More lets one
-    /// session take more of the room that all sessions of a node share. Besides, a session never
-    /// has more of one bucket than is left free in it.
+    /// its topic: 20, the names of scope, topic and agent, and its metadata. Default 2 MiB, some 40,000
+    /// topics of 20 letters; at least 1. More lets one session take more of the room that all sessions
+    /// of a node share, which is 3,750,000 such bytes. Besides, a session never has more of it than is
+    /// left free.
     pub membership_bytes_per_session_max: Count<1, { 1 << 30 }>,
     /// Sessions open at a time, clients of the gateway included. Default 10,000.
     pub sessions_max: Count<1, 100_000_000>,
@@ -57,9 +57,9 @@ impl Default for Limits {
             payload_bytes_max: Count::of::<{ 1 << 20 }>(),
             headers_bytes_max: Count::of::<{ 16 << 10 }>(),
             topic_bytes_max: Count::MAX,
-            subscriptions_per_session_max: Count::of::<10_000>(),
+            subscriptions_per_session_max: Count::of::<100_000>(),
             metadata_bytes_max: Count::of::<1_024>(),
-            membership_bytes_per_session_max: Count::of::<{ 384 << 10 }>(),
+            membership_bytes_per_session_max: Count::of::<{ 2 << 20 }>(),
             sessions_max: Count::of::<10_000>(),
             publish_wait_max: Time::of_ms::<5_000>(),
             publish_window_bytes: Count::of::<{ 2 << 20 }>(),

@@ -55,7 +55,7 @@ impl Mailroom {
             message,
         } = *arrival;
         let mut sent = 0;
-        let subscribers = matching.routes().flat_map(|route| &route.local);
+        let subscribers = matching.routes().flat_map(|route| route.local.iter());
         for subscriber in subscribers.filter(|subscriber| wanted(subscriber)) {
             sent += 1;
             let mailbox = &subscriber.mailbox;

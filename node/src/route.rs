@@ -4,6 +4,7 @@ use tidings_identity::{Incarnation, NodeId};
 use tidings_membership::MemberId;
 use tidings_transport::Peer;
 
+use crate::locals::Locals;
 use crate::mailbox::Subscriber;
 use crate::registry::SessionId;
 use crate::window::Window;
@@ -22,7 +23,7 @@ pub(crate) struct Remote {
 /// Where the messages of one pattern go: an immutable version, replaced as a whole on a change.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Route {
-    pub(crate) local: Vec<Arc<Subscriber>>,
+    pub(crate) local: Locals,
     /// Each interested peer once, and how many members it has.
     pub(crate) remote: Vec<(Arc<Remote>, usize)>,
 }
@@ -81,7 +82,7 @@ impl Route {
         let mut next = old.cloned().unwrap_or_default();
         match change {
             RouteChange::AddLocal(subscriber) => next.local.push(Arc::clone(subscriber)),
-            RouteChange::RemoveLocal(member) => next.local.retain(|own| own.member != *member),
+            RouteChange::RemoveLocal(member) => next.local.remove(*member),
             RouteChange::RemoveSession(session) => {
                 next.local.retain(|own| own.session != *session);
             }

@@ -117,7 +117,7 @@ mod tests {
         let topic = Topic::parse("a.b").unwrap();
         let matching = scopes.matching(scope, &topic);
         matching.map_or(0, |found| {
-            found.routes().map(|route| route.local.len()).sum()
+            found.routes().map(|route| route.local.iter().count()).sum()
         })
     }
 

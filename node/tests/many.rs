@@ -106,8 +106,7 @@ async fn each_of_many_subscriptions_is_told_what_became_of_it() {
 #[tokio::test]
 async fn what_the_node_has_no_room_for_leaves_no_route_behind() {
     let mut config = Config::default();
-    config.gossip.buckets = Count::of::<1>();
-    config.gossip.bucket_bytes_max = Count::of::<1024>();
+    config.gossip.memberships_bytes_max = Count::of::<1024>();
     let node = Node::start(config, None).await.unwrap();
     let (session, _inbox) = node.session(SessionOptions::default()).unwrap();
     let patterns = topics(100);

@@ -4,10 +4,16 @@
 
 use std::error::Error;
 
-use tidings::{Config, Inbox, JoinError, MemberId, Node, Session, SessionOptions, SubscribeError};
+use tidings::{
+    AgentName, Config, Count, Inbox, JoinError, MemberId, Node, Scope, Session, SessionOptions,
+    SubscribeError,
+};
 
-async fn node() -> Node {
-    Node::start(Config::default(), None).await.unwrap()
+/// A node with so many bytes of room.
+async fn node<const BYTES: usize>() -> Node {
+    let mut config = Config::default();
+    config.gossip.memberships_bytes_max = Count::of::<BYTES>();
+    Node::start(config, None).await.unwrap()
 }
 
 fn session(node: &Node) -> (Session, Inbox) {
@@ -23,25 +29,25 @@ fn take_all(session: &Session, topics: impl IntoIterator<Item = String>) -> Vec<
         .collect()
 }
 
-/// Topics enough to fill all buckets: short ones and long ones, one often and many once.
+/// Topics enough to fill all room: short ones and long ones, one often and many once.
 fn greed() -> impl Iterator<Item = String> {
     let long = "x".repeat(200);
-    let often = std::iter::repeat_n("one".to_owned(), 1_200);
-    let many = (0..3_000).map(move |n| format!("{long}.{n}"));
+    let often = std::iter::repeat_n("one".to_owned(), 600);
+    let many = (0..1_000).map(move |n| format!("{long}.{n}"));
     often
         .chain(many)
-        .chain((0..6_000).map(|n| format!("t{n}.*")))
+        .chain((0..3_000).map(|n| format!("t{n}.*")))
 }
 
 fn refused(innocent: &Session) -> usize {
-    let fresh = (0..200).map(|n| format!("innocent.{n}.updates"));
+    let fresh = (0..20).map(|n| format!("innocent.{n}.updates"));
     let wanted = fresh.chain(["one".to_owned(), "t7.*".to_owned()]);
-    202 - take_all(innocent, wanted).len()
+    22 - take_all(innocent, wanted).len()
 }
 
 #[tokio::test]
 async fn sessions_that_take_all_they_can_leave_room_for_others() {
-    let node = node().await;
+    let node = node::<200_000>().await;
     let mut greedy = Vec::new();
     for _ in 0..6 {
         let (session, inbox) = session(&node);
@@ -53,10 +59,10 @@ async fn sessions_that_take_all_they_can_leave_room_for_others() {
 }
 
 #[tokio::test]
-async fn no_bucket_is_for_one_session_alone() {
-    let node = node().await;
+async fn no_topic_is_for_one_session_alone() {
+    let node = node::<100_000>().await;
     let ((one, _first), (two, _second)) = (session(&node), session(&node));
-    let often = || std::iter::repeat_n("one".to_owned(), 2_500);
+    let often = || std::iter::repeat_n("one".to_owned(), 5_000);
     let mine = take_all(&one, often()).len();
     let refusal = one.subscribe(&"one".parse().unwrap()).unwrap_err();
     let cause = refusal.source().and_then(|cause| cause.downcast_ref());
@@ -67,7 +73,9 @@ async fn no_bucket_is_for_one_session_alone() {
 
 #[tokio::test]
 async fn the_share_of_a_session_is_bounded_and_is_given_back() {
-    let node = node().await;
+    let mut config = Config::default();
+    config.limits.membership_bytes_per_session_max = Count::of::<{ 384 << 10 }>();
+    let node = Node::start(config, None).await.unwrap();
     let (session, _inbox) = session(&node);
     let many = || (0..9_900).map(|n| format!("some.longer.topic.{n:05}"));
     let taken = take_all(&session, many());
@@ -81,4 +89,34 @@ async fn the_share_of_a_session_is_bounded_and_is_given_back() {
         session.unsubscribe(*member).unwrap();
     }
     assert_eq!(take_all(&session, many()).len(), taken.len());
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_memberships_are_ordinary_use() {
+    let node = Node::start(Config::default(), None).await.unwrap();
+    let mut agents = Vec::new();
+    for number in 0..1_000 {
+        let agent = AgentName::parse(&format!("{number:064}")).ok();
+        let options = SessionOptions {
+            agent,
+            ..SessionOptions::default()
+        };
+        let (session, inbox) = node.session(options).unwrap();
+        // Twenty of the topic that all are in, and 80 of others.
+        let often = std::iter::repeat_n("all.agents".to_owned(), 20);
+        let others = (0..80).map(|n| format!("some.topic.{}", (number * 80 + n) % 10_000));
+        assert_eq!(take_all(&session, often.chain(others)).len(), 100);
+        agents.push((session, inbox));
+    }
+    let all = "all.agents".parse().unwrap();
+    assert_eq!(node.members(&Scope::default(), &all).len(), 20_000);
+    assert_eq!(node.stats().membership.memberships, 100_000);
+    assert_eq!(node.topics().len(), 10_001);
+    agents.truncate(10);
+    while node.stats().membership.memberships > 1_000 {
+        tokio::task::yield_now().await;
+    }
+    let (one, _inbox) = session(&node);
+    let many = (0..10_000).map(|n| format!("of.one.agent.{n}"));
+    assert_eq!(take_all(&one, many).len(), 10_000);
 }

@@ -180,7 +180,7 @@ async fn what_is_too_much_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn metadata_does_not_take_the_room_of_others() {
     let mut config = Config::default();
-    config.limits.membership_bytes_per_session_max = Count::of::<{ 1 << 20 }>();
+    config.gossip.memberships_bytes_max = Count::of::<48_000>();
     let node = Node::start(config, None).await.unwrap();
     let (greedy, _inbox) = session(&node);
     for _ in 0..40 {
@@ -193,7 +193,7 @@ async fn metadata_does_not_take_the_room_of_others() {
     assert!(
         matches!(
             refused,
-            UpdateError::Crowded { .. } | UpdateError::BucketFull { .. }
+            UpdateError::Crowded { .. } | UpdateError::Full { .. }
         ),
         "{refused}"
     );

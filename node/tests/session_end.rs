@@ -50,7 +50,7 @@ async fn a_session_with_many_memberships_ends_in_steps_and_others_go_on_in_betwe
         inbox.recv().await.unwrap();
         yield_now().await;
     }
-    // Twenty steps for the routes, and one for each of 64 buckets.
+    // Twenty steps for the routes, and one for each bucket, of which there are more than 64.
     assert!(turns >= 84, "{turns}");
     // The place of the session is free when all is done.
     yield_now().await;

@@ -17,7 +17,7 @@ use crate::packed::{pack, packed_bytes_max};
 use crate::peer::{LEFT_KEY, bucket_key};
 use crate::scope::SCOPE_BYTES_MAX;
 use crate::topic::TOPIC_BYTES_MAX;
-use crate::{AGENT_NAME_BYTES_MAX, AgentName, MemberId, Metadata, Pattern, Scope};
+use crate::{MemberId, Metadata, Pattern, Scope};
 
 #[derive(Debug, Clone)]
 enum Deed {
@@ -52,17 +52,14 @@ fn bucket_text(members: u8) -> String {
     for n in 0..members {
         let pattern = Pattern::parse(&format!("topic.{}.{}", n % 7, members)).unwrap();
         let (member, agent) = (MemberId::from_bytes([n; 16]), None);
-        let metadata = Metadata::default();
         let entry = MemberEntry {
             member,
             agent,
-            metadata,
+            metadata: Metadata::default(),
         };
-        bucket
-            .join(&Scope::default(), &pattern, entry, usize::MAX, 0)
-            .unwrap();
+        bucket.join(&Scope::default(), &pattern, entry);
     }
-    pack(&bucket)
+    pack(&bucket, |_| 0)
 }
 
 async fn live(count: usize, deeds: Vec<Deed>) {
@@ -148,28 +145,23 @@ proptest! {
     }
 }
 
-/// A bucket of this length whose topics and agents are as long as can be, and as much alike.
+/// A bucket of this length whose topics are as long as can be, and as much alike.
 fn bucket_of_alike_topics(bytes: usize) -> String {
     let scope = Scope::parse(&"s".repeat(SCOPE_BYTES_MAX)).unwrap();
     let mut bucket = Bucket::default();
     for n in 0.. {
         let pattern = Pattern::parse(&format!("{n:x>TOPIC_BYTES_MAX$}")).unwrap();
-        let agent = AgentName::nearest(&"a".repeat(AGENT_NAME_BYTES_MAX));
-        let member = MemberId::from_bytes([1; 16]);
-        let metadata = Metadata::default();
         let entry = MemberEntry {
-            member,
-            agent,
-            metadata,
+            member: MemberId::from_bytes([1; 16]),
+            agent: None,
+            metadata: Metadata::default(),
         };
-        if bucket
-            .join(&scope, &pattern, entry, packed_bytes_max(bytes), 0)
-            .is_err()
-        {
+        if bucket.packed_bytes_with(&scope, &pattern, &entry) > packed_bytes_max(bytes) {
             break;
         }
+        bucket.join(&scope, &pattern, entry);
     }
-    pack(&bucket)
+    pack(&bucket, |_| 0)
 }
 
 #[tokio::test(start_paused = true)]

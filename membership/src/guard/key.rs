@@ -1,7 +1,8 @@
 use super::seal::SEAL_BYTES_MAX;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
+use crate::names::{PAGE_BYTES_MAX, PAGES_MAX};
 use crate::peer::{
-    BUCKET_PREFIX, BUCKETS_KEY, CERTIFICATE_KEY, LEFT_KEY, PULSE_KEY, RECORD_PREFIX,
+    BUCKET_PREFIX, BUCKETS_KEY, CERTIFICATE_KEY, LEFT_KEY, NAMES_PREFIX, PULSE_KEY, RECORD_PREFIX,
 };
 use crate::records::{RECORD_BYTES_MAX, RECORDS_MAX};
 
@@ -10,6 +11,8 @@ use crate::records::{RECORD_BYTES_MAX, RECORDS_MAX};
 pub(crate) enum Key {
     /// The text of a bucket.
     Bucket,
+    /// A page of the names of agents.
+    Names,
     /// What is told of a topic.
     Record,
     /// The certificate by which the others are checked.
@@ -32,6 +35,9 @@ impl Key {
         if let Some(index) = key.strip_prefix(BUCKET_PREFIX) {
             return is_index(index, BUCKETS_MAX).then_some(Self::Bucket);
         }
+        if let Some(index) = key.strip_prefix(NAMES_PREFIX) {
+            return is_index(index, PAGES_MAX).then_some(Self::Names);
+        }
         if let Some(number) = key.strip_prefix(RECORD_PREFIX) {
             return is_index(number, RECORDS_MAX).then_some(Self::Record);
         }
@@ -44,6 +50,7 @@ impl Key {
     pub(crate) fn value_bytes_max(self) -> usize {
         let text = match self {
             Self::Bucket => BUCKET_BYTES_MAX,
+            Self::Names => PAGE_BYTES_MAX,
             Self::Record => RECORD_BYTES_MAX,
             Self::Certificate => CERTIFICATE_BYTES_MAX,
             Self::Plain => PLAIN_VALUE_BYTES_MAX,
@@ -73,12 +80,15 @@ const OTHER_VALUE_BYTES_MAX: usize = 4_096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::{bucket_key, record_key};
+    use crate::peer::{bucket_key, names_key, record_key};
 
     #[test]
     fn every_key_that_nodes_write_is_known() {
         for index in 0..BUCKETS_MAX {
             assert_eq!(Key::parse(&bucket_key(index)), Some(Key::Bucket));
+        }
+        for page in 0..PAGES_MAX {
+            assert_eq!(Key::parse(&names_key(page)), Some(Key::Names));
         }
         for number in 0..RECORDS_MAX {
             assert_eq!(Key::parse(&record_key(number)), Some(Key::Record));
@@ -94,8 +104,8 @@ mod tests {
     fn what_no_node_writes_is_not_a_key() {
         let long = "x".repeat(OTHER_KEY_BYTES_MAX + 1);
         for key in [
-            "", "b/", "b/400", "b/00", "b/A", "b/+1", "b/é", "t/", "t/100", "t/00", "t/A", "B",
-            "a b", &long,
+            "", "b/", "b/400", "b/00", "b/A", "b/+1", "b/é", "a/", "a/200", "a/07", "t/", "t/100",
+            "t/00", "t/A", "B", "a b", &long,
         ] {
             assert_eq!(Key::parse(key), None, "{key}");
         }

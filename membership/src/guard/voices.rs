@@ -210,15 +210,12 @@ impl Voices {
         if is_new && !runs_of(&mut self.runs, &told.node, now).take(1, now) {
             return Ok(Fate::Hasty);
         }
-        let has = state
-            .into_iter()
-            .flat_map(NodeState::key_values_including_deleted);
-        let mut versions: BTreeMap<&str, u64> =
-            has.map(|(key, value)| (key, value.version)).collect();
         let part = self.shelf.part(from, &told.node, version);
         let heard = part.into_iter().flat_map(Part::values).chain(&told.values);
-        versions.extend(heard.map(|value| (value.key.as_str(), value.version)));
-        let is_whole = Sum::of(versions) == sum;
+        let news = heard
+            .map(|value| (value.key.as_str(), value.version))
+            .collect();
+        let is_whole = Sum::with(state, &news) == sum;
         let mut part = self.shelf.take(from, &told.node);
         if part.version() <= version {
             part = Part::default();

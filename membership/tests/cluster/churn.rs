@@ -10,7 +10,7 @@ use tidings_bounds::Count;
 use tidings_membership::{MemberId, Scope};
 use tokio::time::{Instant, sleep};
 
-/// Joins this topic until its bucket takes no more.
+/// Joins this topic until its bucket is about full.
 fn fill(node: &Node, topic: &str) -> Vec<MemberId> {
     let join = |n: u32| {
         let mut bytes = [0; 16];
@@ -24,17 +24,17 @@ fn fill(node: &Node, topic: &str) -> Vec<MemberId> {
             .join(&Scope::default(), &pattern(topic), member, None);
         joined.ok().map(|()| member)
     };
-    (0..).map_while(join).collect()
+    (0..1_800).map_while(join).collect()
 }
 
-/// A topic in this one of eight buckets.
-fn topic_in(bucket: u64) -> String {
+/// A topic whose own bucket is this one of so many.
+fn topic_in(bucket: u64, buckets: u64) -> String {
     let index = |topic: &String| {
         let bytes = b"default\0".iter().copied().chain(topic.bytes());
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        hash % 8
+        hash % buckets
     };
     let mut topics = (0..).map(|n| format!("t.{n}"));
     topics.find(|topic| index(topic) == bucket).unwrap()
@@ -59,15 +59,20 @@ async fn churn(node: &Node, topics: &[String], seconds: u64) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn churn_in_a_full_bucket_costs_by_time_and_delays_nobody_for_long() {
     let board = Switchboard::default();
-    let nodes = cluster(&board, 5).await;
-    let filled = fill(&nodes[0], "full");
+    let mut setups: Vec<_> = (0..5).map(setup).collect();
+    for setup in &mut setups {
+        setup.config.buckets = Count::of::<2>();
+    }
+    let nodes = cluster_with(&board, setups).await;
+    let [full, other] = [0, 1].map(|bucket| topic_in(bucket, 2));
+    let filled = fill(&nodes[0], &full);
     for member in &filled[..20] {
-        nodes[0].leave("full", *member);
+        nodes[0].leave(&full, *member);
     }
     sleep(SOON).await;
     let innocent = async {
         sleep(Duration::from_secs(2)).await;
-        for (topic, within_ms) in [("other", 15), ("full", 300)] {
+        for (topic, within_ms) in [(&other, 15), (&full, 300)] {
             let member = nodes[0].join(topic);
             let seen = |n: &Node| members(&n.view(), topic).contains(&member);
             let everywhere = || nodes.iter().all(seen);
@@ -78,12 +83,12 @@ async fn churn_in_a_full_bucket_costs_by_time_and_delays_nobody_for_long() {
             );
         }
     };
-    let topics = ["full".to_owned()];
+    let topics = [full.clone()];
     let (bytes_per_second, ()) = tokio::join!(churn(&nodes[0], &topics, 10), innocent);
     // Four times a second to each of four peers, and some that ask at the same moment.
     assert!(bytes_per_second < 1_200_000, "{bytes_per_second}");
-    let last = members(&nodes[0].view(), "full");
-    let same = || nodes.iter().all(|n| members(&n.view(), "full") == last);
+    let last = members(&nodes[0].view(), &full);
+    let same = || nodes.iter().all(|n| members(&n.view(), &full) == last);
     let took = until("the last state is everywhere", SOON, same).await;
     assert!(took <= Duration::from_millis(300), "{took:?}");
 }
@@ -97,7 +102,7 @@ async fn churn_in_all_buckets_keeps_to_the_budget() {
         setup.config.change_bytes_per_second_max = Count::of::<1_000_000>();
     }
     let nodes = cluster_with(&board, setups).await;
-    let topics: Vec<_> = (0..8).map(topic_in).collect();
+    let topics: Vec<_> = (0..8).map(|bucket| topic_in(bucket, 8)).collect();
     for topic in &topics {
         for member in fill(&nodes[0], topic).into_iter().take(3) {
             nodes[0].leave(topic, member);

@@ -243,10 +243,10 @@ async fn many_threads_join_and_leave_while_others_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_bucket_refuses_and_says_so() {
+async fn a_node_that_has_no_room_refuses_and_says_so() {
     let board = Switchboard::default();
     let mut full = setup(0);
-    (full.config.buckets, full.config.bucket_bytes_max) = (Count::MIN, Count::MIN);
+    full.config.memberships_bytes_max = Count::MIN;
     let node = Node::start_with(&board, full, &[]).await;
     let refused = (0..100u8).find_map(|n| {
         let member = MemberId::from_bytes([n; 16]);
@@ -256,11 +256,13 @@ async fn a_full_bucket_refuses_and_says_so() {
     });
     let before = contents(&node.view());
     assert!(
-        matches!(refused, Some(JoinError::BucketFull { bytes, bytes_max: 1_000 }) if bytes > 1_000),
+        matches!(refused, Some(JoinError::Full { bytes, bytes_max: 1_000 }) if bytes > 1_000),
         "{refused:?}"
     );
-    let members = before[0].2.clone();
-    node.leave("a", members[0]);
+    // The next has a name, which takes as much as ten without.
+    for member in &before[0].2[..10] {
+        node.leave("a", *member);
+    }
     node.join("a");
 }
 

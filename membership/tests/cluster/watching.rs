@@ -80,6 +80,40 @@ async fn when_a_partition_heals_a_watch_is_told_what_has_changed_and_no_more() {
     assert_eq!(members(&watch.view(), "a"), both);
 }
 
+/// They take more than one bucket then, and more than one message.
+#[tokio::test(start_paused = true)]
+async fn an_update_of_many_members_of_a_topic_is_one_event_for_each() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 2).await;
+    let all: Vec<MemberId> = (0..300).map(|_| nodes[1].join("a")).collect();
+    let are_seen = || members(&nodes[0].view(), "a").len() == 300;
+    until("all are seen", SOON, are_seen).await;
+    let (_, mut watch) = nodes[0].membership.watch();
+    let says = format!(r#"{{"does":"{}"}}"#, "x".repeat(1_000))
+        .parse()
+        .unwrap();
+    let (node, mut share) = (&nodes[1].membership, nodes[1].membership.share());
+    let updated = node.update_within(&mut share, &Scope::default(), &pattern("a"), &all, &says);
+    assert_eq!(updated, Ok(()));
+    let mut told = Vec::new();
+    while told.len() < 300 {
+        for event in watch.next().await.unwrap() {
+            match event {
+                Event::Updated {
+                    member, metadata, ..
+                } if metadata == says => told.push(member),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    told.sort();
+    assert_eq!(told, all);
+    assert!(
+        timeout(SPLIT, watch.next()).await.is_err(),
+        "and no more is told"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_nobody_has_joined_reads_as_empty() {
     let board = Switchboard::default();

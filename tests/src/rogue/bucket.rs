@@ -16,7 +16,8 @@ pub fn bucket_key(scope: &str, pattern: &str, buckets: u32) -> String {
 
 /// The text of a bucket whose topics, in this scope and in order, have so many members each.
 pub fn bucket_text(scope: &str, topics: &[(&str, u32)]) -> String {
-    let mut bytes = vec![1];
+    // The format, and that the ids have nothing in common.
+    let mut bytes = vec![2, 0];
     let mut id = 0_u128;
     for (pattern, members) in topics {
         for text in [scope, pattern] {
@@ -28,8 +29,9 @@ pub fn bucket_text(scope: &str, topics: &[(&str, u32)]) -> String {
             id += 1;
             // An id of version 7 and of the variant that all are of.
             let id = id | 0x7 << 76 | 0b10 << 62;
+            bytes.push(1);
             bytes.extend(id.to_be_bytes());
-            bytes.push(0);
+            bytes.extend([0; 2]);
         }
     }
     BASE64.encode(bytes)
