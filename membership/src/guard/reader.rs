@@ -89,4 +89,4 @@ impl<'a> Reader<'a> {
 
 /// The highest version, heartbeat and incarnation. Milliseconds since the Unix epoch get there in
 /// 285,000 years, and what is counted from zero later than that; so one more never overflows.
-const COUNT_MAX: u64 = 1 << 53;
+pub(crate) const COUNT_MAX: u64 = 1 << 53;

@@ -58,7 +58,7 @@ pub(crate) struct Heard {
     pub(crate) uncertified: u64,
     /// Words of nodes that say more than can be checked.
     pub(crate) hasty: u64,
-    /// A part of a state has come, and there is more of it.
+    /// There is more of a state than has come.
     pub(crate) is_unfinished: bool,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Heard {
 enum Fate {
     /// It is to be taken, and makes the state whole.
     Whole,
-    /// A part of it is on the shelf.
+    /// There is more of it, and a part may be on the shelf.
     Part,
     /// There is nothing in it for this node.
     Nothing,
@@ -140,10 +140,9 @@ impl Voices {
     /// What this node knows of the heart of a run, and up to where it has heard of it from a peer.
     pub(crate) fn marks(&self, to: SocketAddr, node: &ChitchatId, version: u64) -> (Beat, u64) {
         let voice = self.voices.get(node);
-        let part = self.shelf.part(to, node, version);
         (
             voice.map_or(Beat::default(), |voice| voice.beats.last()),
-            part.map_or(version, Part::version),
+            self.shelf.known_to(to, node, version, Instant::now()),
         )
     }
 
@@ -163,7 +162,24 @@ impl Voices {
         let part = self.shelf.part(from, &told.node, version);
         let base = part.map_or(version, Part::version);
         told.values.retain(|value| value.version > base);
-        if told.from > base || told.values.is_empty() {
+        if told.values.is_empty() {
+            return Ok(Fate::Nothing);
+        }
+        if told.from > base {
+            // A node tells its news to whom it takes to be up to date. Who is not asks for what it lacks.
+            let is_own_word = from == told.node.gossip_advertise_addr && state.is_some();
+            return Ok(match is_own_word && !self.shelf.is_telling(from, now) {
+                true => Fate::Part,
+                false => Fate::Nothing,
+            });
+        }
+        // What it claims is checked below, unless nobody wants to hear it.
+        let newest = told
+            .values
+            .last()
+            .and_then(|value| Record::read(&value.value));
+        let is_whole = newest.is_some_and(|newest| sum_with(state, part, told) == newest.sum);
+        if !is_whole && !self.shelf.may_tell(from, &told.node, now) {
             return Ok(Fate::Nothing);
         }
         let shown = told
@@ -203,32 +219,28 @@ impl Voices {
         if !records.take(told.values.len(), now) {
             return Ok(Fate::Hasty);
         }
-        let sum = check(&certified, &self.cluster, told)?;
+        check(&certified, &self.cluster, told)?;
         let voice = self.voices.entry(told.node.clone()).or_insert_with(fresh);
         voice.records = records;
         voice.anchor(told)?;
         if is_new && !runs_of(&mut self.runs, &told.node, now).take(1, now) {
             return Ok(Fate::Hasty);
         }
-        let part = self.shelf.part(from, &told.node, version);
-        let heard = part.into_iter().flat_map(Part::values).chain(&told.values);
-        let news = heard
-            .map(|value| (value.key.as_str(), value.version))
-            .collect();
-        let is_whole = Sum::with(state, &news) == sum;
-        let mut part = self.shelf.take(from, &told.node);
-        if part.version() <= version {
-            part = Part::default();
-        }
-        part.add(told, shown);
         if is_whole {
             // Not before: else somebody could show another good certificate of this node, and its words
             // would be refused from then on.
             voice.certified = certified;
-            (told.from, told.values) = (version, part.into_values(version));
+            told.from = version;
+            if self.shelf.part(from, &told.node, version).is_some() {
+                let mut part = self.shelf.take(from, &told.node, version, now);
+                part.add(told, shown, now);
+                told.values = part.into_values(version);
+            }
             return Ok(Fate::Whole);
         }
-        let fits = self.shelf.put(from, &told.node, part);
+        let mut part = self.shelf.take(from, &told.node, version, now);
+        part.add(told, shown, now);
+        let fits = self.shelf.put(&told.node, part, now);
         Ok(if fits { Fate::Part } else { Fate::Hasty })
     }
 
@@ -271,12 +283,10 @@ impl Voices {
 
     /// Drops what is of no use any more.
     fn forget(&mut self, states: &BTreeMap<ChitchatId, NodeState>, now: Instant) {
+        self.shelf
+            .forget(|node| states.get(node).map_or(0, NodeState::max_version));
         if self.voices.len() > states.len() + STRANGERS_MAX {
             self.voices.retain(|node, _| states.contains_key(node));
-            let voices = &self.voices;
-            let version = |node: &ChitchatId| states.get(node).map_or(0, NodeState::max_version);
-            self.shelf
-                .retain(|node, upto| voices.contains_key(node) && upto > version(node));
         }
         if self.runs.len() > states.len() + STRANGERS_MAX {
             self.runs.retain(|_, runs| !runs.is_full(now));
@@ -315,9 +325,8 @@ fn certified(
     }
 }
 
-/// Checks the seals of all records; returns the sum that the newest one names.
-fn check(certified: &Certified, cluster: &ClusterName, told: &Told) -> Result<Sum, Refusal> {
-    let mut sum = None;
+/// Checks the seals of all records.
+fn check(certified: &Certified, cluster: &ClusterName, told: &Told) -> Result<(), Refusal> {
     for value in &told.values {
         let record = Record::read(&value.value).ok_or(Refusal::Seal)?;
         let statement = Statement {
@@ -331,9 +340,16 @@ fn check(certified: &Certified, cluster: &ClusterName, told: &Told) -> Result<Su
         if !statement.is_of(certified, &record) {
             return Err(Refusal::Signature);
         }
-        sum = Some(record.sum);
     }
-    sum.ok_or(Refusal::Order)
+    Ok(())
+}
+
+/// The sum of a state with a part of it and what is told to go on from there.
+fn sum_with(state: Option<&NodeState>, part: Option<&Part>, told: &Told) -> Sum {
+    let heard = part.into_iter().flat_map(Part::values);
+    let news = heard.chain(&told.values);
+    let news = news.map(|value| (value.key.as_str(), value.version));
+    Sum::with(state, &news.collect())
 }
 
 impl fmt::Debug for Voices {
