@@ -38,7 +38,7 @@ pub struct Config {
     /// 10 s. Shorter finds failures sooner and costs traffic.
     pub interval: Time<10, 10_000>,
     /// How long changes of this node are gathered before they are told to its peers at once.
-    /// Default 2 ms, up to 1 s. Longer costs less when many agents come or go, and tells later. For
+    /// Default 1 ms, up to 1 s. Longer costs less when many agents come or go, and tells later. For
     /// a bucket that goes on changing it doubles each time, up to `interval`.
     pub coalesce: Time<0, 1_000>,
     /// How long a node must have been silent before it may count as down. Default 1 s, from
@@ -133,7 +133,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             interval: Time::of_ms::<250>(),
-            coalesce: Time::of_ms::<2>(),
+            coalesce: Time::of_ms::<1>(),
             silence_min: Time::of_ms::<1_000>(),
             dead_node_grace: Time::of_ms::<600_000>(),
             rejoin_interval: Time::of_ms::<1_000>(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chitchat::{Chitchat, ChitchatHandle, ChitchatId, NodeState};
 use tidings_identity::{Incarnation, NodeId, NodeRun, RevocationWatch, Revocations, SignError};
 use tokio::sync::watch;
@@ -23,12 +24,13 @@ use crate::author::Author;
 use crate::config::Config;
 use crate::difference::difference;
 use crate::event::EventSink;
-use crate::guard::{shown_validity, text};
+use crate::guard::{Letter, Told, shown_validity, text};
 use crate::node_view::NodeView;
 use crate::pace::Pace;
 use crate::packed::bucket_text_bytes;
 use crate::peer::{CERTIFICATE_KEY, Peer};
 use crate::peers::Peers;
+use crate::pipe::Outbound;
 use crate::sighting::Sighting;
 use crate::starter::Starter;
 use crate::tickets::Tickets;
@@ -57,6 +59,10 @@ pub(crate) struct Gossip {
     /// Those of them who are served next.
     pub(crate) round: Option<Round>,
     pub(crate) pace: Pace,
+    /// Where gossip messages go.
+    pub(crate) outbound: Arc<Outbound>,
+    /// Up to where the peers were told of this node's state.
+    pub(crate) told: u64,
 }
 
 /// Who waits, and the buckets that are still to be written for them.
@@ -218,9 +224,10 @@ impl Gossip {
         let records: Vec<_> = records.iter().map(|at| at - buckets.len()).collect();
         let texts = self.written.write(&view.local, &due, &records);
         let author = &self.author;
-        let is_news = self.handle.0.with_chitchat(|c| {
+        let from = self.told;
+        let news = self.handle.0.with_chitchat(|c| {
+            let own = c.self_chitchat_id().clone();
             let state = c.self_node_state();
-            let before = state.max_version();
             for Text { bucket, key, text } in &texts {
                 let written = author.write(state, key, text);
                 if let (Ok(()), Some(round), Some(index)) = (&written, &mut self.round, bucket) {
@@ -228,11 +235,26 @@ impl Gossip {
                 }
                 told(written);
             }
-            state.max_version() != before
+            Told::beyond(from, &own, state)
         });
-        if is_news.await {
+        if let Some(news) = news.await {
             self.wire.counters.eager_rounds.fetch_add(1, Relaxed);
-            self.gossip_with(self.peers.book.sample_live(peers_max, &mut rand::rng()));
+            self.told = news.version;
+            let peers = self.peers.book.sample_live(peers_max, &mut rand::rng());
+            self.tell(news, peers);
+        }
+    }
+
+    /// Tells these peers what is new. Who has all that came before has all of it then; others ask. What
+    /// is long is told in answer to what each peer says that it has, like all else.
+    fn tell(&self, news: Told, peers: Vec<SocketAddr>) {
+        let message = Bytes::from(Letter::telling(vec![news]).write());
+        if message.len() > NEWS_BYTES_MAX {
+            return self.gossip_with(peers);
+        }
+        for peer in peers {
+            let handover = (self.outbound)(peer, message.clone());
+            self.wire.count(message.len(), handover);
         }
     }
 
@@ -442,6 +464,9 @@ const RESTART_AGAIN: Duration = Duration::from_secs(60);
 
 /// How many events the sink is told before other tasks may run: some hundred microseconds of work.
 const EVENTS_AT_ONCE_MAX: usize = 512;
+
+/// The longest news that are told without being asked for: shorter than what may have been cut off.
+const NEWS_BYTES_MAX: usize = 16_000;
 
 #[cfg(test)]
 mod tests {

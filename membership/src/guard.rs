@@ -44,7 +44,7 @@ use std::net::SocketAddr;
 use chitchat::{ChitchatId, NodeState};
 use tidings_identity::{ClusterName, NodeRun};
 
-pub(crate) use letter::Letter;
+pub(crate) use letter::{Letter, Told};
 pub(crate) use pulse::Pulse;
 pub(crate) use refusal::Refusal;
 pub(crate) use seal::{Statement, Sum, text};

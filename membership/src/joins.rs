@@ -17,13 +17,14 @@ use crate::watched::Watched;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use tidings_identity::{ClusterName, NodeRun};
+/// # use std::sync::Arc;
 /// # use tidings_membership::*;
 /// # use tokio::sync::{mpsc, watch};
 /// # use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// # let own = NodeRun::new("n1".parse()?, 1.into(), "10.0.0.1:7946".parse()?);
 /// # let (_inbound, inbound) = mpsc::channel(1);
 /// # let pipe = Pipe {
-/// #     outbound: Box::new(|_, _| Handover::Dropped),
+/// #     outbound: Arc::new(|_, _| Handover::Dropped),
 /// #     inbound: Box::new(inbound),
 /// #     blame: Box::new(|_, _| ()),
 /// # };

@@ -69,7 +69,7 @@ pub use member_id::{MemberId, MemberIdError, MemberIds};
 pub use membership::{Membership, Task};
 pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
 pub use pattern::Pattern;
-pub use pipe::{Blame, GOSSIP_BYTES_MAX, Handover, Inbound, Pipe, Receiving};
+pub use pipe::{Blame, GOSSIP_BYTES_MAX, Handover, Inbound, Outbound, Pipe, Receiving};
 pub use schema::{SCHEMA_BYTES_MAX, Schema, SchemaDigest, SchemaError};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use share::Share;

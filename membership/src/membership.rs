@@ -100,6 +100,7 @@ impl Membership {
         token: CancellationToken,
     ) -> Result<Self, StartError> {
         config.check()?;
+        let outbound = Arc::clone(&pipe.outbound);
         let wire = Arc::new(Wire::default());
         let interval = config.interval.get();
         let revoked = credentials.as_ref().map(|own| own.revocations.clone());
@@ -143,6 +144,8 @@ impl Membership {
             tickets,
             round: None,
             pace: Pace::new(&config, Instant::now()),
+            outbound,
+            told: 0,
         };
         let gossip = token.run_until_cancelled_owned(gossip.run(starter, config, seeds));
         spawn(Box::pin(async move {

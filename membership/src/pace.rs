@@ -187,16 +187,16 @@ mod tests {
         let told = churn(&mut pace, start, &[3], 1_500);
         let gaps = told.windows(2).map(|two| (two[1].0 - two[0].0).as_millis());
         let gaps: Vec<_> = gaps.collect();
-        assert_eq!(told[0].0.as_millis(), 2);
+        assert_eq!(told[0].0.as_millis(), 1);
         // The next change comes a millisecond later.
-        assert_eq!(gaps[..7], [4, 8, 16, 32, 64, 128, 250].map(|ms| ms + 1));
-        assert!(gaps[7..].iter().all(|gap| *gap == 251), "{gaps:?}");
+        assert_eq!(gaps[..8], [2, 4, 8, 16, 32, 64, 128, 250].map(|ms| ms + 1));
+        assert!(gaps[8..].iter().all(|gap| *gap == 251), "{gaps:?}");
         let later = start + Duration::from_secs(3);
         // Of the churn one change was not yet told.
         assert_eq!(pace.take(later, |_| 1), [3]);
         let later = later + QUIET;
         pace.changed(3, later);
-        assert_eq!(pace.next(), Some(later + Duration::from_millis(2)));
+        assert_eq!(pace.next(), Some(later + Duration::from_millis(1)));
     }
 
     #[test]
@@ -206,9 +206,9 @@ mod tests {
         let now = start + Duration::from_millis(700);
         assert!(pace.next().unwrap() > now + Duration::from_millis(10));
         pace.hurry(now);
-        assert_eq!(pace.next(), Some(now + Duration::from_millis(2)));
+        assert_eq!(pace.next(), Some(now + Duration::from_millis(1)));
         pace.hurry(now + Duration::from_millis(1));
-        assert_eq!(pace.next(), Some(now + Duration::from_millis(2)));
+        assert_eq!(pace.next(), Some(now + Duration::from_millis(1)));
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         churn(&mut pace, start, &busy, 5_000);
         let now = start + Duration::from_secs(5);
         pace.changed(63, now);
-        let next = pace.next().unwrap().max(now + Duration::from_millis(2));
+        let next = pace.next().unwrap().max(now + Duration::from_millis(1));
         assert!(next <= now + Duration::from_millis(50), "{:?}", next - now);
         assert_eq!(pace.take(next, |_| 48 * KILOBYTE)[0], 63);
     }

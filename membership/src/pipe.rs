@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidings_identity::NodeRun;
@@ -15,7 +16,7 @@ pub const GOSSIP_BYTES_MAX: usize = 65_507;
 pub struct Pipe {
     /// Takes a message to the peer at this address, of at most [`GOSSIP_BYTES_MAX`] bytes, and
     /// says what became of it. It must not wait.
-    pub outbound: Box<dyn Fn(SocketAddr, Bytes) -> Handover + Send + Sync>,
+    pub outbound: Arc<Outbound>,
     /// Messages from peers, each with its sender. Its name must be certain; answers go to the address
     /// of its run.
     pub inbound: Box<dyn Inbound>,
@@ -23,6 +24,9 @@ pub struct Pipe {
     /// sends such a message, or passes on what makes another do so. It must not wait.
     pub blame: Box<Blame>,
 }
+
+/// What [`Pipe::outbound`] calls: with the address and the message.
+pub type Outbound = dyn Fn(SocketAddr, Bytes) -> Handover + Send + Sync;
 
 /// What [`Pipe::blame`] calls: with the sender and the reason.
 pub type Blame = dyn Fn(&NodeRun, String) + Send + Sync;

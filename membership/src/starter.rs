@@ -194,7 +194,7 @@ mod tests {
             }
         };
         let pipe = Pipe {
-            outbound: Box::new(outbound),
+            outbound: Arc::new(outbound),
             inbound: Box::new(inbound),
             blame: Box::new(|from, why| panic!("{from:?} is blamed for {why}")),
         };

@@ -29,6 +29,7 @@ use crate::watched::Watched;
 ///
 /// ```
 /// # use tidings_identity::{ClusterName, Incarnation, NodeRun};
+/// # use std::sync::Arc;
 /// # use tidings_membership::*;
 /// # use tokio::sync::{mpsc, watch};
 /// # use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -37,7 +38,7 @@ use crate::watched::Watched;
 /// # let own = NodeRun::new("n1".parse()?, Incarnation::new(1), "10.0.0.1:7946".parse()?);
 /// # let (_inbound, inbound) = mpsc::channel(1);
 /// # let pipe = Pipe {
-/// #     outbound: Box::new(|_, _| Handover::Dropped),
+/// #     outbound: Arc::new(|_, _| Handover::Dropped),
 /// #     inbound: Box::new(inbound),
 /// #     blame: Box::new(|_, _| ()),
 /// # };

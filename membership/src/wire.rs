@@ -83,14 +83,8 @@ impl Wire {
         std::mem::take(&mut *lock(&self.unfinished))
     }
 
-    /// Records a message that was handed to the pipe, and what became of it.
-    pub(crate) fn handed_over(
-        &self,
-        to: SocketAddr,
-        kind: MessageKind,
-        bytes: usize,
-        handover: Handover,
-    ) {
+    /// Counts a message that was handed to the pipe, by what became of it.
+    pub(crate) fn count(&self, bytes: usize, handover: Handover) {
         let counters = &self.counters;
         if handover == Handover::Dropped {
             counters.messages_dropped.fetch_add(1, Relaxed);
@@ -98,6 +92,17 @@ impl Wire {
             counters.messages_out.fetch_add(1, Relaxed);
             counters.bytes_out.fetch_add(bytes as u64, Relaxed);
         }
+    }
+
+    /// Records a message of chitchat that was handed to the pipe, and what became of it.
+    pub(crate) fn handed_over(
+        &self,
+        to: SocketAddr,
+        kind: MessageKind,
+        bytes: usize,
+        handover: Handover,
+    ) {
+        self.count(bytes, handover);
         let mut farewell = lock(&self.farewell);
         if let Some(farewell) = farewell.as_mut() {
             farewell.record(to, kind, bytes, handover);

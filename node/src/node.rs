@@ -140,7 +140,7 @@ impl Node {
         let (seed_addrs, seeds) =
             watch::channel(seeds::literal(&config.seeds).into_iter().collect());
         let carrier = transport.clone();
-        let outbound = Box::new(move |to, message| match &carrier {
+        let outbound = Arc::new(move |to, message| match &carrier {
             Some(transport) => match transport.gossip(to, message) {
                 Gossiped::Sent => Handover::Sent,
                 Gossiped::Waiting => Handover::Waiting,

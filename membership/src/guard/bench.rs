@@ -48,7 +48,7 @@ impl Bench {
             Err(_) => Handover::Dropped,
         };
         let pipe = Pipe {
-            outbound: Box::new(hand_over),
+            outbound: Arc::new(hand_over),
             inbound: Box::new(messages),
             blame: Box::new(|_, _| ()),
         };

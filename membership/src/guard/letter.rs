@@ -60,6 +60,16 @@ pub(crate) struct Value {
 }
 
 impl Letter {
+    /// An Ack with this delta.
+    pub(crate) fn telling(delta: Vec<Told>) -> Self {
+        Self {
+            kind: MessageKind::Ack,
+            cluster: String::new(),
+            digest: Vec::new(),
+            delta,
+        }
+    }
+
     /// Reads a message to a node of this cluster.
     pub(crate) fn read(bytes: &[u8], cluster: &str) -> Result<Self, Refusal> {
         let from = &mut Reader::new(bytes);
@@ -166,6 +176,29 @@ impl Value {
 }
 
 impl Told {
+    /// What this state of a node has beyond that version; None if that is nothing.
+    pub(crate) fn beyond(version: u64, node: &ChitchatId, state: &NodeState) -> Option<Self> {
+        let values = state.key_values_including_deleted();
+        let mut values: Vec<_> = values
+            .filter(|(_, value)| value.version > version)
+            .filter_map(|(key, value)| {
+                Some(Value {
+                    key: key.to_owned(),
+                    kind: Key::parse(key)?,
+                    value: value.value.clone(),
+                    version: value.version,
+                })
+            })
+            .collect();
+        values.sort_by_key(|value| value.version);
+        Some(Self {
+            node: node.clone(),
+            from: version,
+            version: values.last()?.version,
+            values,
+        })
+    }
+
     /// How well whoever tells this knows the node.
     pub(crate) fn known(&self) -> Known {
         Known {
@@ -327,15 +360,5 @@ impl Letter {
     /// The message as it was sent, but for how it was compressed.
     pub(crate) fn rewrite(&self) -> Vec<u8> {
         self.write_with(|known| known.token)
-    }
-
-    /// An Ack with this delta.
-    pub(crate) fn telling(delta: Vec<Told>) -> Self {
-        Self {
-            kind: MessageKind::Ack,
-            cluster: String::new(),
-            digest: Vec::new(),
-            delta,
-        }
     }
 }

@@ -40,6 +40,38 @@ async fn a_join_is_seen_at_once_here_and_in_milliseconds_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_is_one_message_to_each_peer() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 10).await;
+    sleep(Duration::from_secs(1)).await;
+    let sent = || nodes[4].membership.stats().messages_out;
+    let before = sent();
+    for n in 0..20 {
+        nodes[4].join(&format!("topic.{n}"));
+        sleep(Duration::from_millis(20)).await;
+    }
+    let all = || nodes.iter().all(|n| contents(&n.view()).len() == 20);
+    until("the joins are everywhere", SOON, all).await;
+    // With what is said in every interval besides.
+    let messages = sent() - before;
+    assert!((180..260).contains(&messages), "{messages}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lacks_what_came_before_some_news_asks_for_it_at_once() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 3).await;
+    board.cut(|from, _| from != 0);
+    nodes[0].join("lost");
+    sleep(Duration::from_millis(5)).await;
+    board.heal();
+    nodes[0].join("next");
+    let both = || nodes.iter().all(|n| contents(&n.view()).len() == 2);
+    let took = until("both joins are everywhere", SOON, both).await;
+    assert!(took < Duration::from_millis(20), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sink_has_heard_of_every_member_that_a_view_shows() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 3).await;

@@ -66,7 +66,7 @@ impl Switchboard {
             wires.blamed.push((run.clone(), reason));
         };
         Pipe {
-            outbound: Box::new(hand_over),
+            outbound: Arc::new(hand_over),
             inbound: Box::new(inbound),
             blame: Box::new(blame),
         }
