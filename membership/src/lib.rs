@@ -42,6 +42,7 @@ mod records;
 mod schema;
 mod scope;
 mod share;
+mod sight;
 mod sighting;
 mod socket;
 mod spread;
@@ -73,6 +74,7 @@ pub use pipe::{Blame, GOSSIP_BYTES_MAX, Handover, Inbound, Outbound, Pipe, Recei
 pub use schema::{SCHEMA_BYTES_MAX, Schema, SchemaDigest, SchemaError};
 pub use scope::{SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use share::Share;
+pub use sight::{Known, Sight};
 pub use stats::Stats;
 pub use topic::{TOPIC_BYTES_MAX, Topic, TopicError};
 pub use topic_info::{

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -406,6 +407,12 @@ impl Membership {
             // Cannot be: the sender is held here.
             _ => std::future::pending().await,
         }
+    }
+
+    /// Which run of each other node was heard itself, and when last: what it said of itself came over a link
+    /// with it, and not by way of others.
+    pub fn heard(&self) -> BTreeMap<NodeId, (NodeRun, Instant)> {
+        self.shared.wire.heard()
     }
 
     /// What membership has done so far, and how it stands. Counts all memberships, so not for a

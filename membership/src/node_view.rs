@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeSetSync;
 use tidings_identity::NodeRun;
+use tokio::time::Instant;
 
 use crate::agents::Agents;
 use crate::bucket::{Bucket, MemberEntry, TopicMembers, find, packed_metadata_bytes};
@@ -25,6 +26,8 @@ pub(crate) struct NodeView {
     pub(crate) run: NodeRun,
     /// The version of its gossip state of which this is all; 0 for this node itself.
     pub(crate) version: u64,
+    /// When it came to be shown at that version; none of this node itself.
+    pub(crate) shown_since: Option<Instant>,
     buckets: Buckets,
     /// The buckets that have patterns with wildcards, so that the members of a topic are found
     /// without looking through all.
@@ -59,6 +62,7 @@ impl NodeView {
         Self {
             run,
             version: 0,
+            shown_since: None,
             buckets: Buckets::new(buckets.max(1)),
             with_wildcards: RedBlackTreeSetSync::new_sync(),
             spread: Spread::default(),

@@ -127,9 +127,10 @@ impl Peer {
     }
 
     /// What is shown of it is its state at this version, unless a part of that could not be read.
-    pub(crate) fn show_version(&mut self) {
+    pub(crate) fn show_version(&mut self, now: Instant) {
         if let Some(view) = self.view.as_mut().filter(|_| !self.warned) {
-            Arc::make_mut(view).version = self.version;
+            let view = Arc::make_mut(view);
+            (view.version, view.shown_since) = (self.version, Some(now));
         }
     }
 

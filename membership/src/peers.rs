@@ -162,7 +162,7 @@ impl Peers {
             peer.version = seen.version;
             observed.changed = true;
             observed.malformed += peer.apply(&seen.changes);
-            peer.show_version();
+            peer.show_version(now);
         }
         observed.changed |= peer.update_liveness(&seen, now, self.silence_min);
         let state = peer.state();

@@ -10,6 +10,7 @@ use crate::bucket::{MemberEntry, TopicMembers};
 use crate::gaps::Gaps;
 use crate::node_view::NodeView;
 use crate::records::Records;
+use crate::sight::{self, Known, Sight};
 use crate::topic_info::TopicRecord;
 use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic};
 
@@ -89,6 +90,22 @@ impl View {
     pub fn has(&self, node: &NodeId, incarnation: Incarnation, version: u64) -> bool {
         let shown = self.remote.get(node);
         shown.is_some_and(|shown| shown.run.incarnation == incarnation && shown.version >= version)
+    }
+
+    /// Up to where another node is known; none if it is not live, or all of it is not known yet.
+    pub fn known(&self, node: &NodeId) -> Option<Known> {
+        let shown = self.remote.get(node)?;
+        Some(Known {
+            incarnation: shown.run.incarnation,
+            version: shown.version,
+            since: shown.shown_since?,
+        })
+    }
+
+    /// The [`members`](Self::members) of a topic in brief: on this node, and on each live one, whether
+    /// there are any or not.
+    pub fn sights(&self, scope: &Scope, pattern: &Pattern) -> impl Iterator<Item = Sight> {
+        self.all().map(|node| Sight::of(node, scope, pattern))
     }
 
     /// The members of a topic: everyone whom a broadcast on it would reach, once for each
@@ -357,14 +374,8 @@ fn shown(node: &NodeView, entry: &MemberEntry) -> Member {
 }
 
 fn members(node: &Arc<NodeView>, scope: &Scope, pattern: &Pattern) -> Vec<Member> {
-    let members = match Topic::try_from(pattern) {
-        Ok(topic) => node.audience(scope, &topic),
-        Err(_) => node.members(scope, pattern.as_str()),
-    };
-    members
-        .into_iter()
-        .map(|entry| shown(node, entry))
-        .collect()
+    let members = sight::members(node, scope, pattern).into_iter();
+    members.map(|entry| shown(node, entry)).collect()
 }
 
 #[cfg(test)]

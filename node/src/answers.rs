@@ -1,15 +1,17 @@
 //! Answers to what other nodes ask this one.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::{Membership, View};
+use tidings_membership::{Membership, Pattern, Scope, View};
 use tidings_transport::Answering;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::explanation::testify;
 use crate::question::{Question, Reply};
 
 /// A question of a run of another node.
@@ -31,22 +33,45 @@ struct Waiting {
     answering: Answering,
 }
 
+/// A node that wants to know what the view here shows of a topic.
+#[derive(Debug)]
+struct Curious {
+    scope: Scope,
+    pattern: Pattern,
+    answering: Answering,
+}
+
+/// Those who wait for their answers.
+#[derive(Debug, Default)]
+struct Open {
+    waiting: Vec<Waiting>,
+    curious: VecDeque<Curious>,
+}
+
 /// Answers each question when there is an answer. So few can be open on a link that no more of them wait
 /// here than there may be.
 pub(crate) async fn answer(mut asked: mpsc::UnboundedReceiver<Asked>, membership: Membership) {
     let mut views = membership.views();
-    let mut waiting: Vec<Waiting> = Vec::new();
+    let mut open = Open::default();
+    let mut rested = Instant::now();
     loop {
+        let Open { waiting, curious } = &mut open;
         let until = waiting.iter().map(|one| one.until).min();
+        let next = (!curious.is_empty()).then_some(rested);
         tokio::select! {
             asked = asked.recv() => match asked {
-                Some(asked) => waiting.extend(take_up(asked)),
+                Some(asked) => open.take_up(asked),
                 None => return,
             },
             Ok(()) = views.changed(), if !waiting.is_empty() => {}
             () = at(until) => {}
+            () = at(next) => if let Some(one) = curious.pop_front() {
+                rested = one.satisfy(&membership);
+            }
         }
         // Whoever has lost the link asks anew.
+        let Open { waiting, curious } = &mut open;
+        curious.retain(|one| one.answering.is_wanted());
         waiting.retain(|one| one.answering.is_wanted());
         let has: Vec<Waiting> = {
             let view = views.borrow_and_update();
@@ -61,25 +86,43 @@ pub(crate) async fn answer(mut asked: mpsc::UnboundedReceiver<Asked>, membership
     }
 }
 
-/// Answers at once what is not understood; the rest is to wait.
-fn take_up(asked: Asked) -> Option<Waiting> {
-    let Asked {
-        node,
-        incarnation,
-        question,
-        answering,
-    } = asked;
-    let Some(Question::Routes { version }) = Question::decode(&question) else {
-        answering.answer(Reply::NotUnderstood.encode());
-        return None;
-    };
-    Some(Waiting {
-        node,
-        incarnation,
-        version,
-        until: Instant::now() + PATIENCE,
-        answering,
-    })
+impl Open {
+    /// Answers at once what is not understood; the rest is to wait.
+    fn take_up(&mut self, asked: Asked) {
+        let Asked {
+            node,
+            incarnation,
+            question,
+            answering,
+        } = asked;
+        match Question::decode(&question) {
+            Some(Question::Routes { version }) => self.waiting.push(Waiting {
+                node,
+                incarnation,
+                version,
+                until: Instant::now() + PATIENCE,
+                answering,
+            }),
+            Some(Question::Topic { scope, pattern }) => self.curious.push_back(Curious {
+                scope,
+                pattern,
+                answering,
+            }),
+            None => answering.answer(Reply::NotUnderstood.encode()),
+        }
+    }
+}
+
+impl Curious {
+    /// Answers, and says when the next such question may be: looking through a topic with very many
+    /// members takes its time, and peers who ask for nothing else are to get a tenth of a thread.
+    fn satisfy(self, membership: &Membership) -> Instant {
+        let begun = Instant::now();
+        let reply = testify(&membership.view(), &self.scope, &self.pattern);
+        self.answering.answer(reply.encode());
+        let now = Instant::now();
+        now + now.duration_since(begun) * REST
+    }
 }
 
 impl Waiting {
@@ -98,3 +141,5 @@ async fn at(time: Option<Instant>) {
 
 /// How long to wait before it is said that something is not so yet.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For how many times as long as an answer has taken the next one waits.
+const REST: u32 = 9;

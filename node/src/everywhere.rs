@@ -5,12 +5,9 @@
 //! question adds nothing but the answer. A question that is lost with its link is asked anew. Who counts
 //! is decided by the view: whoever is live in it, in whatever run, until all of them have said so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tidings_identity::NodeRun;
@@ -19,6 +16,7 @@ use tidings_transport::Transport;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::asking::Asking;
 use crate::question::{Question, Reply};
 
 /// Some live nodes have not said that they have all subscriptions in their routes. They may have
@@ -87,33 +85,30 @@ pub(crate) async fn everywhere(
     let Some(transport) = transport else {
         return Ok(Vec::new());
     };
-    let mut asking = Asking {
+    let mut barrier = Barrier {
         transport,
         views,
         version: None,
-        open: BTreeMap::new(),
+        open: Asking::default(),
         reached: BTreeSet::new(),
     };
-    match timeout(limit, asking.all(written)).await {
-        Ok(true) => Ok(asking.reached.into_iter().collect()),
-        _ => Err(asking.give_up()),
+    match timeout(limit, barrier.all(written)).await {
+        Ok(true) => Ok(barrier.reached.into_iter().collect()),
+        _ => Err(barrier.give_up()),
     }
 }
 
-/// Resolves when a node has said that it has it.
-type Confirmation = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// The nodes that are asked.
-struct Asking {
+struct Barrier {
     transport: Transport,
     views: watch::Receiver<Arc<View>>,
     /// Of this node's gossip state, once it is known.
     version: Option<u64>,
-    open: BTreeMap<NodeRun, Confirmation>,
+    open: Asking<()>,
     reached: BTreeSet<NodeRun>,
 }
 
-impl Asking {
+impl Barrier {
     /// True once all have said so; false if that cannot be any more.
     async fn all(&mut self, written: impl Future<Output = Option<u64>>) -> bool {
         self.version = written.await;
@@ -128,14 +123,13 @@ impl Asking {
                 reached,
                 ..
             } = self;
-            if open.is_empty() {
-                return true;
-            }
             tokio::select! {
-                run = poll_fn(|cx| poll_any(open, cx)) => {
-                    open.remove(&run);
-                    reached.insert(run);
-                }
+                said = open.next() => match said {
+                    Some((run, ())) => {
+                        reached.insert(run);
+                    }
+                    None => return true,
+                },
                 changed = views.changed() => if changed.is_err() {
                     return false;
                 },
@@ -146,12 +140,12 @@ impl Asking {
     /// Asks those who have come, and no more those who are gone: also who is back has to say it anew.
     fn follow_view(&mut self, version: u64) {
         let live = self.live();
-        self.open.retain(|run, _| live.contains(run));
+        self.open.retain(|run| live.contains(run));
         self.reached.retain(|run| live.contains(run));
         for run in live {
-            if !self.reached.contains(&run) && !self.open.contains_key(&run) {
+            if !self.reached.contains(&run) && !self.open.has(&run) {
                 let confirmation = confirm(self.transport.clone(), run.clone(), version);
-                self.open.insert(run, Box::pin(confirmation));
+                self.open.add(run, confirmation);
             }
         }
     }
@@ -201,15 +195,6 @@ async fn confirm(transport: Transport, run: NodeRun, version: u64) {
         }
         sleep(ASK_AGAIN).await;
     }
-}
-
-/// Who of them has said it.
-fn poll_any(open: &mut BTreeMap<NodeRun, Confirmation>, cx: &mut Context<'_>) -> Poll<NodeRun> {
-    let has_said = open.iter_mut().find_map(|(run, confirmation)| {
-        let is_ready = confirmation.as_mut().poll(cx).is_ready();
-        is_ready.then(|| run.clone())
-    });
-    has_said.map_or(Poll::Pending, Poll::Ready)
 }
 
 /// How long to wait before a question that was lost is asked anew: about as long as a link takes to be

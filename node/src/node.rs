@@ -19,14 +19,14 @@ use tracing::warn;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::explanation::{self, Explanation};
 use crate::holds::Holds;
 use crate::inbox::Inbox;
-use crate::incarnation::{self, IncarnationError};
+use crate::node_error::{RenewError, StartError};
 use crate::registry::OpenError;
-use crate::revoked::{self, RevokedError};
 use crate::session::{Session, SessionOptions, Sessions};
-use crate::{Stats, answers, expiry, schemas, seeds, wiring};
+use crate::{Stats, answers, expiry, incarnation, revoked, schemas, seeds, wiring};
 
 /// One node of a cluster: it keeps the memberships of its sessions, knows those of all others, and
 /// delivers broadcasts among them.
@@ -355,6 +355,21 @@ impl Node {
         self.view().topic_info(scope, topic)
     }
 
+    /// What this node knows of a topic and how, and whether the others see the same, who are asked and have
+    /// so long to answer. Also of a pattern with wildcards, of which it is who subscribed to just that.
+    ///
+    /// First it waits until this node has told what it has. Nobody else waits for it, and nothing changes by it.
+    pub fn explain(
+        &self,
+        scope: Scope,
+        pattern: Pattern,
+        limit: Duration,
+    ) -> impl Future<Output = Explanation> + Send + use<> {
+        let membership = self.inner.sessions.membership.clone();
+        let transport = self.inner.transport.clone();
+        explanation::explain(membership, transport, scope, pattern, limit)
+    }
+
     /// This node, its live peers, and those that died not long ago.
     pub fn nodes(&self) -> Vec<NodeSummary> {
         self.view().nodes()
@@ -511,45 +526,6 @@ fn credentials(
         revocations: transport.revocations().clone(),
         unix_time: Arc::new(move || net.unix_time()),
     }
-}
-
-/// Why a node did not start. Nothing of it is left running then.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The config does not hold.
-    #[error("invalid configuration")]
-    Config(#[from] ConfigError),
-    /// The certificates of the authorities cannot be used.
-    #[error("the authority's certificate cannot be used")]
-    Authority(#[from] tidings_identity::AuthoritiesError),
-    /// The last incarnation is not known.
-    #[error("the incarnation cannot be determined")]
-    Incarnation(#[from] IncarnationError),
-    /// What is revoked is not known.
-    #[error("what is revoked cannot be determined")]
-    Revoked(#[from] RevokedError),
-    /// The address for peers cannot be opened.
-    #[error("the transport did not start")]
-    Transport(#[from] tidings_transport::StartError),
-    /// Gossip did not start.
-    #[error("membership did not start")]
-    Membership(#[from] tidings_membership::StartError),
-}
-
-/// Why a node does not go on with another identity. It goes on with the one it has.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RenewError {
-    /// The node was started without an identity.
-    #[error("this node runs alone; to join a cluster, start it with certificates")]
-    Alone,
-    /// The identity is of somebody else, or cannot be used.
-    #[error(transparent)]
-    Identity(#[from] tidings_transport::RenewError),
-    /// The certificates of the authorities cannot be used.
-    #[error(transparent)]
-    Authority(#[from] tidings_identity::AuthoritiesError),
 }
 
 /// How long tasks may take to notice that they are cancelled.

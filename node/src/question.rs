@@ -1,15 +1,18 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tidings_membership::{Pattern, Scope, Sight};
 
 /// What nodes ask each other. See `docs/protocol.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Question {
     /// Do your routes have my state up to this version? To be answered once they do.
     Routes { version: u64 },
+    /// What does your view show of this topic?
+    Topic { scope: Scope, pattern: Pattern },
 }
 
 /// What they answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// There is no such question, as far as the other node knows.
     NotUnderstood,
@@ -17,11 +20,13 @@ pub(crate) enum Reply {
     Yes,
     /// They do not, after a while.
     NotYet,
+    /// This, on each node, or on so many of them as fit in.
+    Sees { sights: Vec<Sight>, is_all: bool },
 }
 
 impl Question {
-    pub(crate) fn encode(self) -> Bytes {
-        encode(&self)
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(self)
     }
 
     /// None if it is another question than those there are.
@@ -31,8 +36,8 @@ impl Question {
 }
 
 impl Reply {
-    pub(crate) fn encode(self) -> Bytes {
-        encode(&self)
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(self)
     }
 
     /// None if it is another reply than those there are.
@@ -68,11 +73,34 @@ mod tests {
             assert_eq!(reply.encode()[..], [byte]);
             assert_eq!(Reply::decode(&[byte]), Some(reply));
         }
+        let question = Question::Topic {
+            scope: "s".parse().unwrap(),
+            pattern: "a.*".parse().unwrap(),
+        };
+        let bytes = [&[1, 1][..], b"s", &[3], b"a.*"].concat();
+        assert_eq!(question.encode()[..], bytes);
+        assert_eq!(Question::decode(&bytes), Some(question));
+        let sight = Sight {
+            node: "n1".parse().unwrap(),
+            incarnation: 7.into(),
+            version: 300,
+            members: 2,
+            digest: 1,
+        };
+        let reply = Reply::Sees {
+            sights: vec![sight],
+            is_all: true,
+        };
+        let bytes = [&[3, 1, 2][..], b"n1", &[7, 0xac, 2, 2, 1, 1]].concat();
+        assert_eq!(reply.encode()[..], bytes);
+        assert_eq!(Reply::decode(&bytes), Some(reply));
     }
 
     #[test]
     fn what_is_not_known_is_told_apart() {
-        for unknown in [&[][..], &[9], &[0], &[0, 1, 1]] {
+        let no_scope = [1, 0, 1, b'a'];
+        let more_than_come = [3, 0xff, 0xff, 0xff, 0xff, 0x0f, 1];
+        for unknown in [&[][..], &[9], &[0], &[0, 1, 1], &no_scope, &more_than_come] {
             assert_eq!(Question::decode(unknown), None);
             assert_eq!(Reply::decode(unknown).filter(|_| unknown.len() != 1), None);
         }

@@ -1,5 +1,6 @@
 //! The JSON of HTTP: what is served, and what the commands of the program read.
 
+mod explain;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,9 @@ use tidings::{
     TopicSummary, View, WaitFor,
 };
 
+pub use explain::{
+    DifferenceAnswer, ExplainAnswer, ExplainedAnswer, OtherAnswer, Says, SeenAnswer,
+};
 pub use watch::{LiveAnswer, MembershipAnswer, WatchAnswer};
 
 /// A node.

@@ -3,6 +3,7 @@ mod client;
 mod completions;
 mod dev;
 mod events;
+mod explain;
 mod http;
 mod members;
 mod nodes;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Nodes(nodes::NodesArgs),
     Topics(topics::TopicsArgs),
     Members(members::MembersArgs),
+    Explain(explain::ExplainArgs),
     Watch(watch::WatchArgs),
     /// Make the certificates by which the nodes of a cluster know each other
     #[command(subcommand)]
@@ -86,6 +88,7 @@ impl Command {
             Self::Nodes(args) => block_on(client(), nodes::nodes(&args)).map(done),
             Self::Topics(args) => block_on(client(), topics::topics(&args)).map(done),
             Self::Members(args) => block_on(client(), members::members(&args)).map(done),
+            Self::Explain(args) => block_on(client(), explain::explain(&args)).map(done),
             Self::Watch(args) => block_on(client(), watch::watch(&args)).map(done),
             Self::Tls(command) => command.execute().map(done),
             Self::Config(ConfigCommand::Check(args)) => check::check(&args).map(done),

@@ -9,6 +9,7 @@
 
 mod builder;
 mod error;
+mod explain;
 mod exposition;
 mod hosts;
 mod page;
@@ -78,6 +79,7 @@ fn router(served: Served) -> Router {
         .route("/v1/topics", get(topics))
         .route("/v1/topics/{topic}", topic::routes())
         .route("/v1/topics/{topic}/members", get(members))
+        .route("/v1/topics/{topic}/explain", get(explain::explain))
         .route("/v1/watch", get(watch::watch))
         .route("/livez", get(live))
         .route("/readyz", get(ready))

@@ -132,6 +132,9 @@ async fn what_cannot_be_answered_says_why() {
         ("/v1/topics/a%20b/members", 400),
         ("/v1/topics/%FF/members", 400),
         ("/v1/topics/a/members?scope=", 400),
+        ("/v1/topics/a..b/explain", 400),
+        ("/v1/topics/a/explain?scope=", 400),
+        ("/v1/topics/a/explain?timeout=1h", 400),
         ("/v1/topics/a..b", 400),
         ("/", 404),
     ] {

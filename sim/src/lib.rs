@@ -15,6 +15,7 @@ mod deed;
 pub mod draw;
 pub mod entropy;
 mod excerpt;
+mod explaining;
 /// What a plan makes happen.
 pub mod fault;
 /// Standing still.

@@ -42,7 +42,7 @@ pub struct World {
     pub(crate) hosts: Vec<Host>,
     liars: Vec<LyingHost>,
     pub(crate) sometimes: Sometimes,
-    random: ChaCha8Rng,
+    pub(crate) random: ChaCha8Rng,
     /// When each host publishes next.
     publish_at: Vec<Instant>,
     /// When the counters are read next.
@@ -220,6 +220,7 @@ impl World {
         self.go_on_until(Instant::now() + SETTLE).await;
         self.look();
         self.look_at_links();
+        self.explain_to_the_end().await;
         if !self.is_over() {
             self.site.journal.finish();
         }
@@ -282,6 +283,7 @@ impl World {
             }
             if self.look_at <= now {
                 self.look();
+                self.explain_something();
                 self.look_at = now + LOOK;
             }
             for host in 0..self.hosts.len() {

@@ -122,6 +122,12 @@ impl Http {
         self.sorted(&format!("/v1/topics/{topic}/members")).await
     }
 
+    /// What it knows of a topic, how, and what the others see.
+    pub async fn explain(&self, topic: &str) -> Result<serde_json::Value> {
+        let path = format!("/v1/topics/{topic}/explain?timeout=1s");
+        Ok(self.get(&path).await?.json().await?)
+    }
+
     /// Its metrics.
     pub async fn metrics(&self) -> Result<Metrics> {
         Ok(Metrics::parse(&self.get("/metrics").await?.text().await?))

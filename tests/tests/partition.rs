@@ -3,14 +3,23 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::Value;
 use tidings_tests::{Cluster, Inbox, holds_for, millis, wait_until};
 
 const SOON: Duration = Duration::from_secs(5);
+
+/// The names of those of a list of nodes of which this holds.
+fn names_of(nodes: &Value, holds: impl Fn(&Value) -> bool) -> Vec<&str> {
+    let nodes = nodes.as_array().into_iter().flatten();
+    let chosen = nodes.filter(|node| holds(node));
+    chosen.filter_map(|node| node["node"].as_str()).collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sides_of_a_split_change_and_the_merge_is_exact() -> Result<()> {
     let cluster = Cluster::up(10)?;
     let (left, right) = ([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]);
+    let left_names = ["n1", "n2", "n3", "n4", "n5"];
     let mut stays_left = Inbox::open(&cluster.node(1)?, "kb").await?;
     let mut stays_right = Inbox::open(&cluster.node(10)?, "kb").await?;
     let leaves_left = Inbox::open(&cluster.node(2)?, "kb").await?;
@@ -25,6 +34,15 @@ async fn both_sides_of_a_split_change_and_the_merge_is_exact() -> Result<()> {
     cluster.wait_agreed(&right, SOON).await?;
     cluster.wait_members(&left, "kb", 2, SOON).await?;
     cluster.wait_members(&right, "kb", 1, SOON).await?;
+
+    // A node knows that it cannot know of the other side, and that its own side agrees.
+    let explained = cluster.node(1)?.http()?.explain("kb").await?;
+    assert_eq!(
+        names_of(&explained["nodes"], |node| node["live"] == true),
+        left_names
+    );
+    let same = |other: &Value| other["says"] == "same";
+    assert_eq!(names_of(&explained["others"], same), left_names[1..]);
 
     // Each side changes, and serves its own.
     leaves_left.unsubscribe().await?;
@@ -75,6 +93,16 @@ async fn both_sides_of_a_split_change_and_the_merge_is_exact() -> Result<()> {
         exact,
     )
     .await;
+
+    let explained = cluster.node(1)?.http()?.explain("kb").await?;
+    let same = |other: &Value| other["says"] == "same";
+    assert_eq!(names_of(&explained["others"], same).len(), 9, "{explained}");
+    let with_link = |node: &Value| node["link"]["up"] == true && node["version"].is_number();
+    assert_eq!(
+        names_of(&explained["nodes"], with_link).len(),
+        9,
+        "{explained}"
+    );
 
     from_left.publish("kb", "all".into()).await?;
     from_right.publish("kb", "again".into()).await?;

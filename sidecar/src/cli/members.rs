@@ -28,7 +28,8 @@ pub(crate) async fn members(args: &MembersArgs) -> anyhow::Result<()> {
     stdout::write(answer.show(human).as_bytes())
 }
 
-fn human(members: &[MemberAnswer]) -> String {
+/// The table of these.
+pub(crate) fn human(members: &[MemberAnswer]) -> String {
     let row = |member: &MemberAnswer| {
         let agent = member.agent.as_ref();
         let agent = agent.map_or("-".into(), ToString::to_string);

@@ -35,17 +35,18 @@ fn human(nodes: &[NodeAnswer]) -> String {
 
 fn with_links(nodes: &[NodeAnswer]) -> String {
     let [node, address, incarnation, state] = HEADINGS;
+    let [up, round_trip, waiting, dropped, lost, gaps] = LINK_HEADINGS;
     let headings = [
         node,
         address,
         incarnation,
         state,
-        "LINK",
-        "ROUND TRIP",
-        "WAITING",
-        "DROPPED",
-        "LOST",
-        "GAPS",
+        up,
+        round_trip,
+        waiting,
+        dropped,
+        lost,
+        gaps,
     ];
     let rows: Vec<_> = nodes
         .iter()
@@ -80,7 +81,8 @@ fn row(node: &NodeAnswer) -> [String; 4] {
     [name, addr, incarnation, state.into()]
 }
 
-fn link(link: Option<&LinkAnswer>) -> [String; 6] {
+/// How it stands with a link, under [`LINK_HEADINGS`].
+pub(crate) fn link(link: Option<&LinkAnswer>) -> [String; 6] {
     let Some(link) = link else {
         return ["-"; 6].map(String::from);
     };
@@ -95,4 +97,7 @@ fn link(link: Option<&LinkAnswer>) -> [String; 6] {
     ]
 }
 
+/// What [`link`] tells.
+pub(crate) const LINK_HEADINGS: [&str; 6] =
+    ["LINK", "ROUND TRIP", "WAITING", "DROPPED", "LOST", "GAPS"];
 const HEADINGS: [&str; 4] = ["NODE", "ADDRESS", "INCARNATION", "STATE"];

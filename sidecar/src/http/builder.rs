@@ -29,12 +29,16 @@ impl Builder {
         &self,
         answer: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
+        run(self.place().await?, answer).await
+    }
+
+    /// A place, to be kept while an answer is made, or that there is none.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
         let place = timeout(self.wait_max, Arc::clone(&self.places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
-            let problem = "too many long answers are asked for at a time";
-            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, problem));
-        };
-        run(place, answer).await
+        let problem = "too many long answers are asked for at a time";
+        place
+            .map_err(|_| Error::unavailable(problem))?
+            .map_err(stopped)
     }
 
     /// Builds an answer as soon as there is a place, however long that takes.

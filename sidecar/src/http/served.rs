@@ -13,6 +13,8 @@ pub(super) struct Served {
     pub(super) node: Node,
     pub(super) exposition: Arc<Exposition>,
     pub(super) builder: Builder,
+    /// Where explanations are made, which wait for other nodes.
+    pub(super) explainer: Builder,
     pub(super) publishers: Arc<Publishers>,
     pub(super) watchers: Watchers,
 }
@@ -23,6 +25,7 @@ impl Served {
         Self {
             exposition: Arc::new(Exposition::new(node.clone())),
             builder: Builder::new(),
+            explainer: Builder::new(),
             publishers: Arc::new(Publishers::new(node.clone())),
             watchers: Watchers::among(connections),
             node,

@@ -129,6 +129,45 @@ fn the_links_to_the_peers_are_shown() {
 }
 
 #[test]
+fn a_topic_is_explained_and_so_is_who_does_not_answer() {
+    let pair = Pair::start("gossip.silence_min = '1m'");
+    let subscribed = Running::start(tidings(&[
+        "sub",
+        "--server",
+        &pair.second.client,
+        "work.*",
+        "--barrier",
+    ]));
+    subscribed.says("everywhere");
+    let explain = |more: &[&str]| {
+        let explain = ["explain", "work.1", "--http", &pair.first.http];
+        printed(&[&explain[..], more].concat())
+    };
+    let told = explain(&[]);
+    let says = |words: &str| {
+        told.lines()
+            .any(|line| line.split_whitespace().eq(words.split(' ')))
+    };
+    assert!(
+        told.starts_with("work.1 in the scope default has 1 member.\n"),
+        "{told}"
+    );
+    assert!(says("n2 the same"), "{told}");
+    let row = told
+        .lines()
+        .find(|line| line.starts_with("n2") && line.contains("live"));
+    assert!(row.is_some_and(|row| row.contains(" up ")), "{told}");
+
+    pair.second.running.signal("STOP");
+    let told = explain(&["--timeout", "100ms"]);
+    assert!(told.contains("no answer in time"), "{told}");
+    let json: Value = serde_json::from_str(&explain(&["--timeout", "100ms", "--json"])).unwrap();
+    assert_eq!(json["others"][0]["says"], "no-answer");
+    assert_eq!(json["nodes"][1]["members_count"], 1);
+    pair.second.running.signal("CONT");
+}
+
+#[test]
 fn a_second_signal_ends_a_node_at_once() {
     // The second node does not answer, and so the first would take its time to leave.
     let Pair {
