@@ -103,6 +103,8 @@ impl Oracle for Gaps {
     }
 
     fn carried(&mut self, host: usize, links: &[Carriage], _: &Truth) -> Result<(), String> {
+        // Of a peer that is gone nothing is counted any more, and what was told last may be newer than that.
+        self.counted.retain(|(on, _), _| *on != host);
         let counted = links.iter().map(|link| ((host, link.end.to), link.missing));
         self.counted.extend(counted);
         Ok(())
