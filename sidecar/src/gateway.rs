@@ -81,7 +81,7 @@ async fn accept(node: Node, mut acceptor: Acceptor, config: Arc<GatewayConfig>) 
 fn turn_away(node: &Node, stream: &TcpStream, peer: SocketAddr, client_id: u64) {
     info!(%peer, "turned a client away: too many connections");
     let mut out = BytesMut::new();
-    reply::info(&mut out, &Info::new(node, stream, client_id));
+    reply::info(&mut out, &Info::new(node, stream, peer, client_id));
     reply::error(&mut out, &ClientError::TooManyConnections);
     // A fresh socket takes this much at once; a client that is gone already needs no answer.
     let _ = stream.try_write(&out);

@@ -125,6 +125,12 @@ async fn the_greeting_promises_what_is_served_and_no_more() {
     assert_eq!(info["max_payload"], 1 << 20);
     assert_eq!(info["server_name"], gateway.node.name().as_str());
     assert_eq!(info["port"], gateway.addr.port());
+    assert_eq!(info["client_ip"], "127.0.0.1");
+    assert_eq!(info["tidings"], env!("CARGO_PKG_VERSION"));
+    // Clients read these without asking whether they are there, and want a server that has grown up.
+    assert!(info["go"].is_string());
+    let version = info["version"].as_str().unwrap();
+    assert!(version.starts_with("2."), "{version}");
     for absent in [
         "auth_required",
         "tls_required",
@@ -401,9 +407,13 @@ async fn what_breaks_the_protocol_ends_that_connection_alone() {
             "CONNECT {\"tls_required\":true}\r\n",
             "-ERR 'Secure Connection - TLS Not Available'",
         ),
+        (
+            "CONNECT {\"no_responders\":true}\r\n",
+            "-ERR 'no responders requires headers support'",
+        ),
         ("PUB a one\r\n", "-ERR 'Parser Error'"),
-        ("PUB a 1\r\nlonger\r\n", "-ERR 'Parser Error'"),
-        (&long_line, "-ERR 'Maximum Control Line Exceeded'"),
+        ("PUB a 1\r\nlonger\r\n", "-ERR 'Unknown Protocol Operation'"),
+        (&long_line, "-ERR 'maximum control line exceeded'"),
         ("PUB a 1048577\r\n", "-ERR 'Maximum Payload Violation'"),
         (&flood, "-ERR 'Maximum Payload Violation'"),
     ] {
@@ -488,6 +498,23 @@ async fn a_client_that_answers_nothing_is_given_up() {
         line = alive.line().await;
     }
     assert_eq!(line, "MSG a 1 1");
+}
+
+#[tokio::test]
+async fn a_client_is_asked_once_whatever_it_sends() {
+    let mut config = Config::default();
+    config.gateway.ping_interval = Time::of_ms::<300>();
+    let gateway = Gateway::start_with(config).await;
+    let mut busy = gateway.client(QUIET).await;
+    let talk = async {
+        loop {
+            busy.send("UNSUB 1\r\n").await;
+            if let Ok(line) = timeout(Duration::from_millis(20), busy.line()).await {
+                return line;
+            }
+        }
+    };
+    assert_eq!(timeout(SOON, talk).await.unwrap(), "PING");
 }
 
 #[tokio::test]
@@ -608,7 +635,9 @@ async fn who_is_made_to_wait_is_not_taken_for_gone() {
         for _ in 0..200 {
             publisher.send(&batch).await;
         }
-        publisher.tell("").await;
+        publisher.send("PING\r\n").await;
+        // It is asked once itself.
+        while publisher.line().await != "PONG" {}
     };
     timeout(SOON, async { tokio::join!(is_there, publish) })
         .await

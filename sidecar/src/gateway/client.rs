@@ -78,7 +78,7 @@ impl Client {
                 reply::pong(&mut self.out);
                 return Ok(0);
             }
-            Op::Pong => return Ok(0),
+            Op::Pong | Op::Ignored => return Ok(0),
             Op::Connect(json) => self.connect(json),
             Op::Publish(publication) => self
                 .publish(publication)
@@ -158,7 +158,7 @@ impl Client {
     /// A second CONNECT changes how the client is talked to, not what it is called. Where its topics are
     /// cannot be changed, and who asks for it is not to think that it was.
     fn connect(&mut self, json: &str) -> Result<(), ClientError> {
-        let options = connect_options(json)?;
+        let options = ConnectOptions::read(json)?;
         match scope(&options)? {
             Some(other) if other != *self.session.scope() => Err(ClientError::ScopeIsKept),
             _ => {
@@ -358,16 +358,6 @@ fn assured_options(message: &Message, reach: &Reach) -> Result<AssuredOptions, S
         timeout: timeout.map_err(|error: TimeError| format!("{ASSURED}: {error}"))?,
         ..AssuredOptions::default()
     })
-}
-
-/// Reads what a client says in CONNECT.
-pub(super) fn connect_options(json: &str) -> Result<ConnectOptions, ClientError> {
-    let options: ConnectOptions = serde_json::from_str(json).map_err(|_| ClientError::Malformed)?;
-    if options.tls_required {
-        Err(ClientError::TlsNotServed)
-    } else {
-        Ok(options)
-    }
 }
 
 /// The scope that a client asks for in CONNECT, if it does.

@@ -15,6 +15,7 @@ pub(super) enum ClientError {
     PayloadTooLarge,
     ConnectTimeout,
     TlsNotServed,
+    NoRespondersWithoutHeaders,
     InvalidScope {
         name: String,
         reason: String,
@@ -47,6 +48,7 @@ impl ClientError {
             | Self::PayloadTooLarge
             | Self::ConnectTimeout
             | Self::TlsNotServed
+            | Self::NoRespondersWithoutHeaders
             | Self::InvalidScope { .. }
             | Self::ScopeIsKept
             | Self::TooManyConnections
@@ -66,10 +68,11 @@ impl fmt::Display for ClientError {
         let text = match self {
             Self::UnknownOperation => "Unknown Protocol Operation",
             Self::Malformed => "Parser Error",
-            Self::LineTooLong => "Maximum Control Line Exceeded",
+            Self::LineTooLong => "maximum control line exceeded",
             Self::PayloadTooLarge => "Maximum Payload Violation",
             Self::ConnectTimeout => "Authentication Timeout",
             Self::TlsNotServed => "Secure Connection - TLS Not Available",
+            Self::NoRespondersWithoutHeaders => "no responders requires headers support",
             Self::InvalidScope { name, reason } => {
                 return write!(f, "Invalid Scope {name:?}: {reason}");
             }

@@ -9,7 +9,7 @@ use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::debug;
 
-use super::client::{self, Client, connect_options};
+use super::client::{self, Client};
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
@@ -36,7 +36,10 @@ pub(super) async fn run(door: Door, stream: TcpStream, peer: SocketAddr, client_
     // Answers are short and awaited. A socket that cannot do it is served all the same.
     let _ = stream.set_nodelay(true);
     let mut greeting = BytesMut::new();
-    reply::info(&mut greeting, &Info::new(&door.node, &stream, client_id));
+    reply::info(
+        &mut greeting,
+        &Info::new(&door.node, &stream, peer, client_id),
+    );
     let mut wire = Wire {
         stream,
         input: BytesMut::new(),
@@ -109,7 +112,7 @@ async fn accept(
     let options = loop {
         match wire.parser.parse(&wire.input)? {
             // Whatever it is, it is applied once the session is open.
-            Parsed::Op(Op::Connect(json), _) => break connect_options(json)?,
+            Parsed::Op(Op::Connect(json), _) => break ConnectOptions::read(json)?,
             Parsed::Op(..) => break ConnectOptions::default(),
             Parsed::Incomplete(missing) => {
                 wire.input.reserve(missing.max(READ_BYTES.0));
@@ -168,6 +171,8 @@ struct Connection {
     ticks: Interval,
     /// Whether the client gave a sign of life since the last tick.
     heard: bool,
+    /// Whether the client was sent a PING, ever.
+    pinged: bool,
     pings_out: usize,
     pings_out_max: usize,
 }
@@ -205,6 +210,7 @@ impl Connection {
             pause_max: gateway.operation_timeout.get(),
             ticks,
             heard: true,
+            pinged: false,
             pings_out: 0,
             pings_out_max: gateway.pings_out_max.get(),
         }
@@ -424,14 +430,16 @@ impl Connection {
             }
         }
         self.read_bytes = READ_BYTES.0;
-        // Who is made to wait is not heard.
-        if std::mem::take(&mut self.heard) || self.client.is_pressing {
+        // Who is made to wait is not heard. Everybody is asked once, by which clients measure the round trip.
+        let is_heard = std::mem::take(&mut self.heard) || self.client.is_pressing;
+        if is_heard && std::mem::replace(&mut self.pinged, true) {
             self.pings_out = 0;
             return Ok(());
         }
         if self.pings_out >= self.pings_out_max {
             return Err(End::Refused(ClientError::Stale));
         }
+        self.pinged = true;
         self.pings_out += 1;
         reply::ping(&mut self.client.out);
         Ok(())

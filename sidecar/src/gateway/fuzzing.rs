@@ -100,6 +100,7 @@ fn write(op: &Op<'_>) -> Vec<u8> {
         Op::Connect(options) => line = format!("CONNECT {options}"),
         Op::Ping => line.push_str("PING"),
         Op::Pong => line.push_str("PONG"),
+        Op::Ignored => line.push_str("+OK"),
         Op::Publish(publication) => {
             let Publication {
                 subject,

@@ -7,6 +7,8 @@ pub(super) enum Op<'a> {
     Connect(&'a str),
     Ping,
     Pong,
+    /// What only servers say (`+OK`, `INFO`), and some clients pass on.
+    Ignored,
     Publish(Publication<'a>),
     Subscribe {
         subject: &'a str,
@@ -54,7 +56,8 @@ impl<'a> Op<'a> {
         match [fields.next(), fields.next(), fields.next()] {
             [Some(sid), None, _] => Some(Self::Unsubscribe { sid, max: None }),
             [Some(sid), Some(max), None] => {
-                let max = Some(number(max)?).filter(|max| *max > 0);
+                // What is no number ends it at once, as with the NATS server.
+                let max = number(max).filter(|max| *max > 0);
                 Some(Self::Unsubscribe { sid, max })
             }
             _ => None,
@@ -66,7 +69,7 @@ impl<'a> Op<'a> {
         match self {
             Self::Subscribe { .. } | Self::Unsubscribe { .. } => true,
             Self::Publish(publication) => publication.subject.starts_with(service::PREFIX),
-            Self::Connect(_) | Self::Ping | Self::Pong => false,
+            Self::Connect(_) | Self::Ping | Self::Pong | Self::Ignored => false,
         }
     }
 

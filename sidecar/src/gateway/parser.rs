@@ -45,7 +45,7 @@ impl Parser {
     pub(super) fn parse<'a>(&self, input: &'a [u8]) -> Result<Parsed<'a>, ParseError> {
         if input
             .first()
-            .is_some_and(|first| !b"cphsuCPHSU".contains(first))
+            .is_some_and(|first| !b"cphsuiCPHSUI+".contains(first))
         {
             return Err(ParseError::UnknownOperation);
         }
@@ -65,8 +65,10 @@ impl Parser {
             Op::Pong
         } else if is("SUB") {
             Op::subscribe(arguments).ok_or(ParseError::Malformed)?
-        } else if is("UNSUB") {
+        } else if is("UNSUB") && !arguments.trim().is_empty() {
             Op::unsubscribe(arguments).ok_or(ParseError::Malformed)?
+        } else if is("+OK") || is("INFO") {
+            Op::Ignored
         } else if is("CONNECT") {
             Op::Connect(arguments.trim())
         } else {
@@ -181,7 +183,8 @@ fn content(input: &[u8], from: usize, bytes: usize) -> Result<Result<&[u8], usiz
     let end = from + bytes;
     match input.get(end..end + 2) {
         Some(b"\r\n") => Ok(Ok(&input[from..end])),
-        Some(_) => Err(ParseError::Malformed),
+        // What follows is no operation, wherever it begins.
+        Some(_) => Err(ParseError::UnknownOperation),
         None => Ok(Err(end + 2 - input.len())),
     }
 }
@@ -267,13 +270,13 @@ mod tests {
                 max: Some(5)
             }
         );
-        assert_eq!(
-            op("UNSUB x 0\r\n"),
-            Op::Unsubscribe {
-                sid: "x",
-                max: None
-            }
-        );
+        for at_once in ["UNSUB x 0\r\n", "UNSUB x -1\r\n", "UNSUB x y\r\n"] {
+            let (sid, max) = ("x", None);
+            assert_eq!(op(at_once), Op::Unsubscribe { sid, max });
+        }
+        for passed_on in ["+OK\r\n", "INFO {}\r\n"] {
+            assert_eq!(op(passed_on), Op::Ignored);
+        }
     }
 
     #[test]
@@ -312,7 +315,9 @@ mod tests {
         for input in [
             "GET / HTTP/1.1\r\n",
             "\r\n",
-            "+OK\r\n",
+            "-ERR 'x'\r\n",
+            "UNSUB\r\n",
+            "PUB a 1\r\nxyz",
             "PINGS\r\n",
             "CAT\r\n",
         ] {
@@ -326,13 +331,10 @@ mod tests {
             "PUB a -1\r\n",
             "PUB a 1x\r\n",
             "PUB a 10000000000\r\n",
-            "PUB a 1\r\nxyz",
             "HPUB a 5 4\r\n",
             "SUB a\r\n",
             "SUB a b c d\r\n",
-            "UNSUB\r\n",
             "UNSUB a 1 2\r\n",
-            "UNSUB a x\r\n",
         ] {
             assert_eq!(error(input), ParseError::Malformed, "{input:?}");
         }

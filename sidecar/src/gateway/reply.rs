@@ -14,19 +14,29 @@ use tidings::{Message, Node};
 pub(super) struct Info<'a> {
     server_id: String,
     server_name: &'a str,
-    /// Of this program: clients decide by the version only about features that are not promised
-    /// here.
+    /// Of the NATS server whose core protocol this is: clients decide by it what they may say.
     version: &'a str,
+    /// Of this program.
+    tidings: &'a str,
     proto: u8,
+    /// What the NATS server was built with. Some clients read it without asking whether it is there.
+    go: &'a str,
     host: String,
     port: u16,
     headers: bool,
     max_payload: usize,
     client_id: u64,
+    client_ip: String,
 }
 
 impl<'a> Info<'a> {
-    pub(super) fn new(node: &'a Node, stream: &TcpStream, client_id: u64) -> Self {
+    /// For this client.
+    pub(super) fn new(
+        node: &'a Node,
+        stream: &TcpStream,
+        peer: SocketAddr,
+        client_id: u64,
+    ) -> Self {
         // A socket that has no address any more will not carry this either.
         let local = stream
             .local_addr()
@@ -34,22 +44,28 @@ impl<'a> Info<'a> {
         Self {
             server_id: format!("{}-{}", node.name(), node.incarnation()),
             server_name: node.name().as_str(),
-            version: env!("CARGO_PKG_VERSION"),
+            version: NATS_VERSION,
+            tidings: env!("CARGO_PKG_VERSION"),
             proto: 1,
+            go: "none",
             host: local.ip().to_string(),
             port: local.port(),
             headers: true,
             max_payload: node.config().limits.payload_bytes_max.get(),
             client_id,
+            client_ip: peer.ip().to_canonical().to_string(),
         }
     }
 }
+
+/// What clients are told is the NATS server's version.
+const NATS_VERSION: &str = "2.9.10";
 
 pub(super) fn info(out: &mut BytesMut, info: &Info<'_>) {
     let json = serde_json::to_vec(info).expect("texts and numbers always serialise");
     out.extend_from_slice(b"INFO ");
     out.extend_from_slice(&json);
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(b" \r\n");
 }
 
 pub(super) fn ok(out: &mut BytesMut) {
