@@ -136,6 +136,7 @@ mod tests {
         assert!(matches("resource:*:sf", "resource:weather:sf"));
         assert!(matches(">", "a") && matches(">", "a.b") && matches(">", "a:b"));
         assert!(matches("*", "a") && !matches("*", "a:b") && !matches("*", "a.b"));
+        assert!(matches("a:*:b", "a::b") && matches("a:>", "a:") && !matches("a:*", "a::"));
     }
 
     #[test]

@@ -9,8 +9,8 @@ pub const TOPIC_BYTES_MAX: usize = 255;
 /// What a message is published on.
 ///
 /// 1 to 255 bytes of UTF-8 without white space and control characters, cut into tokens at `.`, or
-/// at `:` where the topic has no `.`: `resource:weather:sf` has three. No token is empty, and none
-/// is a wildcard (`*` or `>`). A topic is delivered exactly as it was published. Cheap to clone.
+/// at `:` where the topic has no `.`: `resource:weather:sf` has three. No token is a wildcard (`*` or `>`),
+/// and none between dots is empty; between colons one may be (`a::b`). A topic is delivered exactly as it was published. Cheap to clone.
 ///
 /// ```
 /// use tidings_membership::{Topic, TopicError};
@@ -35,7 +35,7 @@ pub enum TopicError {
     /// White space or a control character.
     #[error("a topic has no white space and no control characters, not {0:?}")]
     Character(char),
-    /// Two separators in a row, or one at an end.
+    /// Two dots in a row, or one at an end.
     #[error("a topic has no empty token: look for a '{0}' at an end or two in a row")]
     EmptyToken(char),
     /// A wildcard where a message is to be published.
@@ -71,7 +71,8 @@ pub(crate) fn check(text: &str) -> Result<char, TopicError> {
         return Err(TopicError::Character(c));
     }
     let separator = separator(text);
-    if tokens(text, separator).any(str::is_empty) {
+    // A colon cuts what has no dots; it is never a reason to refuse anything.
+    if separator == '.' && tokens(text, separator).any(str::is_empty) {
         return Err(TopicError::EmptyToken(separator));
     }
     Ok(separator)
@@ -100,6 +101,9 @@ mod tests {
             "größe.x",
             "a.b:c",
             "x*y.>z",
+            "a::b",
+            ":a:",
+            ":",
         ] {
             assert_eq!(Topic::parse(text).unwrap().as_str(), text);
         }
@@ -108,7 +112,8 @@ mod tests {
         assert_eq!(Topic::parse("a b"), Err(TopicError::Character(' ')));
         assert_eq!(Topic::parse("a\u{7}"), Err(TopicError::Character('\u{7}')));
         assert_eq!(Topic::parse("a..b"), Err(TopicError::EmptyToken('.')));
-        assert_eq!(Topic::parse(":a"), Err(TopicError::EmptyToken(':')));
+        assert_eq!(Topic::parse(".a"), Err(TopicError::EmptyToken('.')));
+        assert_eq!(Topic::parse("a:."), Err(TopicError::EmptyToken('.')));
         assert_eq!(Topic::parse("a.*"), Err(TopicError::Wildcard("*".into())));
         assert_eq!(Topic::parse("a:>"), Err(TopicError::Wildcard(">".into())));
     }

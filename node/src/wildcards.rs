@@ -195,8 +195,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_tree_finds_what_the_patterns_match(
-            patterns in proptest::collection::vec("[ab*](\\.[ab*]){0,3}(\\.>)?|[ab*](:[ab*]){0,3}(:>)?|>", 0..8),
-            topic in "[ab](\\.[ab]){0,3}|[ab](:[ab]){0,3}",
+            patterns in proptest::collection::vec("[ab*](\\.[ab*]){0,3}(\\.>)?|[ab*]|[ab*]?(:[ab*]?){1,3}(:>)?|>", 0..8),
+            topic in "[ab](\\.[ab]){0,3}|[ab]|[ab]?(:[ab]?){1,3}",
         ) {
             let topic = Topic::parse(&topic).unwrap();
             let parsed = patterns.iter().map(|p| Pattern::parse(p).unwrap());
