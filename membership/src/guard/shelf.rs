@@ -122,9 +122,11 @@ impl Shelf {
         fits
     }
 
-    /// Drops what is not beyond what is known of its node by now.
-    pub(crate) fn forget(&mut self, version: impl Fn(&ChitchatId) -> u64) {
-        self.parts.retain(|node, part| part.version > version(node));
+    /// Drops what is not beyond what is known of its node by now, and what nobody has gone on with for long.
+    pub(crate) fn forget(&mut self, version: impl Fn(&ChitchatId) -> u64, now: Instant) {
+        let is_told = |part: &Part| now.duration_since(part.heard) < KEPT_MAX;
+        self.parts
+            .retain(|node, part| part.version > version(node) && is_told(part));
     }
 
     /// What has been told for longest, of those whose turn is over.
@@ -193,6 +195,8 @@ const ALL_BYTES_MAX: usize = 8 * RUN_BYTES_MAX;
 /// How long the first turn is, and how often it is doubled.
 const TURN: Duration = Duration::from_secs(1);
 const DOUBLINGS_MAX: u32 = 6;
+/// A part is kept for so long after something was told of it: its node may be gone.
+const KEPT_MAX: Duration = Duration::from_secs(60);
 /// Who has told nothing for so long has stopped.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -250,8 +254,13 @@ mod tests {
         assert_eq!(known(&shelf, 4, 6, 100), Some(5), "another");
         assert_eq!(known(&shelf, 3, 6, 100), None, "one thing at a time");
         assert_eq!(known(&shelf, 3, 6, 1_100), Some(5), "it has stopped");
-        shelf.forget(|_| 7);
+        shelf.forget(|_| 7, after(100));
         assert_eq!(known(&shelf, 4, 2, 100), Some(5));
+        assert!(tell(&mut shelf, 3, 2, 8, 10, 200));
+        shelf.forget(|_| 7, after(60_100));
+        assert_eq!(known(&shelf, 3, 2, 60_100), Some(8));
+        shelf.forget(|_| 7, after(60_200));
+        assert_eq!(known(&shelf, 3, 2, 60_200), Some(5), "nobody goes on");
     }
 
     #[test]
@@ -295,13 +304,16 @@ mod tests {
         assert_eq!(known(&shelf, 4, 3, 1_000), Some(5), "it begins again");
         let large = RUN_BYTES_MAX - 1_000;
         let fits = (0..TELLINGS_MAX as u8).filter(|of| {
-            shelf.forget(|node| {
-                if node.node_id.as_ref() == format!("n{}", 100 + of) {
-                    9
-                } else {
-                    0
-                }
-            });
+            shelf.forget(
+                |node| {
+                    if node.node_id.as_ref() == format!("n{}", 100 + of) {
+                        9
+                    } else {
+                        0
+                    }
+                },
+                after(1_000),
+            );
             tell(&mut shelf, 5, 50 + of, 6, large, 1_000)
         });
         assert_eq!(fits.count(), ALL_BYTES_MAX / RUN_BYTES_MAX);

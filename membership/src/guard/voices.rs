@@ -283,8 +283,8 @@ impl Voices {
 
     /// Drops what is of no use any more.
     fn forget(&mut self, states: &BTreeMap<ChitchatId, NodeState>, now: Instant) {
-        self.shelf
-            .forget(|node| states.get(node).map_or(0, NodeState::max_version));
+        let version = |node: &ChitchatId| states.get(node).map_or(0, NodeState::max_version);
+        self.shelf.forget(version, now);
         if self.voices.len() > states.len() + STRANGERS_MAX {
             self.voices.retain(|node, _| states.contains_key(node));
         }
