@@ -71,7 +71,8 @@ fn wrong_about(explained: &Explanation, other: usize) -> Option<String> {
     let of_node = |node: &&tidings::ExplainedNode| node.node.run.node == name;
     let node = explained.nodes.iter().find(of_node)?;
     let link = node.link.as_ref().and_then(|link| link.up.as_ref());
-    let is_known = node.version.is_some() && node.age.is_some() && node.heard.is_some();
+    // Of very many nodes not all have said something themselves yet.
+    let is_known = node.version.is_some() && node.age.is_some();
     let is_well = is_known && link.is_some_and(|up| up.incarnation == node.node.run.incarnation);
     (!is_well).then(|| format!("knows host {other} as {node:?}"))
 }
