@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::thread;
 use std::time::Duration;
 
 use tidings::{
@@ -119,6 +120,25 @@ async fn all_memberships_of_a_topic_are_updated_in_one_step() {
     );
     let stranger = session.update_all(&pattern("c"), busy);
     assert_eq!(stranger, Err(PresenceError::NotSubscribed));
+
+    // Whoever looks meanwhile sees all of them changed, or none.
+    let many = pattern("many");
+    for _ in 0..50 {
+        session.subscribe(&many).unwrap();
+    }
+    thread::scope(|threads| {
+        let updating = threads.spawn(|| {
+            for n in 0..200 {
+                let update = says(&format!(r#"{{"n":{n}}}"#));
+                assert_eq!(session.update_all(&many, update), Ok(50));
+            }
+        });
+        while !updating.is_finished() {
+            let mut seen = said(&node, "many");
+            seen.dedup();
+            assert_eq!(seen.len(), 1, "{seen:?}");
+        }
+    });
 }
 
 #[tokio::test]

@@ -82,6 +82,10 @@ struct Events {
 impl Events {
     /// The data of the next event; none at the end.
     async fn next(&mut self) -> Option<Value> {
+        timeout(SOON, self.wait()).await.expect("an event")
+    }
+
+    async fn wait(&mut self) -> Option<Value> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let event = event.to_owned();
@@ -95,8 +99,8 @@ impl Events {
                 assert_eq!(data["event"], name);
                 return Some(data);
             }
-            let more = timeout(SOON, self.answer.chunk()).await.expect("something");
-            self.text += std::str::from_utf8(&more.unwrap()?).unwrap();
+            let more = self.answer.chunk().await.unwrap();
+            self.text += std::str::from_utf8(&more?).unwrap();
         }
     }
 
@@ -297,6 +301,8 @@ async fn one_caller_after_another_publishes_in_that_order_and_waits_for_who_read
     let read = async {
         for number in 0..100 {
             assert_eq!(payload(&mut inbox).await, number.to_string());
+            // Slower than it is posted.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     let publish = async {

@@ -1,14 +1,15 @@
 //! Memberships that are made here are seen there, and nothing else is.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::switchboard::{
-    Node, Switchboard, addr, cluster, contents, members, pattern, setup, until,
+    Node, Switchboard, addr, cluster, contents, members, next, pattern, setup, until,
 };
 use tidings_bounds::Count;
 use tidings_identity::NodeRun;
 use tidings_membership::{Event, Fault, JoinError, LeaveError, MemberId, Scope};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 #[tokio::test(start_paused = true)]
 async fn ten_nodes_agree_within_three_seconds() {
@@ -75,18 +76,26 @@ async fn who_lacks_what_came_before_some_news_asks_for_it_at_once() {
 async fn the_sink_has_heard_of_every_member_that_a_view_shows() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 3).await;
-    let joined: Vec<_> = (0..50).map(|n| nodes[n % 2].join("a")).collect();
-    let all_heard = || {
-        let events = nodes[2].events.lock().unwrap();
-        let heard = |id: &MemberId| {
-            let is_it = |e: &Event| matches!(e, Event::Joined { member, .. } if member == id);
-            events.iter().any(is_it)
-        };
-        let shown = members(&nodes[2].view(), "a");
-        assert!(shown.iter().all(heard));
-        shown.len() == joined.len()
+    let mut views = nodes[2].membership.views();
+    // More than are told at once, and looked at whenever there is a next view, so that what is shown
+    // before all of it is told is noticed.
+    let joined: Vec<_> = (0..4_000).map(|n| nodes[n % 2].join("a")).collect();
+    let all_heard = async {
+        let mut shown = Vec::new();
+        while shown.len() < joined.len() {
+            views.changed().await.unwrap();
+            shown = members(&views.borrow_and_update(), "a");
+            let events = nodes[2].events.lock().unwrap();
+            let told = |event: &Event| match event {
+                Event::Joined { member, .. } => Some(*member),
+                _ => None,
+            };
+            let heard: BTreeSet<_> = events.iter().filter_map(told).collect();
+            assert!(shown.iter().all(|member| heard.contains(member)));
+        }
     };
-    until("all are shown", SOON, all_heard).await;
+    let in_time = timeout(SOON, all_heard).await;
+    assert!(in_time.is_ok(), "all are shown");
     let is_up = |e: &Event| matches!(e, Event::NodeUp { .. });
     assert_eq!(
         nodes[2]
@@ -272,6 +281,34 @@ async fn many_threads_join_and_leave_while_others_read() {
         }
     });
     assert_eq!(node.membership.stats().memberships_local, 400);
+
+    // Nor does who reads wait for the end of a call that makes many: it sees some of them.
+    const MANY: usize = 5_000;
+    let many: Vec<_> = (1..=MANY as u128)
+        .map(|n| {
+            (
+                pattern(&format!("many.{n}")),
+                MemberId::from_bytes(n.to_be_bytes()),
+            )
+        })
+        .collect();
+    let (membership, scope) = (&node.membership, Scope::default());
+    let sees_some = || {
+        let is_some = std::thread::scope(|threads| {
+            let join = || membership.join_all_within(&mut membership.share(), &scope, &many, None);
+            let joining = threads.spawn(join);
+            let mut is_some = false;
+            while !joining.is_finished() {
+                let (seen, _) = node.view().count_memberships();
+                is_some |= (401..400 + MANY).contains(&seen);
+            }
+            is_some
+        });
+        let all = many.iter().cloned();
+        membership.leave_many(all.map(|(pattern, member)| (scope.clone(), pattern, member)));
+        is_some
+    };
+    assert!((0..20).any(|_| sees_some()), "it waits for the end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +346,7 @@ async fn watchers_are_told_everything_between_two_snapshots() {
     let (first, second) = (other.join("b"), other.join("a"));
     let mut told = Vec::new();
     while told.len() < 3 {
-        told.extend(watch.next().await.unwrap());
+        told.extend(next(&mut watch).await);
     }
     assert!(matches!(&told[0], Event::NodeUp { run }
         if run.node.as_str() == "n1" && run.incarnation.get() == 1 && run.addr == addr(1)));
@@ -322,7 +359,7 @@ async fn watchers_are_told_everything_between_two_snapshots() {
     drop(other);
     let mut told = Vec::new();
     while told.len() < 3 {
-        told.extend(watch.next().await.unwrap());
+        told.extend(next(&mut watch).await);
     }
     assert!(matches!(
         &told[..],

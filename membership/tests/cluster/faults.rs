@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::switchboard::{
-    Node, Setup, Switchboard, addr, cluster, cluster_with, contents, members, setup, until,
+    Node, Setup, Switchboard, addr, cluster, cluster_with, contents, members, next, setup, until,
 };
 use tidings_bounds::Time;
 use tidings_membership::{Config, Event, Fault, Handover};
@@ -172,7 +172,7 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     .await;
     let mut told = Vec::new();
     while !matches!(told.last(), Some(Event::Joined { .. })) {
-        told.extend(watch.next().await.unwrap());
+        told.extend(next(&mut watch).await);
     }
     assert!(
         matches!(&told[..], [

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tidings_identity::{Authority, ClusterName, Identity, NodeId, NodeRun, Revocations, Validity};
 use tidings_membership::{
     AgentName, Config, Credentials, Event, Handover, Member, MemberId, MemberIds, Membership,
-    Pattern, Pipe, Scope, View,
+    Pattern, Pipe, Scope, View, Watch,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -294,6 +294,13 @@ pub(crate) async fn until(
         Ok(()) => start.elapsed(),
         Err(_) => panic!("not within {deadline:?}: {what}"),
     }
+}
+
+/// The next events of a watch, which are to come soon.
+pub(crate) async fn next(watch: &mut Watch) -> Vec<Event> {
+    let next = timeout(Duration::from_secs(10), watch.next()).await;
+    next.expect("it is told something")
+        .expect("membership goes on")
 }
 
 /// How long a message is under way.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::switchboard::{Node, Switchboard, cluster, members, pattern, until};
+use crate::switchboard::{Node, Switchboard, cluster, members, next, pattern, until};
 use tidings_membership::{Event, MemberId, Scope, Watch};
 use tokio::time::timeout;
 
@@ -18,7 +18,7 @@ async fn several_watches_of_one_node_are_each_told_every_event() {
     }
     nodes[1].leave("a", there);
     for watch in &mut watches {
-        assert_eq!(left(&watch.next().await.unwrap()), [there]);
+        assert_eq!(left(&next(watch).await), [there]);
     }
 }
 
@@ -48,7 +48,7 @@ async fn who_joins_what_it_watches_is_told_of_itself() {
     drop(own);
     let all = [(Scope::default(), pattern("a"), member)];
     nodes[0].membership.leave_all(all).await;
-    assert_eq!(left(&other.next().await.unwrap()), [member]);
+    assert_eq!(left(&next(&mut other).await), [member]);
 }
 
 /// The difference is told, and not all of it again.
@@ -71,7 +71,7 @@ async fn when_a_partition_heals_a_watch_is_told_what_has_changed_and_no_more() {
         "nothing is heard"
     );
     board.heal();
-    let told = watch.next().await.unwrap();
+    let told = next(&mut watch).await;
     assert_eq!(left(&told), [goes]);
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(matches!(&told[1], Event::Joined { member, .. } if *member == comes));
@@ -97,7 +97,7 @@ async fn an_update_of_many_members_of_a_topic_is_one_event_for_each() {
     assert_eq!(updated, Ok(()));
     let mut told = Vec::new();
     while told.len() < 300 {
-        for event in watch.next().await.unwrap() {
+        for event in next(&mut watch).await {
             match event {
                 Event::Updated {
                     member, metadata, ..
@@ -137,7 +137,7 @@ async fn what_nobody_has_joined_reads_as_empty() {
 async fn joins(watch: &mut Watch, count: usize) -> BTreeSet<MemberId> {
     let mut told = Vec::new();
     while told.len() < count {
-        told.extend(watch.next().await.expect("membership goes on"));
+        told.extend(next(watch).await);
     }
     let joined = |event| match event {
         Event::Joined { member, .. } => member,
