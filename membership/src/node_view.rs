@@ -18,7 +18,8 @@ use crate::{MemberId, Metadata, Pattern, Scope, Topic};
 ///
 /// A topic has a bucket of its own. When it has more members than are kept together there, or that
 /// bucket is full, others are in the buckets that follow; a member stays where it came to be, unless
-/// an update of its metadata does not fit there. So a change of a large topic costs no more than one of a small one, and no topic is too large.
+/// an update of its metadata does not fit there. So a change of a large topic costs no more than one of a
+/// small one, and no topic is too large.
 ///
 /// A copy shares all with the original but what one of the two changes afterwards.
 #[derive(Debug, Clone)]

@@ -26,8 +26,6 @@ pub struct Sight {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Known {
-    /// Which run of it.
-    pub incarnation: Incarnation,
     /// All that it had at this version of its gossip state is shown.
     pub version: u64,
     /// When that was taken in.

@@ -96,7 +96,6 @@ impl View {
     pub fn known(&self, node: &NodeId) -> Option<Known> {
         let shown = self.remote.get(node)?;
         Some(Known {
-            incarnation: shown.run.incarnation,
             version: shown.version,
             since: shown.shown_since?,
         })

@@ -148,10 +148,10 @@ fn value_bytes(key: &str, value: &str) -> usize {
 /// to hold it, and chitchat takes for granted that something else fits beside it.
 pub(crate) const DIGEST_BYTES_MAX: usize = 65_000;
 
-/// The most that keys and values of all other nodes may take. That is about 5,000,000 memberships.
+/// The most that keys and values of all other nodes may take: about 10,000,000 memberships.
 const STATES_BYTES_MAX: usize = 128 << 20;
 
-/// The most that keys and values of one run of a node may take: some 170,000 memberships.
+/// The most that keys and values of one run of a node may take: more than a node may have, with seals.
 pub(crate) const RUN_BYTES_MAX: usize = 6 << 20;
 
 /// The most that all runs of a node may take. Those before the newest do not grow any more, and are
