@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::kin::{Chain, Kin, Step};
-use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
+use crate::{AgentName, MemberId, Metadata, Pattern, Profile, QueueGroup, Scope};
 
 /// A part of one node's memberships: those of some of its topics.
 ///
@@ -36,6 +36,7 @@ pub(crate) struct MemberEntry {
     pub(crate) member: MemberId,
     pub(crate) agent: Option<AgentName>,
     pub(crate) metadata: Metadata,
+    pub(crate) queue: Option<QueueGroup>,
 }
 
 impl Bucket {
@@ -194,10 +195,10 @@ impl Bucket {
         };
         let topic = &mut self.topics[at];
         if let Ok(place) = topic.find(member) {
-            let own = &mut Arc::make_mut(&mut topic.members)[place].metadata;
-            self.packed_bytes -= packed_metadata_bytes(own);
-            self.packed_bytes += packed_metadata_bytes(metadata);
-            *own = metadata.clone();
+            let own = &mut Arc::make_mut(&mut topic.members)[place];
+            self.packed_bytes -= own.packed_rest_bytes();
+            own.metadata = metadata.clone();
+            self.packed_bytes += own.packed_rest_bytes();
         }
     }
 
@@ -312,6 +313,20 @@ impl TopicMembers {
 }
 
 impl MemberEntry {
+    pub(crate) fn new(member: MemberId, profile: Profile) -> Self {
+        let Profile {
+            agent,
+            queue,
+            metadata,
+        } = profile;
+        Self {
+            member,
+            agent,
+            metadata,
+            queue,
+        }
+    }
+
     /// The length of a member that comes next in the chain.
     fn packed_bytes(&self, chain: &mut Chain) -> usize {
         let id = match chain.step_to(self.member) {
@@ -320,12 +335,18 @@ impl MemberEntry {
             }
             Step::Other(_) => 1 + size_of::<[u8; 16]>(),
         };
-        id + NUMBER_BYTES + packed_metadata_bytes(&self.metadata)
+        id + NUMBER_BYTES + self.packed_rest_bytes()
     }
 
-    /// The most that a member with this metadata takes.
-    pub(crate) fn packed_bytes_max(metadata: &Metadata) -> usize {
-        1 + size_of::<[u8; 16]>() + NUMBER_BYTES + packed_metadata_bytes(metadata)
+    /// What its metadata and queue group add to its length.
+    pub(crate) fn packed_rest_bytes(&self) -> usize {
+        packed_rest_bytes(&self.metadata, self.queue.as_ref())
+    }
+
+    /// The most that a member of this profile takes, but for the name of its agent.
+    pub(crate) fn packed_bytes_max(profile: &Profile) -> usize {
+        let rest = packed_rest_bytes(&profile.metadata, profile.queue.as_ref());
+        1 + size_of::<[u8; 16]>() + NUMBER_BYTES + rest
     }
 }
 
@@ -368,11 +389,15 @@ fn packed_str_bytes(text: &str) -> usize {
     varint_bytes(text.len() as u64) + text.len()
 }
 
-/// What metadata adds to the length of a member.
-pub(crate) fn packed_metadata_bytes(metadata: &Metadata) -> usize {
-    match metadata.is_empty() {
-        true => 0,
-        false => packed_str_bytes(metadata.as_json()),
+/// What metadata and queue group add to the length of a member.
+pub(crate) fn packed_rest_bytes(metadata: &Metadata, queue: Option<&QueueGroup>) -> usize {
+    match (metadata.is_empty(), queue) {
+        (true, None) => 0,
+        (true, Some(queue)) => packed_str_bytes("") + packed_str_bytes(queue.as_str()),
+        (false, queue) => {
+            let queue = queue.map_or("", QueueGroup::as_str);
+            packed_str_bytes(metadata.as_json()) + packed_str_bytes(queue)
+        }
     }
 }
 
@@ -402,6 +427,7 @@ mod tests {
             member: id(n),
             agent: None,
             metadata: Metadata::default(),
+            queue: None,
         };
         let pattern = Pattern::parse(pattern).unwrap();
         bucket.join(&Scope::default(), &pattern, entry);

@@ -118,6 +118,7 @@ fn member_differences(
         pattern: topic.pattern.clone(),
         node: node(),
         member: entry.member,
+        queue: entry.queue.clone(),
     }));
     events.extend(updated.into_iter().map(|(topic, entry)| Event::Updated {
         scope: topic.scope.clone(),
@@ -126,6 +127,7 @@ fn member_differences(
         member: entry.member,
         agent: entry.agent.clone(),
         metadata: entry.metadata.clone(),
+        queue: entry.queue.clone(),
     }));
     events.extend(joined.into_iter().map(|(topic, entry)| Event::Joined {
         scope: topic.scope.clone(),
@@ -134,6 +136,7 @@ fn member_differences(
         member: entry.member,
         agent: entry.agent.clone(),
         metadata: entry.metadata.clone(),
+        queue: entry.queue.clone(),
     }));
 }
 
@@ -163,6 +166,11 @@ fn compare<'a>(old: &'a NodeView, new: &'a NodeView, watched: &Watched, changes:
                 match (was, is) {
                     (Some(was), None) => changes.left.push((topic, was)),
                     (None, Some(is)) => changes.joined.push((topic, is)),
+                    // Nobody changes the group, but a node could say so.
+                    (Some(was), Some(is)) if was.queue != is.queue => {
+                        changes.left.push((topic, was));
+                        changes.joined.push((topic, is));
+                    }
                     (Some(was), Some(is)) if was != is => changes.updated.push((topic, is)),
                     _ => {}
                 }
@@ -198,7 +206,7 @@ mod tests {
     use super::*;
     use crate::MemberId;
     use crate::joins::Joins;
-    use crate::{Metadata, Pattern, Scope, Topic};
+    use crate::{Metadata, Pattern, QueueGroup, Scope, Topic};
 
     const TOPICS: [&str; 4] = ["a", "b", "a.*", ">"];
     const ALL: usize = usize::MAX;
@@ -212,6 +220,12 @@ mod tests {
             NodeRun::new(name(n), incarnation, ([10, 0, 0, 1], 1).into()),
             4,
         )
+    }
+
+    /// Every other member is in a queue group.
+    fn queue(member: MemberId) -> Option<QueueGroup> {
+        let is_in_one = member.to_bytes()[0].is_multiple_of(2);
+        is_in_one.then(|| QueueGroup::parse("q").unwrap())
     }
 
     /// Changes one view into a next: each change is of a node, and joins, updates, leaves, or removes
@@ -228,6 +242,7 @@ mod tests {
                     member,
                     agent: None,
                     metadata,
+                    queue: queue(member),
                 };
                 let _ = node.join(&scope, &pattern, entry, ALL, 0);
             } else if what < 6 {
@@ -274,6 +289,7 @@ mod tests {
                 member,
                 agent: None,
                 metadata,
+                queue: queue(member),
             };
             bucket.join(scope, pattern, entry);
         } else if what < 7 {
@@ -487,5 +503,38 @@ mod tests {
                 prop_assert_eq!(found, expected, "each once, whatever is told");
             }
         }
+    }
+
+    #[test]
+    fn who_says_that_its_member_is_in_another_queue_group_is_told_to_have_another_member() {
+        let (scope, pattern) = (Scope::default(), Pattern::parse("a").unwrap());
+        let view = |queue: &str| {
+            let mut node = node(1, 1.into());
+            let entry = MemberEntry {
+                member: MemberId::from_bytes([1; 16]),
+                agent: None,
+                metadata: Metadata::default(),
+                queue: QueueGroup::parse(queue).ok(),
+            };
+            node.join(&scope, &pattern, entry, ALL, 0).unwrap();
+            let mut view = View::new(self::node(0, 1.into()));
+            Arc::make_mut(&mut view.remote).insert(name(1), Arc::new(node));
+            view
+        };
+        let told = difference(&view("one"), &view("two"), &Watched::Everything);
+        let [
+            Event::Left { queue: was, .. },
+            Event::Joined { queue: is, .. },
+        ] = &told[..]
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!(
+            (was, is),
+            (
+                &QueueGroup::parse("one").ok(),
+                &QueueGroup::parse("two").ok()
+            )
+        );
     }
 }

@@ -1,6 +1,6 @@
 use tidings_identity::{NodeId, NodeRun};
 
-use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
+use crate::{AgentName, MemberId, Metadata, Pattern, QueueGroup, Scope};
 
 /// Something that happened in the cluster, as this node came to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Event {
         agent: Option<AgentName>,
         /// What the member says of itself besides.
         metadata: Metadata,
+        /// The queue group that it is in.
+        queue: Option<QueueGroup>,
     },
     /// A member says something else of itself than before. It has been a member all the while, and got
     /// what was published.
@@ -48,6 +50,8 @@ pub enum Event {
         agent: Option<AgentName>,
         /// What the member says of itself besides, now.
         metadata: Metadata,
+        /// The queue group that it is in, as before.
+        queue: Option<QueueGroup>,
     },
     /// A membership has ended.
     Left {
@@ -59,6 +63,8 @@ pub enum Event {
         node: NodeId,
         /// The membership.
         member: MemberId,
+        /// The queue group that it was in.
+        queue: Option<QueueGroup>,
     },
     /// Messages that were published on one node did not get to another, where somebody may have
     /// subscribed to them. One of the two is this node; the other is told likewise, as soon as it is

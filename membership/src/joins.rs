@@ -96,6 +96,7 @@ impl Iterator for Joins {
                     member: entry.member,
                     agent: entry.agent.clone(),
                     metadata: entry.metadata.clone(),
+                    queue: entry.queue.clone(),
                 })
             });
             return Some(joined.collect());

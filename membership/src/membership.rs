@@ -37,7 +37,7 @@ use crate::watch::Watch;
 use crate::watched::Watched;
 use crate::wire::Wire;
 use crate::written::Written;
-use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic, TopicInfo};
+use crate::{AgentName, MemberId, Metadata, Pattern, Profile, Scope, Topic, TopicInfo};
 
 /// One node's part in who is where: it keeps the memberships of this node, tells them to its peers
 /// and learns theirs.
@@ -171,12 +171,11 @@ impl Membership {
         member: MemberId,
         agent: Option<AgentName>,
     ) -> Result<(), JoinError> {
-        let metadata = Metadata::default();
-        let entry = MemberEntry {
-            member,
+        let profile = Profile {
             agent,
-            metadata,
+            ..Profile::default()
         };
+        let entry = MemberEntry::new(member, profile);
         self.shared.views.join(scope, pattern, entry, 0)
     }
 
@@ -185,8 +184,8 @@ impl Membership {
         Share::default()
     }
 
-    /// Makes a membership as [`join`](Self::join) does, which has this metadata from the first, and
-    /// takes its bytes from this share; but the share never has more of this node's room than is left
+    /// Makes a membership as [`join`](Self::join) does, which is all of this from the first, and takes its
+    /// bytes from this share; but the share never has more of this node's room than is left
     /// free. So one that takes all it can leaves half of it, two leave a third, n leave one part in n + 1.
     ///
     /// # Errors
@@ -197,17 +196,12 @@ impl Membership {
         scope: &Scope,
         pattern: &Pattern,
         member: MemberId,
-        agent: Option<AgentName>,
-        metadata: Metadata,
+        profile: &Profile,
     ) -> Result<(), JoinError> {
-        let held = share.bytes_with(scope, pattern, agent.as_ref(), &metadata);
-        let entry = MemberEntry {
-            member,
-            agent: agent.clone(),
-            metadata: metadata.clone(),
-        };
+        let held = share.bytes_with(scope, pattern, profile);
+        let entry = MemberEntry::new(member, profile.clone());
         self.shared.views.join(scope, pattern, entry, held)?;
-        share.take(scope, pattern, agent.as_ref(), &metadata);
+        share.take(scope, pattern, profile);
         Ok(())
     }
 
@@ -232,8 +226,8 @@ impl Membership {
         Ok(())
     }
 
-    /// Makes many memberships without metadata as [`join_within`](Self::join_within) does, each for
-    /// itself, and returns what became of each, in their order.
+    /// Makes many memberships as [`join_within`](Self::join_within) does, each for itself and all with this
+    /// profile, and returns what became of each, in their order.
     ///
     /// Goes bucket by bucket, each of them one step. So whoever else joins meanwhile waits no longer
     /// for the view than one bucket takes, and a view taken meanwhile shows some of the memberships.
@@ -242,7 +236,7 @@ impl Membership {
         share: &mut Share,
         scope: &Scope,
         memberships: &[(Pattern, MemberId)],
-        agent: Option<&AgentName>,
+        profile: &Profile,
     ) -> Vec<Result<(), JoinError>> {
         let views = &self.shared.views;
         let mut results: Vec<_> = memberships.iter().map(|_| Ok(())).collect();
@@ -250,14 +244,9 @@ impl Membership {
         for (_, places) in views.places_by_bucket(places) {
             let joins = places.iter().map(|&place| {
                 let (pattern, member) = &memberships[place];
-                let entry = MemberEntry {
-                    member: *member,
-                    agent: agent.cloned(),
-                    metadata: Metadata::default(),
-                };
-                (pattern, entry)
+                (pattern, *member)
             });
-            let joined = views.join_all(share, scope, joins);
+            let joined = views.join_all(share, scope, joins, profile);
             for (place, result) in places.into_iter().zip(joined) {
                 results[place] = result;
             }

@@ -179,6 +179,7 @@ mod tests {
                 member,
                 agent,
                 metadata,
+                queue: None,
             };
             bucket.join(&Scope::default(), &"a".parse().unwrap(), entry);
         }

@@ -6,7 +6,7 @@ use tidings_identity::NodeRun;
 use tokio::time::Instant;
 
 use crate::agents::Agents;
-use crate::bucket::{Bucket, MemberEntry, TopicMembers, find, packed_metadata_bytes};
+use crate::bucket::{Bucket, MemberEntry, TopicMembers, find, packed_rest_bytes};
 use crate::buckets::Buckets;
 use crate::config::BUCKET_BYTES_MAX;
 use crate::packed::packed_bytes_max;
@@ -239,8 +239,8 @@ impl NodeView {
             let place = place.ok_or(Refused::NotAMember)?;
             if let Some(old) = next.update_one(place, scope, pattern, member, metadata)? {
                 is_changed = true;
-                before += packed_metadata_bytes(&old);
-                after += packed_metadata_bytes(metadata);
+                before += old.packed_rest_bytes();
+                after += packed_rest_bytes(metadata, old.queue.as_ref());
             }
         }
         if !is_changed {
@@ -259,7 +259,7 @@ impl NodeView {
     }
 
     /// Gives the member in the bucket at this index other metadata, and moves it if it does not fit there.
-    /// Returns what it had, if that was something else.
+    /// Returns what it was, if it had something else.
     fn update_one(
         &mut self,
         place: usize,
@@ -267,7 +267,7 @@ impl NodeView {
         pattern: &Pattern,
         member: MemberId,
         metadata: &Metadata,
-    ) -> Result<Option<Metadata>, Refused> {
+    ) -> Result<Option<MemberEntry>, Refused> {
         let bucket = self.bucket(place);
         let entry = bucket.member(scope, pattern.as_str(), member);
         let entry = entry.ok_or(Refused::NotAMember)?.clone();
@@ -275,15 +275,14 @@ impl NodeView {
             return Ok(None);
         }
         let bytes = bucket.packed_bytes();
-        let more = packed_metadata_bytes(metadata);
-        let fits = bytes + more - packed_metadata_bytes(&entry.metadata)
-            <= packed_bytes_max(BUCKET_BYTES_MAX);
+        let more = packed_rest_bytes(metadata, entry.queue.as_ref());
+        let fits = bytes + more - entry.packed_rest_bytes() <= packed_bytes_max(BUCKET_BYTES_MAX);
         if fits {
             self.change(place, |own| own.update(scope, pattern, member, metadata));
             self.packed_bytes = self.packed_bytes - bytes + self.bucket(place).packed_bytes();
-            return Ok(Some(entry.metadata));
+            return Ok(Some(entry));
         }
-        let before = entry.metadata.clone();
+        let before = entry.clone();
         let metadata = metadata.clone();
         let entry = MemberEntry { metadata, ..entry };
         self.leave(scope, pattern, member);
@@ -446,6 +445,7 @@ mod tests {
                 member,
                 agent,
                 metadata,
+                queue: None,
             };
             let joined = node.join(&Scope::default(), &pattern, entry, max, 0);
             joined.is_ok()
@@ -483,6 +483,7 @@ mod tests {
             member: large[19_000],
             agent: None,
             metadata: Metadata::default(),
+            queue: None,
         };
         let again = node.join(&scope, &pattern, entry, ALL, 0);
         assert_eq!(again, Err(Refused::AlreadyMember));
@@ -522,6 +523,7 @@ mod tests {
             member,
             agent: None,
             metadata: Metadata::default(),
+            queue: None,
         };
         let refused = node.join(&Scope::default(), &pattern, entry, ALL, 0);
         assert_eq!(refused, Err(Refused::BucketsFull(2)));
@@ -542,6 +544,7 @@ mod tests {
                 member,
                 agent: name(agent),
                 metadata: Metadata::default(),
+                queue: None,
             };
             node.join(&Scope::default(), &"a".parse().unwrap(), entry, packed, 0)
         };
@@ -553,6 +556,7 @@ mod tests {
                 member,
                 agent: name(agent),
                 metadata: Metadata::default(),
+                queue: None,
             };
             node.join(&Scope::default(), &"a".parse().unwrap(), entry, packed, 0)
         };
@@ -575,7 +579,7 @@ mod tests {
         let members = join(&mut node, "a", 300, ALL);
         let before = node.clone();
         let updated = node.update(&scope, &pattern, &members, &large, ALL, 0);
-        assert_eq!(updated, Ok(Some(300 * 1_002)));
+        assert_eq!(updated, Ok(Some(300 * 1_003)));
         let found = node.members(&scope, "a");
         assert!(found.iter().all(|m| m.metadata == large));
         assert_eq!(ids(found), members);
@@ -587,7 +591,7 @@ mod tests {
         assert!(moved.len() >= 6 && moved.iter().all(|&place| place != own));
 
         let shrunk = node.update(&scope, &pattern, &members, &Metadata::default(), 0, 0);
-        assert_eq!(shrunk, Ok(Some(-300 * 1_002)), "less may always be");
+        assert_eq!(shrunk, Ok(Some(-300 * 1_003)), "less may always be");
         leave(&mut node, "a", &members);
         assert_eq!((node.packed_bytes, node.topics().count()), (0, 0));
     }
@@ -605,15 +609,15 @@ mod tests {
         };
         let refused = update(&stranger, &large, ALL, 0);
         assert_eq!(refused, Err(Refused::NotAMember));
-        let room = before + 3_006;
+        let room = before + 3_009;
         let refused = update(few, &large, room - 1, 0);
         assert_eq!(refused, Err(Refused::Full(room)));
-        let refused = update(few, &large, room + 3_100, 95);
-        assert_eq!(refused, Err(Refused::Crowded(3_100)));
+        let refused = update(few, &large, room + 3_103, 95);
+        assert_eq!(refused, Err(Refused::Crowded(3_103)));
         let refused = update(&members, &large, ALL, 0);
         assert_eq!(refused, Err(Refused::BucketsFull(2)));
         assert_eq!(update(&members, &Metadata::default(), 0, 0), Ok(None));
-        assert_eq!(update(few, &large, room + 3_101, 95), Ok(Some(3_006)));
+        assert_eq!(update(few, &large, room + 3_104, 95), Ok(Some(3_009)));
         let updated = node.members(&scope, "a");
         let updated = updated.iter().filter(|m| !m.metadata.is_empty()).count();
         assert_eq!((updated, node.packed_bytes), (3, room));
@@ -629,6 +633,7 @@ mod tests {
                 member,
                 agent: None,
                 metadata: Metadata::default(),
+                queue: None,
             };
             node.join(&Scope::default(), &pattern, entry, 100, held)
         };

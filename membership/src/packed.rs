@@ -3,7 +3,7 @@
 //! An empty bucket is an empty text. Any other is base64 (standard alphabet, no padding) of one
 //! byte, the format (2), what most ids have in common, and then one record for each topic, in order:
 //! postcard of the scope, the pattern and the number of members, and each member: its id, what stands
-//! for the name of its agent, and its metadata if it has any. What stands for the name is in the pages
+//! for the name of its agent, and its metadata and queue group if it has any of them. What stands for the name is in the pages
 //! of [`names`](crate::names).
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::bucket::{Bucket, MemberEntry, TopicMembers};
 use crate::kin::{Chain, Kin, Step};
 use crate::names::{NUMBERS, Names};
-use crate::{AgentName, MemberId, Metadata, Pattern, Scope};
+use crate::{AgentName, MemberId, Metadata, Pattern, QueueGroup, QueueGroupError, Scope};
 
 /// Why a text is not that of a bucket.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,8 @@ pub(crate) enum UnpackError {
     Record(#[source] postcard::Error),
     #[error("a member id in it is none")]
     Id,
+    #[error("a queue group in it is none")]
+    Queue(#[source] QueueGroupError),
     #[error("no agent has the number {0}")]
     Agent(u16),
     #[error("the topic {0} in it has no members, or they are out of order")]
@@ -141,12 +143,16 @@ fn append_member(
         Step::Other(member) => append((OTHER, member.to_bytes()), bytes),
     };
     let number = entry.agent.as_ref().map_or(0, number);
-    if entry.metadata.is_empty() {
+    if entry.metadata.is_empty() && entry.queue.is_none() {
         bytes.extend(number.to_le_bytes());
         return bytes;
     }
-    bytes.extend((number | HAS_METADATA).to_le_bytes());
-    append(&entry.metadata, bytes)
+    bytes.extend((number | HAS_MORE).to_le_bytes());
+    let queue = entry.queue.as_ref().map_or("", QueueGroup::as_str);
+    match entry.metadata.is_empty() {
+        true => append(("", queue), bytes),
+        false => append((&entry.metadata, queue), bytes),
+    }
 }
 
 fn take_member(
@@ -164,19 +170,41 @@ fn take_member(
     };
     let member = chain.follow(step).ok_or(UnpackError::Id)?;
     let says = u16::from_le_bytes(take(rest)?);
-    let agent = match says & !HAS_METADATA {
+    let agent = match says & !HAS_MORE {
         0 => None,
         number => Some(names.get(number).ok_or(UnpackError::Agent(number))?.clone()),
     };
-    let metadata = match says & HAS_METADATA {
-        0 => Metadata::default(),
-        _ => take(rest)?,
+    let (metadata, queue) = match says & HAS_MORE {
+        0 => (Metadata::default(), None),
+        _ => (take_metadata(rest)?, take_queue(rest)?),
     };
     Ok(MemberEntry {
         member,
         agent,
         metadata,
+        queue,
     })
+}
+
+fn take_metadata(rest: &mut &[u8]) -> Result<Metadata, UnpackError> {
+    match rest.split_first() {
+        Some((0, left)) => {
+            *rest = left;
+            Ok(Metadata::default())
+        }
+        _ => take(rest),
+    }
+}
+
+fn take_queue(rest: &mut &[u8]) -> Result<Option<QueueGroup>, UnpackError> {
+    let name: &str;
+    (name, *rest) = postcard::take_from_bytes(rest).map_err(UnpackError::Record)?;
+    match name {
+        "" => Ok(None),
+        name => QueueGroup::parse(name)
+            .map(Some)
+            .map_err(UnpackError::Queue),
+    }
 }
 
 fn append(record: impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
@@ -190,8 +218,8 @@ fn take<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, UnpackError> {
 }
 
 const FORMAT: u8 = 2;
-/// Added to what stands for the name of an agent, of a member with metadata.
-const HAS_METADATA: u16 = NUMBERS as u16;
+/// Added to what stands for the name of an agent, of a member with metadata or in a queue group.
+const HAS_MORE: u16 = NUMBERS as u16;
 /// Stands before an id that is not of the kin.
 const OTHER: u64 = 1;
 /// No member takes less.
@@ -203,13 +231,14 @@ mod tests {
     use crate::MemberIds;
     use crate::config::BUCKET_BYTES_MAX;
     use crate::names::Numbering;
-    use crate::{AgentName, METADATA_BYTES_MAX};
+    use crate::{AgentName, METADATA_BYTES_MAX, Profile};
     use proptest::prelude::*;
 
     const ALL: usize = usize::MAX;
 
-    /// A change of one bucket: topic, member, agent, metadata, and whether it is a join or a leave.
-    type Change = (String, u8, Option<String>, Metadata, bool);
+    /// A change of one bucket: topic, member, agent, metadata, queue group, and whether it is a join or a
+    /// leave.
+    type Change = (String, u8, Option<String>, Metadata, Option<String>, bool);
 
     /// The text of a bucket, and the names that are told before.
     fn told(bucket: &Bucket) -> (String, Names) {
@@ -230,13 +259,15 @@ mod tests {
                 Metadata::parse(&format!(r#"{{"does":"{does}"}}"#)).unwrap()
             }),
         ];
+        let queue = proptest::option::weighted(0.3, "[a-zé]{1,20}");
         let is_join = proptest::bool::weighted(0.8);
-        proptest::collection::vec((topic, any::<u8>(), agent, metadata, is_join), 0..400)
+        let change = (topic, any::<u8>(), agent, metadata, queue, is_join);
+        proptest::collection::vec(change, 0..400)
     }
 
     fn bucket(changes: Vec<Change>) -> Bucket {
         let mut bucket = Bucket::default();
-        for (topic, n, agent, metadata, is_join) in changes {
+        for (topic, n, agent, metadata, queue, is_join) in changes {
             let (scope, pattern) = (Scope::default(), Pattern::parse(&topic).unwrap());
             // Some of the kin, in bursts and far apart, some of another, some of none.
             let member = match n % 8 {
@@ -251,6 +282,7 @@ mod tests {
                     member,
                     agent: agent.as_deref().and_then(AgentName::nearest),
                     metadata,
+                    queue: queue.map(|name| QueueGroup::parse(&name).unwrap()),
                 };
                 bucket.join(&scope, &pattern, entry);
             } else {
@@ -329,6 +361,7 @@ mod tests {
                 member,
                 agent,
                 metadata,
+                queue: None,
             };
             bucket.join(&scope, &pattern, entry);
         }
@@ -340,7 +373,28 @@ mod tests {
         assert_eq!(packed(&bucket), bytes(b"\x01\x00"));
         let metadata = Metadata::parse(r#"{"a": 1}"#).unwrap();
         bucket.update(&scope, &pattern, second, &metadata);
-        assert_eq!(packed(&bucket), bytes(b"\x01\x80\x07{\"a\":1}"));
+        assert_eq!(packed(&bucket), bytes(b"\x01\x80\x07{\"a\":1}\x00"));
+    }
+
+    #[test]
+    fn the_queue_group_of_a_member_stands_behind_its_metadata() {
+        let mut bucket = Bucket::default();
+        let queue = QueueGroup::parse("q").ok();
+        let profile = Profile {
+            queue,
+            ..Profile::default()
+        };
+        let member = MemberId::from_parts(300, 0, 5);
+        let entry = MemberEntry::new(member, profile);
+        let (scope, pattern) = (Scope::parse("s").unwrap(), Pattern::parse("a").unwrap());
+        bucket.join(&scope, &pattern, entry);
+        let head = b"\x02\x01\x05\xac\x02\x01s\x01a\x01\x00\x00\x00\x80";
+        let expected = [&head[..], b"\x00\x01q"].concat();
+        assert_eq!(BASE64.decode(told(&bucket).0).unwrap(), expected);
+        let metadata = Metadata::parse("{\"a\":1}").unwrap();
+        bucket.update(&scope, &pattern, member, &metadata);
+        let expected = [&head[..], b"\x07{\"a\":1}\x01q"].concat();
+        assert_eq!(BASE64.decode(told(&bucket).0).unwrap(), expected);
     }
 
     #[test]
@@ -355,6 +409,7 @@ mod tests {
                 member,
                 agent,
                 metadata,
+                queue: None,
             };
             bucket.join(&Scope::default(), &"a".parse().unwrap(), entry);
         }
@@ -365,7 +420,8 @@ mod tests {
     fn what_breaks_a_rule_is_not_a_bucket() {
         let id = |n: u8| [&[1][..], &[n; 16], &[0, 0]].concat();
         let kin = |later: u8, number: u8| vec![later, number, 0, 0];
-        let says = |json: &str| append(json, vec![0, 0, 0, 0x80]);
+        let is = |json: &str, queue: &str| append((json, queue), vec![0, 0, 0, 0x80]);
+        let says = |json: &str| is(json, "");
         let text = |records: &[(&str, Vec<Vec<u8>>)]| {
             let bytes = append(Some((5_u64, 9_u64)), vec![FORMAT]);
             let bytes = records.iter().fold(bytes, |bytes, (topic, members)| {
@@ -383,6 +439,8 @@ mod tests {
             text(&[("a", vec![kin(0, 0), kin(0, 1), kin(2, 0)])]),
             text(&[("a", vec![vec![0, 0, 1, 0]])]),
             text(&[("a", vec![says(r#"{"a":1}"#)])]),
+            text(&[("a", vec![is(r#"{"a":1}"#, "q")])]),
+            text(&[("a", vec![is("", "q")])]),
         ];
         for text in good {
             assert!(unpack(&text).is_ok(), "{text}");
@@ -392,6 +450,8 @@ mod tests {
             text(&[("a", vec![says("1")])]),
             text(&[("a", vec![says("{\"a\":\"\u{9b}\"}")])]),
             text(&[("a", vec![says(&long)])]),
+            text(&[("a", vec![is("", "two words")])]),
+            text(&[("a", vec![is("", &"q".repeat(256))])]),
             text(&[("a", vec![])]),
             text(&[("a", vec![id(2), id(1)])]),
             text(&[("a", vec![id(1), id(1)])]),
@@ -418,6 +478,7 @@ mod tests {
             member: MemberId::from_bytes([1; 16]),
             agent: None,
             metadata: Metadata::default(),
+            queue: None,
         };
         bucket.join(&Scope::default(), &"a".parse().unwrap(), entry);
         let text = told(&bucket).0;

@@ -240,6 +240,7 @@ mod tests {
             member: MemberId::from_bytes([1; 16]),
             agent: None,
             metadata: crate::Metadata::default(),
+            queue: None,
         };
         let pattern = Pattern::parse(topic).unwrap();
         bucket.join(&Scope::default(), &pattern, membership);

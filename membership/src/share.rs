@@ -1,10 +1,10 @@
 use crate::bucket::{MemberEntry, TopicMembers};
-use crate::{AgentName, Metadata, Pattern, Scope};
+use crate::{Pattern, Profile, Scope};
 
 /// How much of a node's room for memberships one holder of them, such as a session, has taken.
 ///
 /// Each membership counts with the most it can have in gossip if it is alone in its topic: 20 and the
-/// names of scope, topic and agent and its metadata with a byte or two for each. So what is given back
+/// names of scope, topic, agent and queue group and its metadata with a byte or two for each. So what is given back
 /// is what was taken, whoever else is in the topic; it counts more than is needed of several in one
 /// topic, or under one name.
 #[derive(Debug, Default)]
@@ -14,16 +14,11 @@ pub struct Share {
 
 impl Share {
     /// How many bytes a membership counts.
-    pub fn bytes_of(
-        scope: &Scope,
-        pattern: &Pattern,
-        agent: Option<&AgentName>,
-        metadata: &Metadata,
-    ) -> usize {
-        let agent = agent.map_or(0, |agent| 1 + agent.as_str().len());
+    pub fn bytes_of(scope: &Scope, pattern: &Pattern, profile: &Profile) -> usize {
+        let agent = profile.agent.as_ref();
         TopicMembers::packed_bytes_of(scope, pattern, 1)
-            + MemberEntry::packed_bytes_max(metadata)
-            + agent
+            + MemberEntry::packed_bytes_max(profile)
+            + agent.map_or(0, |agent| 1 + agent.as_str().len())
     }
 
     /// How many bytes are taken.
@@ -32,37 +27,19 @@ impl Share {
     }
 
     /// Gives back what a membership took that has ended or is about to.
-    pub fn give_back(
-        &mut self,
-        scope: &Scope,
-        pattern: &Pattern,
-        agent: Option<&AgentName>,
-        metadata: &Metadata,
-    ) {
-        let bytes = Self::bytes_of(scope, pattern, agent, metadata);
+    pub fn give_back(&mut self, scope: &Scope, pattern: &Pattern, profile: &Profile) {
+        let bytes = Self::bytes_of(scope, pattern, profile);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// How many bytes would be taken with one more membership.
-    pub(crate) fn bytes_with(
-        &self,
-        scope: &Scope,
-        pattern: &Pattern,
-        agent: Option<&AgentName>,
-        metadata: &Metadata,
-    ) -> usize {
-        self.bytes + Self::bytes_of(scope, pattern, agent, metadata)
+    pub(crate) fn bytes_with(&self, scope: &Scope, pattern: &Pattern, profile: &Profile) -> usize {
+        self.bytes + Self::bytes_of(scope, pattern, profile)
     }
 
     /// Takes what a membership needs.
-    pub(crate) fn take(
-        &mut self,
-        scope: &Scope,
-        pattern: &Pattern,
-        agent: Option<&AgentName>,
-        metadata: &Metadata,
-    ) {
-        self.bytes = self.bytes_with(scope, pattern, agent, metadata);
+    pub(crate) fn take(&mut self, scope: &Scope, pattern: &Pattern, profile: &Profile) {
+        self.bytes = self.bytes_with(scope, pattern, profile);
     }
 
     /// Takes so many bytes more, or fewer.
@@ -74,45 +51,49 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MemberId;
     use crate::bucket::Bucket;
+    use crate::{AgentName, MemberId, Metadata, QueueGroup};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn a_membership_counts_no_less_than_it_has_in_gossip_and_gives_it_all_back(
             topics in proptest::collection::vec(
-                ("[a-z]{1,200}", proptest::option::of("[a-z]{1,30}"), "[a-z]{0,200}"),
+                (
+                    "[a-z]{1,200}",
+                    proptest::option::of("[a-z]{1,30}"),
+                    "[a-z]{0,200}",
+                    proptest::option::of("[a-z]{1,200}"),
+                ),
                 1..50,
             ),
         ) {
             let mut share = Share::default();
             let scope = Scope::default();
-            let parsed = topics.iter().map(|(topic, agent, does)| {
-                let agent = agent.as_deref().map(|name| AgentName::parse(name).unwrap());
+            let parsed = topics.iter().map(|(topic, agent, does, queue)| {
                 let metadata = match does.as_str() {
                     "" => Metadata::default(),
                     does => Metadata::parse(&format!(r#"{{"does":"{does}"}}"#)).unwrap(),
                 };
-                (Pattern::parse(topic).unwrap(), agent, metadata)
+                let profile = Profile {
+                    agent: agent.as_deref().map(|name| AgentName::parse(name).unwrap()),
+                    queue: queue.as_deref().map(|name| QueueGroup::parse(name).unwrap()),
+                    metadata,
+                };
+                (Pattern::parse(topic).unwrap(), profile)
             });
             let memberships: Vec<_> = parsed.collect();
-            for (pattern, agent, metadata) in &memberships {
+            for (pattern, profile) in &memberships {
                 let mut bucket = Bucket::default();
                 let member = MemberId::from_bytes([1; 16]);
-                let entry = MemberEntry {
-                    member,
-                    agent: agent.clone(),
-                    metadata: metadata.clone(),
-                };
-                bucket.join(&scope, pattern, entry);
+                bucket.join(&scope, pattern, MemberEntry::new(member, profile.clone()));
                 let before = share.bytes();
-                share.take(&scope, pattern, agent.as_ref(), metadata);
-                let name = agent.as_ref().map_or(0, |name| name.as_str().len());
+                share.take(&scope, pattern, profile);
+                let name = profile.agent.as_ref().map_or(0, |name| name.as_str().len());
                 prop_assert!(share.bytes() - before >= bucket.packed_bytes() - 1 + name);
             }
-            for (pattern, agent, metadata) in &memberships {
-                share.give_back(&scope, pattern, agent.as_ref(), metadata);
+            for (pattern, profile) in &memberships {
+                share.give_back(&scope, pattern, profile);
             }
             prop_assert_eq!(share.bytes(), 0);
         }

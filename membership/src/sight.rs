@@ -18,7 +18,7 @@ pub struct Sight {
     pub version: u64,
     /// How many members there are.
     pub members: usize,
-    /// The sum of a hash of each, so whatever their order: of its id, its agent's name and its metadata.
+    /// The sum of a hash of each, so whatever their order: of its id, its agent's name, its metadata and its queue group.
     pub digest: u64,
 }
 
@@ -65,6 +65,8 @@ fn hash(member: &MemberEntry) -> u64 {
     let id = member.member.to_bytes().into_iter();
     let bytes = id.chain(agent.bytes()).chain([0]);
     let bytes = bytes.chain(member.metadata.as_json().bytes());
+    let queue = member.queue.as_ref().map_or("", |queue| queue.as_str());
+    let bytes = bytes.chain([0]).chain(queue.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -85,6 +87,7 @@ mod tests {
                 member: MemberId::from_bytes([n; 16]),
                 agent: AgentName::parse(agent).ok(),
                 metadata: Metadata::parse(metadata).unwrap(),
+                queue: None,
             };
             let pattern = if n.is_multiple_of(2) { "a.b" } else { "a.*" };
             let pattern = pattern.parse().unwrap();

@@ -12,7 +12,7 @@ use crate::node_view::NodeView;
 use crate::records::Records;
 use crate::sight::{self, Known, Sight};
 use crate::topic_info::TopicRecord;
-use crate::{AgentName, MemberId, Metadata, Pattern, Scope, Topic};
+use crate::{AgentName, MemberId, Metadata, Pattern, QueueGroup, Scope, Topic};
 
 /// Who is where, as this node knows it at one moment.
 ///
@@ -43,6 +43,8 @@ pub struct Member {
     pub agent: Option<AgentName>,
     /// What the member says of itself besides.
     pub metadata: Metadata,
+    /// The queue group that it is in, if it is in one: of each message one of the group gets it.
+    pub queue: Option<QueueGroup>,
 }
 
 /// A topic or pattern and how many members it has.
@@ -369,6 +371,7 @@ fn shown(node: &NodeView, entry: &MemberEntry) -> Member {
         member: entry.member,
         agent: entry.agent.clone(),
         metadata: entry.metadata.clone(),
+        queue: entry.queue.clone(),
     }
 }
 
@@ -394,6 +397,7 @@ mod tests {
                 member,
                 agent: None,
                 metadata: Metadata::default(),
+                queue: None,
             };
             node.join(&scope, &pattern, entry, usize::MAX, 0).unwrap();
         }

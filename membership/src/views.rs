@@ -20,7 +20,7 @@ use crate::records::{RECORDS_BYTES_MAX, RECORDS_MAX, UNIX_MS_MAX};
 use crate::share::Share;
 use crate::topic_info::{Stamp, TopicInfo, TopicRecord};
 use crate::view::{NodeSummary, View};
-use crate::{MemberId, Metadata, Pattern, Scope, Topic};
+use crate::{MemberId, Metadata, Pattern, Profile, Scope, Topic};
 
 /// The newest view, and who waits for the next.
 #[derive(Debug)]
@@ -74,18 +74,19 @@ impl Views {
         &self,
         share: &mut Share,
         scope: &Scope,
-        memberships: impl Iterator<Item = (&'a Pattern, MemberEntry)>,
+        memberships: impl Iterator<Item = (&'a Pattern, MemberId)>,
+        profile: &Profile,
     ) -> Vec<Result<(), JoinError>> {
         let bytes_max = packed_bytes_max(self.bytes_max);
         let mut results = Vec::new();
         self.newest.send_if_modified(|view| {
             let local = Arc::make_mut(&mut Arc::make_mut(view).local);
-            for (pattern, entry) in memberships {
-                let (agent, metadata) = (entry.agent.clone(), entry.metadata.clone());
-                let held = share.bytes_with(scope, pattern, agent.as_ref(), &metadata);
+            for (pattern, member) in memberships {
+                let held = share.bytes_with(scope, pattern, profile);
+                let entry = MemberEntry::new(member, profile.clone());
                 let joined = local.join(scope, pattern, entry, bytes_max, held);
                 if joined.is_ok() {
-                    share.take(scope, pattern, agent.as_ref(), &metadata);
+                    share.take(scope, pattern, profile);
                 }
                 results.push(joined.map_err(|error| self.refusal(error, held)));
             }
@@ -308,6 +309,7 @@ mod tests {
             member: MemberId::from_bytes(n.to_be_bytes()),
             agent: None,
             metadata: Metadata::default(),
+            queue: None,
         }
     }
 
@@ -376,15 +378,16 @@ mod tests {
         let newest = views.subscribe();
         views.join(&scope, &pattern, entry(2), 0).unwrap();
         let before = views.snapshot();
-        let joins = [1, 2, 3].map(|n| (&pattern, entry(n)));
-        let joined = views.join_all(&mut share, &scope, joins.into_iter());
+        let joins = [1, 2, 3].map(|n| (&pattern, entry(n).member));
+        let profile = Profile::default();
+        let joined = views.join_all(&mut share, &scope, joins.into_iter(), &profile);
         let refused = Err(JoinError::AlreadyMember);
         assert_eq!(joined, [Ok(()), refused, Ok(())]);
         assert_eq!(before.members(&scope, &pattern).len(), 1);
         assert_eq!(newest.borrow().members(&scope, &pattern).len(), 3);
         assert_eq!(
             share.bytes(),
-            2 * Share::bytes_of(&scope, &pattern, None, &Metadata::default())
+            2 * Share::bytes_of(&scope, &pattern, &profile)
         );
     }
 

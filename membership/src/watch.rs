@@ -173,6 +173,7 @@ mod tests {
             member,
             agent: None,
             metadata: Metadata::default(),
+            queue: None,
         };
         views
             .join(&Scope::default(), &"a".parse().unwrap(), entry, 0)

@@ -148,6 +148,7 @@ mod tests {
                 member,
                 agent: None,
                 metadata: Metadata::default(),
+                queue: None,
             };
             node.join(&scope, &pattern, entry, usize::MAX, 0).unwrap();
         }
@@ -163,6 +164,7 @@ mod tests {
                 member,
                 agent: None,
                 metadata: large.clone(),
+                queue: None,
             };
             node.join(&scope, &pattern, entry, usize::MAX, 0).unwrap();
         }

@@ -1,41 +1,42 @@
-use std::collections::{HashMap, HashSet};
+mod arriving;
+mod assuring;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::{Member, MemberId, Scope, View};
-use tidings_transport::{Answering, Budget, Credit, Peer, Receive, Violation};
+use tidings_membership::{MemberId, Scope, Topic};
+use tidings_transport::Budget;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::Message;
 use crate::answers::Asked;
 use crate::assurance::Assurance;
 use crate::counters::Counters;
 use crate::departed::Departed;
-use crate::envelope::{Aim, Envelope, Origin};
+use crate::envelope::Aim;
 use crate::holds::Holds;
-use crate::leg::To;
-use crate::mailbox::{Pushed, Subscriber};
-use crate::mailroom::{Arrival, Mailroom, everybody, ignore};
-use crate::outcome::AssuredOptions;
+use crate::homes::{Home, Homes, is_inbox};
+use crate::mailbox::Subscriber;
+use crate::mailroom::{Arrival, Mailroom, ignore};
 use crate::outgoing::{Outgoing, Publisher};
-use crate::outstanding::{Begun, Full, Outstanding};
+use crate::outstanding::Outstanding;
+use crate::queues::{Chosen, Dice};
 use crate::receipt::Receipt;
 use crate::received::{FromNode, Received};
 use crate::registry::SessionId;
-use crate::route::Remote;
+use crate::remote::Remote;
 use crate::routes::{Matching, Routes};
 use crate::scopes::{HeldRoutes, Scopes};
-use crate::source::Source;
 use crate::waits::Filling;
-use crate::{Message, envelope};
 
 /// Brings messages to the mailboxes of this node and to the links of others.
 ///
 /// The way from a publisher to the mailboxes is a direct call on the publisher's own thread: it
 /// takes no lock on the routes and waits for nothing. A peer gets one frame, however many members
-/// it has; what comes from a peer goes to local subscribers only.
+/// it has; what comes from a peer goes to local subscribers only, but for a message to a queue group that
+/// has nobody left here.
 #[derive(Debug)]
 pub(crate) struct Broker {
     node: NodeId,
@@ -52,6 +53,10 @@ pub(crate) struct Broker {
     /// The members whose sessions have ended.
     pub(crate) departed: Arc<Departed>,
     mailroom: Mailroom,
+    /// Where the inboxes of other nodes are.
+    homes: Homes,
+    /// Who gets what a queue group gets once.
+    dice: Dice,
     /// Where questions of other nodes go, to be answered.
     asked: mpsc::UnboundedSender<Asked>,
 }
@@ -100,6 +105,8 @@ impl Broker {
             received,
             departed,
             mailroom,
+            homes: Homes::default(),
+            dice: Dice::default(),
             asked,
         };
         let errands = Errands {
@@ -150,12 +157,38 @@ impl Broker {
         let matching = routes.matching(&message.topic);
         let mut receipt = Receipt::default();
         let arrival = Arrival::here(publisher, message);
-        let wanted = |own: &Subscriber| !publisher.skips(own.session);
-        self.mailroom
-            .deliver(&arrival, &matching, wanted, ignore, &mut receipt, pressing);
-        if let Reach::Everywhere = reach {
-            let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, message);
-            self.send(&matching, |_| true, &mut outgoing, &mut receipt, pressing);
+        let wanted = |own: &&Arc<Subscriber>| !publisher.skips(own.session);
+        let (room, here) = (&self.mailroom, matching.here().filter(wanted));
+        room.deliver(&arrival, here, ignore, &mut receipt, pressing);
+        let is_everywhere = matches!(reach, Reach::Everywhere);
+        let mut chosen = Chosen::default();
+        for group in matching.groups() {
+            let here = group.local(&self.dice).filter(wanted);
+            if room.deliver_to_one(&arrival, here.clone(), &mut receipt, pressing) {
+                continue;
+            }
+            match group.peer(&self.dice, |_| is_everywhere) {
+                Some(remote) => chosen.add(remote, group.name),
+                // Nobody has room, so one loses it, as its mailbox does.
+                None => room.deliver(&arrival, here.take(1), ignore, &mut receipt, pressing),
+            }
+        }
+        if is_everywhere {
+            let home = self.home(routes, message);
+            let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, home, message);
+            let inbox = self.inbox(routes, &matching, &message.topic);
+            self.send(
+                &matching,
+                |_| true,
+                chosen,
+                &mut outgoing,
+                &mut receipt,
+                pressing,
+            );
+            for remote in inbox {
+                outgoing.send(&remote, &mut receipt, pressing);
+                self.counters.sent_remote.fetch_add(1, Relaxed);
+            }
         }
         publisher.never_asked(pressing);
         receipt.pressing = !pressing.is_empty();
@@ -175,7 +208,8 @@ impl Broker {
     ) -> Receipt {
         let started = Instant::now();
         let mut receipt = Receipt::default();
-        let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, message);
+        let home = self.home(routes, message);
+        let mut outgoing = Outgoing::new(publisher, Aim::Node, &routes.scope, home, message);
         outgoing.send(remote, &mut receipt, pressing);
         publisher.never_asked(pressing);
         self.counters.sent_remote.fetch_add(1, Relaxed);
@@ -199,13 +233,14 @@ impl Broker {
             None => {
                 let matching = routes.matching(&message.topic);
                 let arrival = Arrival::here(publisher, message);
-                let wanted = |own: &Subscriber| own.member == member;
+                let here = matching.all_here().filter(|own| own.member == member);
                 self.mailroom
-                    .deliver(&arrival, &matching, wanted, ignore, &mut receipt, pressing);
+                    .deliver(&arrival, here, ignore, &mut receipt, pressing);
             }
             Some(remote) => {
                 let aim = Aim::Member(member);
-                let mut outgoing = Outgoing::new(publisher, aim, &routes.scope, message);
+                let home = self.home(routes, message);
+                let mut outgoing = Outgoing::new(publisher, aim, &routes.scope, home, message);
                 outgoing.send(remote, &mut receipt, pressing);
                 self.counters.sent_remote.fetch_add(1, Relaxed);
             }
@@ -217,95 +252,28 @@ impl Broker {
         receipt
     }
 
-    /// Hands a message to all subscribers, and has its publisher told what becomes of it with these
-    /// members.
-    pub(crate) fn broadcast_assured(
-        &self,
-        routes: &Routes,
-        publisher: Publisher,
-        message: &Arc<Message>,
-        options: AssuredOptions,
-        (members, view): (Vec<Member>, &View),
-        pressing: &mut Vec<Arc<dyn Filling>>,
-    ) -> Result<Begun, Full> {
-        let started = Instant::now();
-        let matching = routes.matching(&message.topic);
-        let mut receipt = Receipt::default();
-        let shown = view.nodes().into_iter().filter(|node| node.live);
-        let runs: HashMap<NodeId, Incarnation> = shown
-            .map(|node| (node.run.node, node.run.incarnation))
-            .collect();
-        let to = |node: &NodeId| match *node == self.node {
-            true => Some(To::Here(Arc::clone(&self.here))),
-            // Another run than the one that the view shows does not have these members.
-            false => self
-                .remote(node)
-                .filter(|remote| runs.get(node) == Some(&remote.incarnation))
-                .map(To::Peer),
-        };
-        let nodes: HashSet<NodeId> = members.iter().map(|m| m.node.clone()).collect();
-        let parts = (publisher, &routes.scope, message);
-        let send = |remote: &Remote, numbered| {
-            let aim = Aim::Assured(numbered);
-            let mut outgoing = Outgoing::new(publisher, aim, &routes.scope, message);
-            let before = receipt.nodes;
-            outgoing.send(remote, &mut receipt, pressing);
-            receipt.nodes > before
-        };
-        let begun = self.outstanding.begin(parts, options, members, to, send)?;
-        // Who has come since the view was made gets it, too, and is not waited for.
-        let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, message);
-        let is_new = |remote: &Remote| !nodes.contains(&remote.node);
-        self.send(&matching, is_new, &mut outgoing, &mut receipt, pressing);
-        match &begun.here {
-            Some((from, numbered)) => {
-                from.receive(Incarnation::default(), numbered, |ticket, pushed| {
-                    let message = Arc::new(Message {
-                        ticket,
-                        ..Message::clone(message)
-                    });
-                    let arrival = Arrival::here(publisher, &message);
-                    self.mailroom.deliver(
-                        &arrival,
-                        &matching,
-                        everybody,
-                        pushed,
-                        &mut receipt,
-                        pressing,
-                    );
-                })
-            }
-            None => {
-                let arrival = Arrival::here(publisher, message);
-                self.mailroom.deliver(
-                    &arrival,
-                    &matching,
-                    everybody,
-                    ignore,
-                    &mut receipt,
-                    pressing,
-                );
-            }
-        }
-        let Receipt { local, nodes, .. } = receipt;
-        self.counters.broadcast(local + nodes, started.elapsed());
-        Ok(begun)
-    }
-
+    /// Sends a message to all peers that have subscribers and are wanted, and to those that were chosen
+    /// for queue groups.
     fn send(
         &self,
         matching: &Matching,
         wanted: impl Fn(&Remote) -> bool,
+        mut chosen: Chosen,
         outgoing: &mut Outgoing<'_>,
         receipt: &mut Receipt,
         pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
-        let peers = matching.routes().flat_map(|route| &route.remote);
+        let peers = matching.everybody().flat_map(|those| &those.remote);
         let peers = peers.map(|(peer, _)| peer).filter(|peer| wanted(peer));
         let mut tried = 0;
         let mut send = |remote: &Arc<Remote>| {
             tried += 1;
-            outgoing.send(remote, receipt, pressing);
+            match chosen.take(remote) {
+                None => outgoing.send(remote, receipt, pressing),
+                Some(queues) => {
+                    outgoing.send_to(remote, &Aim::Queues(queues), receipt, pressing);
+                }
+            }
         };
         if matching.is_single() {
             peers.for_each(send);
@@ -315,103 +283,42 @@ impl Broker {
             once.dedup_by(|a, b| a.node == b.node);
             once.into_iter().for_each(&mut send);
         }
+        for (remote, queues) in chosen.into_rest() {
+            tried += 1;
+            outgoing.send_to(&remote, &Aim::Queues(queues), receipt, pressing);
+        }
         if tried > 0 {
             self.counters.sent_remote.fetch_add(tried, Relaxed);
         }
     }
-}
 
-impl Receive for Broker {
-    /// The first frame that is no message ends the link: a peer that sends one is broken or of
-    /// another version, and would send as many as the link carries.
-    fn frame(
-        &self,
-        from: &Arc<Peer>,
-        incarnation: Incarnation,
-        frame: Bytes,
-    ) -> Result<(), Violation> {
-        self.counters.received.fetch_add(1, Relaxed);
-        let decoded = envelope::decode(frame).map_err(|error| {
-            self.counters.dropped_malformed.fetch_add(1, Relaxed);
-            Violation::new(error)
-        });
-        let Envelope {
-            origin,
-            aim,
-            scope,
-            mut message,
-        } = decoded?;
-        let (mut receipt, mut pressing) = Default::default();
-        let source = Source::there(from, origin.publisher);
-        // Nobody here has a scope that is not known.
-        let matching = self.scopes.matching(&scope, &message.topic);
-        let (receipt, filled, room) = (&mut receipt, &mut pressing, &self.mailroom);
-        if let Aim::Assured(numbered) = aim {
-            let deliver = |ticket, pushed: &mut dyn FnMut(&Arc<Subscriber>, Pushed)| {
-                message.ticket = ticket;
-                let message = Arc::new(message);
-                let arrival = Arrival::there(source, &message);
-                if let Some(matching) = matching {
-                    room.deliver(&arrival, &matching, everybody, pushed, receipt, filled);
+    /// Where the inbox is that a message names for its answers: here, if somebody here has it.
+    fn home(&self, routes: &Routes, message: &Message) -> Home {
+        match &message.reply_to {
+            Some(inbox) if is_inbox(inbox) => {
+                let is_here = || routes.matching(inbox).here().any(|own| own.is_private);
+                match self.homes.find(&routes.scope, inbox) {
+                    _ if is_here() => Home::Sender,
+                    Some(node) => Home::Node(node),
+                    None => Home::Unknown,
                 }
-            };
-            let received = self.received.from(from);
-            received.receive(incarnation, &numbered, deliver);
-        } else if let Some(matching) = matching {
-            let message = Arc::new(message);
-            let arrival = Arrival::there(source, &message);
-            let wanted = |own: &Subscriber| match aim {
-                Aim::Member(member) => own.member == member,
-                _ => true,
-            };
-            room.deliver(&arrival, &matching, wanted, ignore, receipt, filled);
-        }
-        if !pressing.is_empty() || origin.asks.is_some() {
-            let Origin { publisher, asks } = origin;
-            self.holds.received(from, publisher, pressing, asks);
-        }
-        Ok(())
-    }
-
-    fn credit(&self, from: &Arc<Peer>, _: Incarnation, credit: Credit) {
-        let Credit {
-            publisher,
-            position,
-        } = credit;
-        if let Some(remote) = self.remote(from.name()) {
-            remote.credit(SessionId::new(publisher), position);
-        }
-    }
-
-    fn question(
-        &self,
-        from: &Arc<Peer>,
-        incarnation: Incarnation,
-        question: Bytes,
-        answering: Answering,
-    ) {
-        // Nobody answers only when the node has stopped.
-        let _ = self.asked.send(Asked {
-            node: from.name().clone(),
-            incarnation,
-            question,
-            answering,
-        });
-    }
-
-    fn assurance(
-        &self,
-        from: &Arc<Peer>,
-        incarnation: Incarnation,
-        message: Bytes,
-    ) -> Result<(), Violation> {
-        match Assurance::decode(&message).map_err(Violation::new)? {
-            Assurance::Ask { number, members } => {
-                self.received.from(from).asked(incarnation, number, members);
             }
-            Assurance::Settled { number } => self.received.from(from).settled(incarnation, number),
-            said => self.outstanding.heard((from.name(), incarnation), &said),
+            _ => Home::Unknown,
         }
-        Ok(())
+    }
+
+    /// The peers that a message goes to besides those that have subscribers, if it is for an inbox that
+    /// nobody here has: the one where the inbox is or, if that is not known, all.
+    fn inbox(&self, routes: &Routes, matching: &Matching, topic: &Topic) -> Vec<Arc<Remote>> {
+        if !is_inbox(topic) || matching.here().any(|own| own.is_private) {
+            return Vec::new();
+        }
+        let others = || matching.everybody().flat_map(|those| &those.remote);
+        let lacks_it = |peer: &&Arc<Remote>| others().all(|(own, _)| own.node != peer.node);
+        let remotes = self.remotes.pin();
+        match self.homes.find(&routes.scope, topic) {
+            Some(node) => Vec::from_iter(remotes.get(&node).filter(lacks_it).cloned()),
+            None => remotes.values().filter(lacks_it).cloned().collect(),
+        }
     }
 }

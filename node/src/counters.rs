@@ -28,6 +28,10 @@ pub(crate) struct Counters {
     pub(crate) assured_repeated: AtomicU64,
     /// Assured messages that came again.
     pub(crate) assured_known: AtomicU64,
+    /// A message of a peer for a queue group of which nobody was left here was sent on to another.
+    pub(crate) passed_on: AtomicU64,
+    /// Nobody was left anywhere.
+    pub(crate) dropped_queue_empty: AtomicU64,
     /// A frame of a peer was no message.
     pub(crate) dropped_malformed: AtomicU64,
     /// In nanoseconds, from 1 µs to 1 s.
@@ -49,6 +53,8 @@ impl Counters {
             dropped_session_ended: AtomicU64::new(0),
             assured_repeated: AtomicU64::new(0),
             assured_known: AtomicU64::new(0),
+            passed_on: AtomicU64::new(0),
+            dropped_queue_empty: AtomicU64::new(0),
             dropped_malformed: AtomicU64::new(0),
             duration: Histogram::new(1_000),
             recipients: Histogram::new(1),
@@ -77,6 +83,8 @@ impl Counters {
             dropped_session_ended: self.dropped_session_ended.load(Relaxed),
             assured_repeated: self.assured_repeated.load(Relaxed),
             assured_known: self.assured_known.load(Relaxed),
+            passed_on: self.passed_on.load(Relaxed),
+            dropped_queue_empty: self.dropped_queue_empty.load(Relaxed),
             dropped_malformed: self.dropped_malformed.load(Relaxed),
             broadcast_seconds: self.duration.snapshot(NANOS_PER_SECOND),
             broadcast_recipients: self.recipients.snapshot(1.0),

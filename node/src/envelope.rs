@@ -1,14 +1,19 @@
 //! A message on its way to another node.
 //!
-//! The body of a frame on a lane is a `postcard` header (publisher, whether it asks for credit and is for
-//! anybody in particular, scope, topic, reply topic, header lines), followed by the payload as it is. The header tells its own length, so nothing stands between.
+//! The body of a frame on a lane is a `postcard` header (publisher, whether it asks for credit and for whom
+//! in particular it is, scope, topic, reply topic and where that is, header lines), followed by the payload as it
+//! is. The header tells its own length, so nothing stands between.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidings_membership::{MemberId, Scope, ScopeError, Topic, TopicError};
+use tidings_identity::{NameError, NodeId};
+use tidings_membership::{
+    MemberId, QueueGroup, QueueGroupError, Scope, ScopeError, Topic, TopicError,
+};
 use tidings_transport::Frame;
 
 use crate::assurance::{Id, Numbered};
+use crate::homes::Home;
 use crate::{Headers, HeadersError, Message};
 
 /// A payload up to this size is copied out of the frame: as a slice it would keep a whole received
@@ -24,14 +29,24 @@ pub(crate) struct Origin {
 }
 
 /// For whom a message is, on the node that it is sent to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Aim {
-    /// All subscribers of its topic.
+    /// All subscribers of its topic that are in no queue group.
     Topic,
-    /// One of them.
+    /// Them, and one of each of these queue groups.
+    Queues(Vec<QueueGroup>),
+    /// Them, and one of each queue group of which there is one there: it goes to no other node.
+    Node,
+    /// One of this queue group and nobody else. It was passed on so often, by nodes where there was none.
+    Passed { queue: QueueGroup, times: u8 },
+    /// One subscriber.
     Member(MemberId),
-    /// All of them, and its publisher is told what became of it.
-    Assured(Numbered),
+    /// All that are in no queue group, and these of those that are in one; the publisher is told what became
+    /// of it.
+    Assured {
+        numbered: Numbered,
+        chosen: Vec<MemberId>,
+    },
 }
 
 /// What a frame carries.
@@ -40,23 +55,26 @@ pub(crate) struct Envelope {
     pub(crate) origin: Origin,
     pub(crate) aim: Aim,
     pub(crate) scope: Scope,
+    /// Where the inbox is that the message names.
+    pub(crate) home: Home,
     pub(crate) message: Message,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header<'a> {
     publisher: u64,
-    extra: Extra,
+    #[serde(borrow)]
+    extra: Extra<'a>,
     scope: &'a str,
     topic: &'a str,
-    reply_to: Option<&'a str>,
     #[serde(borrow)]
+    reply: Reply<'a>,
     headers: &'a [u8],
 }
 
 /// What stands in one byte for almost all messages.
 #[derive(Serialize, Deserialize)]
-enum Extra {
+enum Extra<'a> {
     None,
     Asks(u64),
     Member {
@@ -66,23 +84,65 @@ enum Extra {
     Assured {
         asks: Option<u64>,
         numbered: Numbered,
+        chosen: Vec<Id>,
+    },
+    Queues {
+        asks: Option<u64>,
+        #[serde(borrow)]
+        queues: Vec<&'a str>,
+    },
+    Passed {
+        queue: &'a str,
+        times: u8,
+    },
+    Node {
+        asks: Option<u64>,
     },
 }
 
+/// Where answers go.
+#[derive(Serialize, Deserialize)]
+enum Reply<'a> {
+    None,
+    To(&'a str),
+    /// To an inbox of the sender.
+    Here(&'a str),
+    /// To an inbox on this node.
+    At(&'a str, &'a str),
+}
+
 /// The frame that carries a message: one for all peers, but for those who are asked for credit.
-pub(crate) fn encode(origin: Origin, aim: Aim, scope: &Scope, message: &Message) -> Frame {
-    let header = encode_header(origin, aim, scope, message);
+pub(crate) fn encode(
+    origin: Origin,
+    aim: &Aim,
+    scope: &Scope,
+    home: &Home,
+    message: &Message,
+) -> Frame {
+    let header = encode_header(origin, aim, scope, home, message);
     Frame::new(&header, message.payload.clone())
 }
 
-pub(crate) fn encode_header(origin: Origin, aim: Aim, scope: &Scope, message: &Message) -> Vec<u8> {
+pub(crate) fn encode_header(
+    origin: Origin,
+    aim: &Aim,
+    scope: &Scope,
+    home: &Home,
+    message: &Message,
+) -> Vec<u8> {
     let Origin { publisher, asks } = origin;
+    let reply = match (&message.reply_to, home) {
+        (None, _) => Reply::None,
+        (Some(topic), Home::Unknown) => Reply::To(topic.as_str()),
+        (Some(topic), Home::Sender) => Reply::Here(topic.as_str()),
+        (Some(topic), Home::Node(node)) => Reply::At(topic.as_str(), node.as_str()),
+    };
     let header = Header {
         publisher,
         extra: Extra::new(asks, aim),
         scope: scope.as_str(),
         topic: message.topic.as_str(),
-        reply_to: message.reply_to.as_ref().map(Topic::as_str),
+        reply,
         headers: message.headers.as_bytes(),
     };
     postcard::to_stdvec(&header).expect("strings and bytes always have a postcard form")
@@ -95,12 +155,18 @@ pub(crate) fn decode(body: Bytes) -> Result<Envelope, EnvelopeError> {
         ..=COPIED_BYTES_MAX => Bytes::copy_from_slice(payload),
         _ => body.slice_ref(payload),
     };
+    let (reply_to, home) = match header.reply {
+        Reply::None => (None, Home::Unknown),
+        Reply::To(topic) => (Some(topic), Home::Unknown),
+        Reply::Here(topic) => (Some(topic), Home::Sender),
+        Reply::At(topic, node) => (Some(topic), Home::Node(NodeId::parse(node)?)),
+    };
     let message = Message {
-        reply_to: header.reply_to.map(Topic::parse).transpose()?,
+        reply_to: reply_to.map(Topic::parse).transpose()?,
         headers: Headers::parse(Bytes::copy_from_slice(header.headers))?,
         ..Message::new(Topic::parse(header.topic)?, payload)
     };
-    let (asks, aim) = header.extra.parts();
+    let (asks, aim) = header.extra.parts()?;
     Ok(Envelope {
         origin: Origin {
             publisher: header.publisher,
@@ -108,30 +174,60 @@ pub(crate) fn decode(body: Bytes) -> Result<Envelope, EnvelopeError> {
         },
         aim,
         scope: Scope::parse(header.scope)?,
+        home,
         message,
     })
 }
 
-impl Extra {
-    fn new(asks: Option<u64>, aim: Aim) -> Self {
+impl<'a> Extra<'a> {
+    fn new(asks: Option<u64>, aim: &'a Aim) -> Self {
         match (aim, asks) {
             (Aim::Topic, None) => Self::None,
             (Aim::Topic, Some(position)) => Self::Asks(position),
+            (Aim::Node, asks) => Self::Node { asks },
             (Aim::Member(member), asks) => Self::Member {
                 asks,
                 member: member.to_bytes(),
             },
-            (Aim::Assured(numbered), asks) => Self::Assured { asks, numbered },
+            (Aim::Assured { numbered, chosen }, asks) => Self::Assured {
+                asks,
+                numbered: *numbered,
+                chosen: chosen.iter().map(|member| member.to_bytes()).collect(),
+            },
+            (Aim::Queues(queues), asks) => Self::Queues {
+                asks,
+                queues: queues.iter().map(QueueGroup::as_str).collect(),
+            },
+            (Aim::Passed { queue, times }, _) => Self::Passed {
+                queue: queue.as_str(),
+                times: *times,
+            },
         }
     }
 
-    fn parts(self) -> (Option<u64>, Aim) {
-        match self {
+    fn parts(self) -> Result<(Option<u64>, Aim), QueueGroupError> {
+        Ok(match self {
             Self::None => (None, Aim::Topic),
             Self::Asks(position) => (Some(position), Aim::Topic),
+            Self::Node { asks } => (asks, Aim::Node),
             Self::Member { asks, member } => (asks, Aim::Member(MemberId::from_bytes(member))),
-            Self::Assured { asks, numbered } => (asks, Aim::Assured(numbered)),
-        }
+            Self::Assured {
+                asks,
+                numbered,
+                chosen,
+            } => {
+                let chosen = chosen.into_iter().map(MemberId::from_bytes).collect();
+                (asks, Aim::Assured { numbered, chosen })
+            }
+            Self::Queues { asks, queues } => {
+                let queues = queues.into_iter().map(QueueGroup::parse);
+                (asks, Aim::Queues(queues.collect::<Result<_, _>>()?))
+            }
+            Self::Passed { queue, times } => {
+                let queue = QueueGroup::parse(queue)?;
+                (None, Aim::Passed { queue, times })
+            }
+        })
     }
 }
 
@@ -146,6 +242,10 @@ pub(crate) enum EnvelopeError {
     Topic(#[from] TopicError),
     #[error("its header lines are none")]
     Headers(#[from] HeadersError),
+    #[error("a queue group that it is for is none")]
+    Queue(#[from] QueueGroupError),
+    #[error("the node of its inbox is none")]
+    Node(#[from] NameError),
 }
 
 #[cfg(test)]
@@ -160,10 +260,11 @@ mod tests {
             origin,
             aim,
             scope,
+            home,
             message,
         } = envelope;
         [
-            encode_header(*origin, *aim, scope, message).as_slice(),
+            encode_header(*origin, aim, scope, home, message).as_slice(),
             message.payload.as_ref(),
         ]
         .concat()
@@ -180,23 +281,52 @@ mod tests {
                 ..Message::new(Topic::parse("a:b").unwrap(), vec![7; payload_bytes])
             };
             let second = Duration::from_secs(1);
+            let (member, queue) = (
+                MemberId::from_bytes([3; 16]),
+                QueueGroup::parse("q").unwrap(),
+            );
             let aims = [
                 Aim::Topic,
-                Aim::Member(MemberId::from_bytes([3; 16])),
-                Aim::Assured(Numbered::new(9, Some(8), true, second)),
+                Aim::Node,
+                Aim::Member(member),
+                Aim::Assured {
+                    numbered: Numbered::new(9, Some(8), true, second),
+                    chosen: vec![member],
+                },
+                Aim::Queues(vec![queue.clone(), queue]),
             ];
-            for (asks, aim) in aims
+            let homes = [
+                Home::Unknown,
+                Home::Sender,
+                Home::Node(NodeId::parse("n7").unwrap()),
+            ];
+            let aims = aims
                 .into_iter()
-                .flat_map(|aim| [(None, aim), (Some(u64::MAX), aim)])
-            {
+                .flat_map(|aim| [(None, aim.clone()), (Some(u64::MAX), aim)]);
+            for ((asks, aim), home) in aims.zip(homes.into_iter().cycle()) {
                 let envelope = Envelope {
                     origin: Origin { publisher: 7, asks },
                     aim,
                     scope: Scope::default(),
+                    home,
                     message: message.clone(),
                 };
                 assert_eq!(decode(body(&envelope)).unwrap(), envelope);
             }
+            let envelope = Envelope {
+                origin: Origin {
+                    publisher: 7,
+                    asks: None,
+                },
+                aim: Aim::Passed {
+                    queue: QueueGroup::parse("q").unwrap(),
+                    times: 2,
+                },
+                scope: Scope::default(),
+                home: Home::Unknown,
+                message,
+            };
+            assert_eq!(decode(body(&envelope)).unwrap(), envelope);
         }
     }
 
@@ -208,7 +338,7 @@ mod tests {
                 publisher: 7,
                 asks: None,
             };
-            encode_header(origin, aim, &Scope::default(), &message).len()
+            encode_header(origin, &aim, &Scope::default(), &Home::Unknown, &message).len()
         };
         let names = 1 + Scope::default().as_str().len() + 1 + 1;
         let (publisher, no_reply, no_headers) = (1, 1, 1);

@@ -13,9 +13,10 @@ pub fn envelope(body: &[u8]) {
         origin,
         aim,
         scope,
+        home,
         message,
     } = &read;
-    let mut again = envelope::encode_header(*origin, *aim, scope, message);
+    let mut again = envelope::encode_header(*origin, aim, scope, home, message);
     again.extend_from_slice(&message.payload);
     let same = envelope::decode(again.into());
     assert_eq!(same.ok(), Some(read));

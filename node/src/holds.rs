@@ -247,6 +247,8 @@ mod tests {
             member: MemberId::from_bytes([0; 16]),
             tag: 0,
             session: SessionId::new(1),
+            is_private: false,
+            queue: None,
             mailbox: Arc::clone(&mailbox),
         });
         let message = Arc::new(Message::new("t".parse().unwrap(), "x"));

@@ -6,7 +6,7 @@ use tidings_transport::LinkNumber;
 use tokio::time::Instant;
 
 use crate::received::FromNode;
-use crate::route::Remote;
+use crate::remote::Remote;
 
 /// An assured message on its way to one node.
 #[derive(Debug)]

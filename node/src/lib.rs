@@ -27,8 +27,10 @@ pub mod fuzzing;
 mod headers;
 mod histogram;
 mod holds;
+mod homes;
 mod inbox;
 mod incarnation;
+mod interested;
 mod leg;
 mod limits;
 mod local_cluster;
@@ -47,9 +49,12 @@ mod places;
 mod pressure;
 mod publishing;
 mod question;
+mod queues;
 mod receipt;
 mod received;
 mod registry;
+mod remote;
+mod requests;
 mod revoked;
 mod route;
 mod routes;
@@ -87,9 +92,10 @@ pub use node_error::{RenewError, StartError};
 pub use outcome::{AssuredOptions, MemberOutcome, Outcome, Outcomes, WaitFor};
 pub use receipt::Receipt;
 pub use registry::OpenError;
+pub use requests::{Answer, AnswerError, FROM_HEADER, Gathered, RequestError};
 pub use revoked::RevokedError;
 pub use seeds::{Seed, SeedError};
-pub use session::{Session, SessionOptions};
+pub use session::{Session, SessionOptions, SubscribeOptions};
 pub use session_error::{BroadcastError, PresenceError, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
 pub use ticket::Acknowledger;
@@ -103,9 +109,10 @@ pub use tidings_identity::{
 pub use tidings_membership::{
     AgentName, AgentNameError, Config as GossipConfig, DescribeError, Event, Fault as GossipFault,
     GossipError, JoinError, Joins, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError,
-    NodeSummary, Pattern, SCHEMA_BYTES_MAX, Schema, SchemaDigest, SchemaError, Scope, ScopeError,
-    Stamp, TOPIC_DESCRIPTION_BYTES_MAX, TOPIC_LABEL_BYTES_MAX, Topic, TopicError, TopicInfo,
-    TopicInfoError, TopicPart, TopicRecord, TopicSummary, UpdateError, View, Watch, Watched,
+    NodeSummary, Pattern, QUEUE_GROUP_BYTES_MAX, QueueGroup, QueueGroupError, SCHEMA_BYTES_MAX,
+    Schema, SchemaDigest, SchemaError, Scope, ScopeError, Stamp, TOPIC_DESCRIPTION_BYTES_MAX,
+    TOPIC_LABEL_BYTES_MAX, Topic, TopicError, TopicInfo, TopicInfoError, TopicPart, TopicRecord,
+    TopicSummary, UpdateError, View, Watch, Watched,
 };
 pub use tidings_transport::{
     Carried, Config as LinksConfig, Held, LinkInfo, LinkNumber, LinkUp, Net, SystemNet,

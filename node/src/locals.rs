@@ -19,7 +19,7 @@ impl Locals {
         self.0.is_empty()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Subscriber>> + Clone {
         let all = self.0.iter().flat_map(|piece| &**piece);
         all.map(|(_, subscriber)| subscriber)
     }
@@ -33,18 +33,39 @@ impl Locals {
         }
     }
 
-    /// Takes out the subscription of this id.
-    pub(crate) fn remove(&mut self, member: MemberId) {
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|piece| piece.len()).sum()
+    }
+
+    /// Those from this place on.
+    pub(crate) fn iter_from(
+        &self,
+        mut place: usize,
+    ) -> impl Iterator<Item = &Arc<Subscriber>> + Clone {
+        let mut pieces = self.0.as_slice();
+        while let [first, rest @ ..] = pieces
+            && place >= first.len()
+        {
+            place -= first.len();
+            pieces = rest;
+        }
+        let from = pieces.iter().flat_map(|piece| &**piece).skip(place);
+        from.map(|(_, subscriber)| subscriber)
+    }
+
+    /// Takes out the subscription of this id. False if there is none.
+    pub(crate) fn remove(&mut self, member: MemberId) -> bool {
         let at = |piece: &Piece| piece.iter().position(|(own, _)| *own == member);
         let found = self.0.iter().enumerate();
         let Some((index, at)) = found.filter_map(|(index, p)| Some((index, at(p)?))).next() else {
-            return;
+            return false;
         };
         let piece = Arc::make_mut(&mut self.0[index]);
         piece.remove(at);
         if piece.is_empty() {
             self.0.remove(index);
         }
+        true
     }
 
     /// Keeps those of which this is true.
@@ -77,6 +98,8 @@ mod tests {
             member: MemberId::from_bytes(bytes),
             tag: 0,
             session: SessionId::new(session),
+            is_private: false,
+            queue: None,
             mailbox: Arc::new(Mailbox::new(MailboxConfig::default(), &budget)),
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings_bounds::Count;
-use tidings_membership::MemberId;
+use tidings_membership::{MemberId, QueueGroup};
 use tidings_transport::Budget;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -67,6 +67,10 @@ pub(crate) struct Subscriber {
     pub(crate) member: MemberId,
     pub(crate) tag: u64,
     pub(crate) session: SessionId,
+    /// Whether nobody else is told of it, because it is for inboxes.
+    pub(crate) is_private: bool,
+    /// The group that it shares its messages with.
+    pub(crate) queue: Option<QueueGroup>,
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
@@ -162,6 +166,31 @@ impl Mailbox {
                 }
             }
         }
+        self.put(state, source, subscriber, message, lost)
+    }
+
+    /// Puts a message in, if there is room for it. None if there is not, or the session is going away;
+    /// nothing has changed then, and nobody is told of a loss.
+    pub(crate) fn offer(
+        &self,
+        source: Source,
+        subscriber: &Arc<Subscriber>,
+        message: &Arc<Message>,
+    ) -> Option<Pushed> {
+        let state = self.lock();
+        let takes = state.closed.is_none() && state.has_room(&self.config, message);
+        takes.then(|| self.put(state, source, subscriber, message, 0))
+    }
+
+    /// Puts in a message for which there is room, after so many were lost for it.
+    fn put(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        source: Source,
+        subscriber: &Arc<Subscriber>,
+        message: &Arc<Message>,
+        lost: u64,
+    ) -> Pushed {
         let was_empty = state.queue.is_empty();
         let entry = (Arc::clone(subscriber), Arc::clone(message));
         state.charge.add(message);
@@ -374,6 +403,8 @@ mod tests {
             member,
             tag: 1,
             session: SessionId::new(1),
+            is_private: false,
+            queue: None,
             mailbox,
         })
     }
@@ -417,6 +448,8 @@ mod tests {
                 member: MemberId::from_bytes([0; 16]),
                 tag: 1,
                 session: SessionId::new(1),
+                is_private: false,
+                queue: None,
                 mailbox: Arc::new(Mailbox::new(config, &budget)),
             })
         };

@@ -9,7 +9,6 @@ use crate::mailbox::{Pushed, Subscriber};
 use crate::outgoing::Publisher;
 use crate::receipt::Receipt;
 use crate::registry::SessionId;
-use crate::routes::Matching;
 use crate::source::Source;
 use crate::waits::Filling;
 
@@ -37,27 +36,23 @@ impl Mailroom {
         (Self { counters, cut_off }, cut_off_sessions)
     }
 
-    /// Puts a message into the mailboxes of those subscribers that are `wanted`. `pushed` hears what
-    /// became of it with each.
-    pub(crate) fn deliver(
+    /// Puts a message into the mailboxes of these subscribers. `pushed` hears what became of it with
+    /// each.
+    pub(crate) fn deliver<'s>(
         &self,
         arrival: &Arrival<'_>,
-        matching: &Matching,
-        wanted: impl Fn(&Subscriber) -> bool,
+        subscribers: impl Iterator<Item = &'s Arc<Subscriber>>,
         mut pushed: impl FnMut(&Arc<Subscriber>, Pushed),
         receipt: &mut Receipt,
         pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
-        let counters = &self.counters;
         let Arrival {
             source,
             publisher,
             message,
         } = *arrival;
         let mut sent = 0;
-        let subscribers = matching.routes().flat_map(|route| route.local.iter());
-        for subscriber in subscribers.filter(|subscriber| wanted(subscriber)) {
-            sent += 1;
+        for subscriber in subscribers {
             let mailbox = &subscriber.mailbox;
             let outcome = if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
                 mailbox.refuse(source)
@@ -65,33 +60,74 @@ impl Mailroom {
                 mailbox.push(source, subscriber, message)
             };
             pushed(subscriber, outcome);
-            match outcome {
-                Pushed::Kept => receipt.local += 1,
-                Pushed::KeptPressing => {
-                    receipt.local += 1;
-                    pressing.push(Arc::clone(&subscriber.mailbox) as _);
-                }
-                Pushed::KeptLosing(lost) => {
-                    receipt.local += 1;
-                    counters.dropped_mailbox_full.fetch_add(lost, Relaxed);
-                }
-                Pushed::Lost { pressing: waits } => {
-                    receipt.dropped += 1;
-                    counters.dropped_mailbox_full.fetch_add(1, Relaxed);
-                    if waits {
-                        pressing.push(Arc::clone(&subscriber.mailbox) as _);
-                    }
-                }
-                Pushed::CutOff(lost) => {
-                    receipt.dropped += 1;
-                    counters.dropped_slow_subscriber.fetch_add(lost, Relaxed);
-                    // Nobody listens only when the node has stopped, and its sessions with it.
-                    let _ = self.cut_off.send(subscriber.session);
-                }
-                Pushed::Closed => sent -= 1,
+            sent += u64::from(outcome != Pushed::Closed);
+            self.settle(subscriber, outcome, receipt, pressing);
+        }
+        self.counters.sent_local.fetch_add(sent, Relaxed);
+    }
+
+    /// Puts a message into the mailbox of the first of these subscribers that has room for it. False if
+    /// none has; nothing has changed then.
+    pub(crate) fn deliver_to_one<'s>(
+        &self,
+        arrival: &Arrival<'_>,
+        subscribers: impl Iterator<Item = &'s Arc<Subscriber>>,
+        receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<dyn Filling>>,
+    ) -> bool {
+        let Arrival {
+            source,
+            publisher,
+            message,
+        } = *arrival;
+        for subscriber in subscribers {
+            let mailbox = &subscriber.mailbox;
+            if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
+                continue;
+            }
+            if let Some(outcome) = mailbox.offer(source, subscriber, message) {
+                self.settle(subscriber, outcome, receipt, pressing);
+                self.counters.sent_local.fetch_add(1, Relaxed);
+                return true;
             }
         }
-        counters.sent_local.fetch_add(sent, Relaxed);
+        false
+    }
+
+    /// Counts what became of a message with a subscriber.
+    fn settle(
+        &self,
+        subscriber: &Subscriber,
+        outcome: Pushed,
+        receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<dyn Filling>>,
+    ) {
+        let counters = &self.counters;
+        match outcome {
+            Pushed::Kept => receipt.local += 1,
+            Pushed::KeptPressing => {
+                receipt.local += 1;
+                pressing.push(Arc::clone(&subscriber.mailbox) as _);
+            }
+            Pushed::KeptLosing(lost) => {
+                receipt.local += 1;
+                counters.dropped_mailbox_full.fetch_add(lost, Relaxed);
+            }
+            Pushed::Lost { pressing: waits } => {
+                receipt.dropped += 1;
+                counters.dropped_mailbox_full.fetch_add(1, Relaxed);
+                if waits {
+                    pressing.push(Arc::clone(&subscriber.mailbox) as _);
+                }
+            }
+            Pushed::CutOff(lost) => {
+                receipt.dropped += 1;
+                counters.dropped_slow_subscriber.fetch_add(lost, Relaxed);
+                // Nobody listens only when the node has stopped, and its sessions with it.
+                let _ = self.cut_off.send(subscriber.session);
+            }
+            Pushed::Closed => {}
+        }
     }
 }
 
@@ -111,11 +147,6 @@ impl<'a> Arrival<'a> {
             message,
         }
     }
-}
-
-/// What wants a message whoever it is.
-pub(crate) fn everybody(_: &Subscriber) -> bool {
-    true
 }
 
 /// What does not hear what became of a message.

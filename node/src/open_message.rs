@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tidings_membership::Scope;
+use tidings_identity::NodeId;
+use tidings_membership::{MemberId, Scope};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -10,23 +11,34 @@ use crate::account::Account;
 use crate::assurance::Numbered;
 use crate::counters::Counters;
 use crate::envelope::{self, Aim, Origin};
+use crate::homes::Home;
 use crate::leg::Leg;
 use crate::outcome::{Outcomes, WaitFor};
 use crate::outgoing::Publisher;
-use crate::route::Remote;
+use crate::remote::Remote;
 
 /// An assured message of which it is not known yet what became of it with every member.
 #[derive(Debug)]
 pub(crate) struct OpenMessage {
-    pub(crate) publisher: Publisher,
-    pub(crate) scope: Scope,
-    pub(crate) message: Arc<Message>,
+    pub(crate) parcel: Parcel,
     pub(crate) wait_for: WaitFor,
     pub(crate) deadline: Instant,
     pub(crate) account: Account,
     /// For each node of its account; none to one that is gone.
     pub(crate) legs: Vec<Option<Leg>>,
     pub(crate) done: oneshot::Sender<Outcomes>,
+}
+
+/// A message, and what goes with it.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) publisher: Publisher,
+    pub(crate) scope: Scope,
+    /// Where the inbox is that it names.
+    pub(crate) home: Home,
+    pub(crate) message: Arc<Message>,
+    /// The members of queue groups that get it, one of each.
+    pub(crate) chosen: Vec<(NodeId, MemberId)>,
 }
 
 /// What became, in one pass, of the message before another one of the same publisher and node.
@@ -57,7 +69,7 @@ impl OpenMessage {
         let is_due = leg.due().is_some_and(|due| due <= now);
         let is_repeated = is_due || before.is_some_and(|before| before.is_repeated);
         if put_off.is_none() && is_repeated {
-            let publisher = self.publisher.session.number();
+            let publisher = self.parcel.publisher.session.number();
             let after = before.map(|before| before.number);
             let left = self.deadline - now;
             let acknowledged = self.wait_for == WaitFor::Acknowledged;
@@ -66,8 +78,14 @@ impl OpenMessage {
                 publisher,
                 asks: None,
             };
-            let aim = Aim::Assured(numbered);
-            let frame = envelope::encode(origin, aim, &self.scope, &self.message);
+            let aim = self.parcel.aim(&remote.node, numbered);
+            let Parcel {
+                scope,
+                home,
+                message,
+                ..
+            } = &self.parcel;
+            let frame = envelope::encode(origin, &aim, scope, home, message);
             let over = remote.peer.carrier(publisher);
             leg.sent(remote.peer.send(publisher, &frame).is_ok(), over, now);
             counters.sent_remote.fetch_add(1, Relaxed);
@@ -82,7 +100,18 @@ impl OpenMessage {
 
     /// What it counts for of all that may wait on the node.
     pub(crate) fn cost(&self) -> usize {
-        cost(&self.message, self.account.len())
+        cost(&self.parcel.message, self.account.len())
+    }
+}
+
+impl Parcel {
+    /// For whom it is on this node.
+    pub(crate) fn aim(&self, node: &NodeId, numbered: Numbered) -> Aim {
+        let chosen = self.chosen.iter().filter(|(own, _)| own == node);
+        Aim::Assured {
+            numbered,
+            chosen: chosen.map(|(_, member)| *member).collect(),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use tidings_transport::Frame;
 use tokio::time::Instant;
 
 use crate::envelope::{self, Aim, Origin};
+use crate::homes::Home;
 use crate::receipt::Receipt;
 use crate::registry::SessionId;
-use crate::route::Remote;
+use crate::remote::Remote;
 use crate::waits::Filling;
 use crate::window::Sent;
 use crate::{Congestion, Message};
@@ -29,6 +30,8 @@ pub(crate) struct Outgoing<'a> {
     publisher: Publisher,
     aim: Aim,
     scope: &'a Scope,
+    /// Where the inbox is that it names.
+    home: Home,
     message: &'a Message,
     frame: Option<Frame>,
 }
@@ -57,12 +60,14 @@ impl<'a> Outgoing<'a> {
         publisher: Publisher,
         aim: Aim,
         scope: &'a Scope,
+        home: Home,
         message: &'a Message,
     ) -> Self {
         Self {
             publisher,
             aim,
             scope,
+            home,
             message,
             frame: None,
         }
@@ -76,13 +81,36 @@ impl<'a> Outgoing<'a> {
         receipt: &mut Receipt,
         pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
+        self.send_as(remote, None, receipt, pressing);
+    }
+
+    /// Sends it to a peer as [`send`](Self::send) does, but to others there.
+    pub(crate) fn send_to(
+        &mut self,
+        remote: &Remote,
+        aim: &Aim,
+        receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<dyn Filling>>,
+    ) {
+        self.send_as(remote, Some(aim), receipt, pressing);
+    }
+
+    fn send_as(
+        &mut self,
+        remote: &Remote,
+        other: Option<&Aim>,
+        receipt: &mut Receipt,
+        pressing: &mut Vec<Arc<dyn Filling>>,
+    ) {
         let Self {
             publisher,
             aim,
             scope,
+            home,
             message,
             frame,
         } = self;
+        let aim = other.unwrap_or(aim);
         let window = remote.window(publisher.session);
         let rather_drops = publisher.would_rather_drop(&*window);
         let publisher = publisher.session.number();
@@ -92,13 +120,14 @@ impl<'a> Outgoing<'a> {
             return;
         }
         let sent = window.send(message.size_bytes(), |asks| {
-            let encode = || envelope::encode(Origin { publisher, asks }, *aim, scope, message);
+            let origin = Origin { publisher, asks };
+            let encode = || envelope::encode(origin, aim, scope, home, message);
             match asks {
-                None => {
+                None if other.is_none() => {
                     let frame = frame.get_or_insert_with(encode);
                     remote.peer.send(publisher, frame)
                 }
-                Some(_) => remote.peer.send(publisher, &encode()),
+                _ => remote.peer.send(publisher, &encode()),
             }
         });
         match sent {

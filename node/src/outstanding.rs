@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::{Member, MemberId, Scope};
+use tidings_membership::{Member, MemberId};
 use tidings_transport::{Budget, Held};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
@@ -23,13 +23,13 @@ use crate::Message;
 use crate::account::{Account, Addressee};
 use crate::assurance::{Assurance, Fate, Id, MEMBERS_MAX as ASKED_MAX, Numbered};
 use crate::counters::Counters;
+use crate::envelope::Aim;
 use crate::leg::{Leg, To};
-use crate::open_message::{Before, OpenMessage, cost};
+use crate::open_message::{Before, OpenMessage, Parcel, cost};
 use crate::outcome::{AssuredOptions, Outcomes, WaitFor};
-use crate::outgoing::Publisher;
 use crate::received::{FromNode, MEMBERS_MAX, RECORDS_MAX};
 use crate::registry::SessionId;
-use crate::route::Remote;
+use crate::remote::Remote;
 use crate::source::Source;
 
 /// The open messages of a node.
@@ -102,19 +102,20 @@ impl Outstanding {
     /// finds where that is, and `send` says whether the lane took it.
     pub(crate) fn begin(
         &self,
-        (publisher, scope, message): (Publisher, &Scope, &Arc<Message>),
+        parcel: Parcel,
         options: AssuredOptions,
         members: Vec<Member>,
         to: impl Fn(&NodeId) -> Option<To>,
-        mut send: impl FnMut(&Remote, Numbered) -> bool,
+        mut send: impl FnMut(&Parcel, &Remote, Aim) -> bool,
     ) -> Result<Begun, Full> {
+        let (publisher, message) = (parcel.publisher, Arc::clone(&parcel.message));
         let now = Instant::now();
         let timeout = options.timeout.get();
         let acknowledged = options.wait_for == WaitFor::Acknowledged;
         let members = members.into_iter().map(Addressee::from).collect();
         let mut account = Account::new(options.wait_for, members);
         let mut state = self.state();
-        state.admit(publisher.session, message, account.len())?;
+        state.admit(publisher.session, &message, account.len())?;
         state.last += 1;
         let id = state.last;
         let nodes: Vec<NodeId> = account.nodes().cloned().collect();
@@ -136,7 +137,8 @@ impl Outstanding {
                 // Behind it, when it is sent.
                 (To::Peer(_), Some((_, Some(due)))) => leg.put_off(due),
                 (To::Peer(remote), _) => {
-                    leg.sent(send(&remote, numbered(after)), over, now);
+                    let aim = parcel.aim(node, numbered(after));
+                    leg.sent(send(&parcel, &remote, aim), over, now);
                     self.counters.sent_remote.fetch_add(1, Relaxed);
                 }
             }
@@ -145,13 +147,11 @@ impl Outstanding {
         let (sender, done) = oneshot::channel();
         let members = account.len();
         state.members += members;
-        let bytes = state.held.bytes() + cost(message, members);
+        let bytes = state.held.bytes() + cost(&message, members);
         state.held.set(bytes);
         let is_settled = account.is_settled();
         let open = OpenMessage {
-            publisher,
-            scope: scope.clone(),
-            message: Arc::clone(message),
+            parcel,
             wait_for: options.wait_for,
             deadline: now + timeout,
             account,
@@ -211,7 +211,7 @@ impl Outstanding {
         if let Some(open) = state.open.get_mut(&id)
             && let Some(Some(leg)) = open.legs.get_mut(at)
         {
-            let carrier = leg.to.carrier(open.publisher.session.number());
+            let carrier = leg.to.carrier(open.parcel.publisher.session.number());
             leg.is_unseen(carrier, Instant::now());
         }
     }
@@ -264,7 +264,9 @@ impl State {
     /// Whether there is room for one more.
     fn admit(&self, session: SessionId, message: &Message, members: usize) -> Result<(), Full> {
         let own = self.open.values();
-        let own = own.filter(|open| open.publisher.session == session).count();
+        let own = own
+            .filter(|open| open.parcel.publisher.session == session)
+            .count();
         for (open, max) in [(own, OPEN_PER_SESSION_MAX), (self.open.len(), RECORDS_MAX)] {
             if open >= max {
                 return Err(Full::Messages { max });
@@ -302,7 +304,7 @@ impl State {
         let before = side.open.iter().rev().find_map(|(number, (id, at))| {
             let open = self.open.get(id)?;
             let leg = open.legs.get(*at)?.as_ref()?;
-            let is_awaited = open.publisher.session == session && !leg.seen;
+            let is_awaited = open.parcel.publisher.session == session && !leg.seen;
             is_awaited.then(|| (*number, leg.due()))
         });
         let number = side.next;
@@ -321,7 +323,7 @@ impl State {
         let Some(open) = self.open.remove(&id) else {
             return;
         };
-        let session = open.publisher.session;
+        let session = open.parcel.publisher.session;
         self.members -= open.account.len();
         let bytes = self.held.bytes() - open.cost();
         self.held.set(bytes);
@@ -353,7 +355,7 @@ impl State {
         };
         for (id, at) in side.open.range(number..).map(|(_, place)| place) {
             if let Some(open) = self.open.get_mut(id)
-                && open.publisher.session == session
+                && open.parcel.publisher.session == session
                 && let Some(Some(leg)) = open.legs.get_mut(*at)
                 && !leg.seen
             {
@@ -378,12 +380,12 @@ impl State {
                 if let To::Peer(remote) = leg.to.clone()
                     && !leg.seen
                 {
-                    let publisher = open.publisher.session.number();
+                    let publisher = open.parcel.publisher.session.number();
                     let source = Source::there(&remote.peer, publisher);
                     let next = open.send_again(leg, &remote, before.get(&source), now, counters);
                     before.insert(source, next);
                 }
-                let carrier = leg.to.carrier(open.publisher.session.number());
+                let carrier = leg.to.carrier(open.parcel.publisher.session.number());
                 if leg.asks(carrier, now) {
                     let members = open.account.due(at, ASKED_MAX).into_iter();
                     let members: Vec<Id> = members.map(MemberId::to_bytes).collect();

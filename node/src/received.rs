@@ -334,6 +334,8 @@ mod tests {
             member: MemberId::from_bytes([number; 16]),
             tag: 0,
             session: SessionId::new(1),
+            is_private: false,
+            queue: None,
             mailbox: Arc::new(Mailbox::new(MailboxConfig::default(), &budget)),
         })
     }

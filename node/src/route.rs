@@ -1,31 +1,22 @@
 use std::sync::Arc;
 
-use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::MemberId;
-use tidings_transport::Peer;
+use rpds::HashTrieMapSync;
+use tidings_identity::NodeId;
+use tidings_membership::{MemberId, QueueGroup};
 
-use crate::locals::Locals;
+use crate::interested::Interested;
 use crate::mailbox::Subscriber;
 use crate::registry::SessionId;
-use crate::window::Window;
-
-/// A peer that has members, and the handle to send to it.
-#[derive(Debug)]
-pub(crate) struct Remote {
-    pub(crate) node: NodeId,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) peer: Arc<Peer>,
-    window_bytes: usize,
-    /// Of the sessions on this node that have sent something to it.
-    windows: papaya::HashMap<SessionId, Arc<Window>>,
-}
+use crate::remote::Remote;
 
 /// Where the messages of one pattern go: an immutable version, replaced as a whole on a change.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Route {
-    pub(crate) local: Locals,
-    /// Each interested peer once, and how many members it has.
-    pub(crate) remote: Vec<(Arc<Remote>, usize)>,
+    /// Those who get each message.
+    pub(crate) everybody: Interested,
+    /// Those of whom one gets each message, by group; none is empty. A version shares all with the one
+    /// before but the group that has changed. None instead of an empty map, which would be allocated.
+    pub(crate) queues: Option<HashTrieMapSync<QueueGroup, Arc<Interested>>>,
 }
 
 /// One change of a route.
@@ -35,45 +26,9 @@ pub(crate) enum RouteChange {
     RemoveLocal(MemberId),
     /// All subscriptions of this session, however many of them are in the route.
     RemoveSession(SessionId),
-    AddRemote(Arc<Remote>),
-    RemoveRemote(NodeId),
-}
-
-impl Remote {
-    /// This run of a peer, to which each publisher has a window of so many bytes.
-    pub(crate) fn new(peer: Arc<Peer>, incarnation: Incarnation, window_bytes: usize) -> Self {
-        Self {
-            node: peer.name().clone(),
-            incarnation,
-            peer,
-            window_bytes,
-            windows: papaya::HashMap::new(),
-        }
-    }
-
-    /// The window of a publisher that sends to this peer.
-    pub(crate) fn window(&self, publisher: SessionId) -> Arc<Window> {
-        let windows = self.windows.pin();
-        if let Some(window) = windows.get(&publisher) {
-            return Arc::clone(window);
-        }
-        let peer = Arc::clone(&self.peer);
-        let moved = Box::new(move || peer.frames_taken(publisher.number()));
-        let window = Arc::new(Window::new(self.window_bytes, moved));
-        Arc::clone(windows.get_or_insert(publisher, window))
-    }
-
-    /// The peer has room again for what a publisher sends.
-    pub(crate) fn credit(&self, publisher: SessionId, position: u64) {
-        if let Some(window) = self.windows.pin().get(&publisher) {
-            window.credit(position);
-        }
-    }
-
-    /// A session is gone, and publishes no more.
-    pub(crate) fn close_window(&self, publisher: SessionId) {
-        self.windows.pin().remove(&publisher);
-    }
+    /// A peer has one member more, in this queue group or in none.
+    AddRemote(Arc<Remote>, Option<QueueGroup>),
+    RemoveRemote(NodeId, Option<QueueGroup>),
 }
 
 impl Route {
@@ -81,26 +36,64 @@ impl Route {
     pub(crate) fn changed(old: Option<&Route>, change: &RouteChange) -> Option<Route> {
         let mut next = old.cloned().unwrap_or_default();
         match change {
-            RouteChange::AddLocal(subscriber) => next.local.push(Arc::clone(subscriber)),
-            RouteChange::RemoveLocal(member) => next.local.remove(*member),
-            RouteChange::RemoveSession(session) => {
-                next.local.retain(|own| own.session != *session);
+            RouteChange::AddLocal(subscriber) => {
+                let queue = subscriber.queue.as_ref();
+                next.change(queue, |those| those.add_local(subscriber));
             }
-            RouteChange::AddRemote(remote) => {
-                match next
-                    .remote
-                    .iter_mut()
-                    .find(|(own, _)| own.node == remote.node)
+            RouteChange::RemoveLocal(member) => {
+                if !next.everybody.remove_local(*member)
+                    && let Some(queue) = next.queue_of(*member)
                 {
-                    Some((_, members)) => *members += 1,
-                    None => next.remote.push((Arc::clone(remote), 1)),
+                    next.change(Some(&queue), |those| {
+                        those.remove_local(*member);
+                    });
                 }
             }
-            RouteChange::RemoveRemote(node) => next.remote.retain_mut(|(own, members)| {
-                *members -= usize::from(own.node == *node);
-                *members > 0
-            }),
+            RouteChange::RemoveSession(session) => {
+                next.everybody.remove_session(*session);
+                for queue in next.queues_of(*session) {
+                    next.change(Some(&queue), |those| those.remove_session(*session));
+                }
+            }
+            RouteChange::AddRemote(remote, queue) => {
+                next.change(queue.as_ref(), |those| those.add_remote(remote));
+            }
+            RouteChange::RemoveRemote(node, queue) => {
+                next.change(queue.as_ref(), |those| those.remove_remote(node));
+            }
         }
-        (!next.local.is_empty() || !next.remote.is_empty()).then_some(next)
+        (!next.everybody.is_empty() || next.queues.is_some()).then_some(next)
+    }
+
+    /// Changes those of a queue group, or of none.
+    fn change(&mut self, queue: Option<&QueueGroup>, change: impl FnOnce(&mut Interested)) {
+        let Some(queue) = queue else {
+            return change(&mut self.everybody);
+        };
+        let queues = self.queues.get_or_insert_with(HashTrieMapSync::new_sync);
+        let mut those = queues.get(queue).cloned().unwrap_or_default();
+        change(Arc::make_mut(&mut those));
+        if those.is_empty() {
+            queues.remove_mut(queue);
+        } else {
+            queues.insert_mut(queue.clone(), those);
+        }
+        if queues.is_empty() {
+            self.queues = None;
+        }
+    }
+
+    fn queue_of(&self, member: MemberId) -> Option<QueueGroup> {
+        let has = |those: &Interested| those.local.iter().any(|own| own.member == member);
+        let mut queues = self.queues.iter().flat_map(|queues| queues.iter());
+        let found = queues.find(|(_, those)| has(those));
+        found.map(|(queue, _)| queue.clone())
+    }
+
+    fn queues_of(&self, session: SessionId) -> Vec<QueueGroup> {
+        let has = |those: &Interested| those.local.iter().any(|own| own.session == session);
+        let queues = self.queues.iter().flat_map(|queues| queues.iter());
+        let found = queues.filter(|(_, those)| has(those));
+        found.map(|(queue, _)| queue.clone()).collect()
     }
 }

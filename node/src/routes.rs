@@ -3,6 +3,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tidings_membership::{Pattern, Scope, Topic};
 
+use crate::interested::Interested;
+use crate::mailbox::Subscriber;
+use crate::queues::Group;
 use crate::route::{Route, RouteChange};
 use crate::wildcards::Wildcards;
 
@@ -82,8 +85,42 @@ pub(crate) struct Matching {
 }
 
 impl Matching {
-    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+    fn routes(&self) -> impl Iterator<Item = &Route> {
         self.literal.iter().chain(&self.wildcards).map(Arc::as_ref)
+    }
+
+    /// Those who get each message.
+    pub(crate) fn everybody(&self) -> impl Iterator<Item = &Interested> {
+        self.routes().map(|route| &route.everybody)
+    }
+
+    /// Those of them who are on this node.
+    pub(crate) fn here(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        self.everybody().flat_map(|those| those.local.iter())
+    }
+
+    /// All who are on this node, those in queue groups, too.
+    pub(crate) fn all_here(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        let queues = self.routes().flat_map(|route| route.queues.iter());
+        let those = queues.flat_map(|queues| queues.values());
+        self.here()
+            .chain(those.flat_map(|those| those.local.iter()))
+    }
+
+    /// The queue groups, each of which is to get the message once.
+    pub(crate) fn groups(&self) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for (at, route) in self.routes().enumerate() {
+            for (name, those) in route.queues.iter().flat_map(|queues| queues.iter()) {
+                // In one route there is each once.
+                let known = groups.iter_mut().filter(|_| at > 0);
+                match known.into_iter().find(|group| group.name == name) {
+                    Some(group) => group.add(those),
+                    None => groups.push(Group::new(name, those)),
+                }
+            }
+        }
+        groups
     }
 
     /// Whether no peer can be in more than one of the routes.

@@ -99,6 +99,8 @@ mod tests {
             member: MemberId::from_bytes([number; 16]),
             tag: 0,
             session: SessionId::new(0),
+            is_private: false,
+            queue: None,
             mailbox: Arc::new(Mailbox::new(
                 MailboxConfig::default(),
                 &Arc::new(Budget::new(usize::MAX)),
@@ -116,9 +118,7 @@ mod tests {
     fn reached(scopes: &Scopes, scope: &Scope) -> usize {
         let topic = Topic::parse("a.b").unwrap();
         let matching = scopes.matching(scope, &topic);
-        matching.map_or(0, |found| {
-            found.routes().map(|route| route.local.iter().count()).sum()
-        })
+        matching.map_or(0, |found| found.here().count())
     }
 
     #[test]

@@ -3,13 +3,14 @@ mod many;
 mod presence;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidings_identity::{NodeId, NodeRun};
 use tidings_membership::{
-    AgentName, MemberId, MemberIds, Membership, Metadata, Pattern, Scope, Share,
+    AgentName, MemberId, MemberIds, Membership, Metadata, Pattern, Profile, QueueGroup, Scope,
+    Share,
 };
 use tidings_transport::{Budget, Held, Transport};
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use tokio::time::sleep;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::everywhere::{NotEverywhere, everywhere};
+use crate::homes::is_private;
 use crate::inbox::Inbox;
 use crate::mailbox::{Mailbox, MailboxConfig};
 use crate::registry::{OpenError, Registry, SessionId};
@@ -40,6 +42,20 @@ pub struct SessionOptions {
     pub mailbox: MailboxConfig,
     /// What becomes of its messages where there is no room to spare.
     pub congestion: Congestion,
+}
+
+/// How a session subscribes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// A tag of the caller's own, which comes back with every delivery and means nothing to the node.
+    pub tag: u64,
+    /// The queue group that the membership is in. Of all that are in a group of this name, whatever pattern each
+    /// subscribed to, one gets each message: one on the node where it is published, if there is one with room,
+    /// or else one on another node, the more often the more are there. By default it is in none, and gets each
+    /// message.
+    pub queue: Option<QueueGroup>,
+    /// What the membership says of itself from the first: nobody sees it without.
+    pub metadata: Metadata,
 }
 
 /// What an agent does through its node: the only door to topics, for gateways and embedders alike.
@@ -123,6 +139,9 @@ pub(crate) struct SessionState {
     subscriptions: Mutex<Subscriptions>,
     /// What its messages have filled to where it is to wait.
     pub(crate) waits: Waits,
+    /// What its inboxes for answers have in common, once it has asked anything, and how many it has had.
+    pub(crate) inbox: OnceLock<MemberId>,
+    pub(crate) asked: AtomicU64,
 }
 
 /// What a session has subscribed to, and what that takes of the node's room for memberships.
@@ -131,6 +150,8 @@ struct Subscriptions {
     patterns: HashMap<MemberId, Pattern>,
     /// What those memberships say of themselves that say anything.
     metadata: HashMap<MemberId, Metadata>,
+    /// The groups of those that are in one.
+    queues: HashMap<MemberId, QueueGroup>,
     share: Share,
 }
 
@@ -196,9 +217,12 @@ impl Sessions {
             subscriptions: Mutex::new(Subscriptions {
                 patterns: HashMap::new(),
                 metadata: HashMap::new(),
+                queues: HashMap::new(),
                 share: self.membership.share(),
             }),
             waits: Waits::default(),
+            inbox: OnceLock::new(),
+            asked: AtomicU64::new(0),
         })?;
         Ok((Session { state }, inbox))
     }
@@ -251,7 +275,7 @@ impl Sessions {
         }
     }
 
-    fn next_member(&self) -> MemberId {
+    pub(crate) fn next_member(&self) -> MemberId {
         let unix_ms = self.clock.unix_ms();
         lock(&self.members).next(unix_ms)
     }
@@ -262,14 +286,17 @@ impl Session {
     /// Subscribing n times makes n memberships, each of which gets every message. It is visible on
     /// this node at once and on connected nodes within milliseconds.
     ///
+    /// An *inbox*, which is a topic or pattern that begins with `_INBOX.`, is for answers to what the session
+    /// asks: it is no member and seen by nobody else. A message on it comes to the session from whatever node, at
+    /// once and as long as it was named as [`reply_to`](crate::Message::reply_to) of one that was published here.
+    ///
     /// # Errors
     /// See [`SubscribeError`]; nothing has changed then.
     pub fn subscribe(&self, pattern: &Pattern) -> Result<MemberId, SubscribeError> {
         self.subscribe_tagged(pattern, 0)
     }
 
-    /// Subscribes with a tag of the caller's own, which comes back with every delivery and means
-    /// nothing to the node.
+    /// Subscribes with a [tag](SubscribeOptions::tag).
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
@@ -278,7 +305,46 @@ impl Session {
         pattern: &Pattern,
         tag: u64,
     ) -> Result<MemberId, SubscribeError> {
-        self.state.subscribe(pattern, tag, Metadata::default())
+        self.subscribe_with(
+            pattern,
+            SubscribeOptions {
+                tag,
+                ..SubscribeOptions::default()
+            },
+        )
+    }
+
+    /// Subscribes with a tag, in a queue group, with metadata, as these options say.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidings::{Config, Message, Node, SessionOptions, SubscribeOptions};
+    ///
+    /// let node = Node::start(Config::default(), None).await?;
+    /// let (workers, _inbox) = node.session(SessionOptions::default())?;
+    /// for tag in 0..3 {
+    ///     let options = SubscribeOptions {
+    ///         tag,
+    ///         queue: Some("workers".parse()?),
+    ///         ..SubscribeOptions::default()
+    ///     };
+    ///     workers.subscribe_with(&"jobs.*".parse()?, options)?;
+    /// }
+    /// let receipt = workers.broadcast(Message::new("jobs.7".parse()?, "index"))?;
+    /// assert_eq!(receipt.local, 1, "one of the three gets it");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_with(
+        &self,
+        pattern: &Pattern,
+        options: SubscribeOptions,
+    ) -> Result<MemberId, SubscribeError> {
+        self.state.subscribe(pattern, options)
     }
 
     /// Waits until every live node has all subscriptions in its routes that the session has made before
@@ -370,27 +436,43 @@ impl SessionState {
     fn subscribe(
         &self,
         pattern: &Pattern,
-        tag: u64,
-        metadata: Metadata,
+        options: SubscribeOptions,
     ) -> Result<MemberId, SubscribeError> {
+        let SubscribeOptions {
+            tag,
+            queue,
+            metadata,
+        } = options;
+        let profile = Profile {
+            agent: self.agent.clone(),
+            queue,
+            metadata,
+        };
         let mut subscriptions = lock(&self.subscriptions);
         let pending = &mut Pending::default();
-        let member = self.admit(&subscriptions, pending, pattern, &metadata)?;
-        let subscriber = Arc::new(self.subscriber(member, tag));
+        let member = self.admit(&subscriptions, pending, pattern, &profile)?;
+        let queue = profile.queue.clone();
+        let subscriber = Arc::new(self.subscriber(member, pattern, tag, queue));
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
             .change(pattern, RouteChange::AddLocal(subscriber));
         let (scope, share) = (&self.routes.scope, &mut subscriptions.share);
-        let agent = self.agent.clone();
         let membership = &self.node.membership;
-        let joined = membership.join_within(share, scope, pattern, member, agent, metadata.clone());
-        if let Err(error) = joined {
+        if !is_private(pattern)
+            && let Err(error) = membership.join_within(share, scope, pattern, member, &profile)
+        {
             self.withdraw(member, pattern);
             return Err(error.into());
         }
         subscriptions.patterns.insert(member, pattern.clone());
+        let Profile {
+            queue, metadata, ..
+        } = profile;
         if !metadata.is_empty() {
             subscriptions.metadata.insert(member, metadata);
+        }
+        if let Some(queue) = queue {
+            subscriptions.queues.insert(member, queue);
         }
         Ok(member)
     }
@@ -399,11 +481,15 @@ impl SessionState {
     fn take(&self, member: MemberId) -> Option<Pattern> {
         let mut subscriptions = lock(&self.subscriptions);
         let pattern = subscriptions.patterns.remove(&member)?;
-        let metadata = subscriptions.metadata.remove(&member).unwrap_or_default();
-        let (scope, agent) = (&self.routes.scope, self.agent.as_ref());
-        subscriptions
-            .share
-            .give_back(scope, &pattern, agent, &metadata);
+        let profile = Profile {
+            agent: self.agent.clone(),
+            queue: subscriptions.queues.remove(&member),
+            metadata: subscriptions.metadata.remove(&member).unwrap_or_default(),
+        };
+        if !is_private(&pattern) {
+            let (scope, share) = (&self.routes.scope, &mut subscriptions.share);
+            share.give_back(scope, &pattern, &profile);
+        }
         Some(pattern)
     }
 

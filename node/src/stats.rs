@@ -34,6 +34,11 @@ pub struct Stats {
     pub assured_repeated: u64,
     /// Assured messages that came from a peer again, and were not delivered again.
     pub assured_known: u64,
+    /// Messages of peers for a queue group of which nobody was left on this node, and that were sent on to
+    /// one that has somebody. They count to [`sent_remote`](Self::sent_remote), too.
+    pub passed_on: u64,
+    /// Messages of peers for a queue group of which nobody was left on this node, nor known on another.
+    pub dropped_queue_empty: u64,
     /// Frames of peers that were no messages.
     pub dropped_malformed: u64,
     /// How long it took to hand a broadcast to all its local subscribers and links.

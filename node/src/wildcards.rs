@@ -157,6 +157,8 @@ mod tests {
             member,
             tag: 0,
             session: SessionId::new(0),
+            is_private: false,
+            queue: None,
             mailbox,
         })
     }
@@ -164,7 +166,7 @@ mod tests {
     fn matches(wildcards: &Wildcards, topic: &Topic) -> Vec<MemberId> {
         let mut members = Vec::new();
         wildcards.for_each_match(topic, &mut |route| {
-            members.extend(route.local.iter().map(|s| s.member));
+            members.extend(route.everybody.local.iter().map(|s| s.member));
         });
         members.sort();
         members

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 use tracing::info;
 
 use crate::broker::Broker;
-use crate::route::{Remote, RouteChange};
+use crate::remote::Remote;
+use crate::route::RouteChange;
 
 /// The gossip that arrives on links, for membership.
 pub(crate) struct Arriving(pub(crate) GossipReceiver);
@@ -127,18 +128,20 @@ fn follow(
             scope,
             pattern,
             node,
+            queue,
             ..
         } => {
             if let Some(remote) = broker.remote(&node) {
-                interests.add(scope, pattern, RouteChange::AddRemote(remote));
+                interests.add(scope, pattern, RouteChange::AddRemote(remote, queue));
             }
         }
         Event::Left {
             scope,
             pattern,
             node,
+            queue,
             ..
-        } => interests.add(scope, pattern, RouteChange::RemoveRemote(node)),
+        } => interests.add(scope, pattern, RouteChange::RemoveRemote(node, queue)),
         // What is new to membership concerns neither links nor routes.
         _ => {}
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidings::{
     Config, Count, Event, Inbox, LocalCluster, Message, Metadata, Node, Pattern, PresenceError,
-    Scope, Session, SessionOptions, SubscribeError, UpdateError, Watch,
+    Scope, Session, SessionOptions, SubscribeError, SubscribeOptions, UpdateError, Watch,
 };
 use tokio::time::timeout;
 
@@ -23,6 +23,15 @@ fn of_bytes(bytes: usize) -> Metadata {
 
 fn pattern(text: &str) -> Pattern {
     Pattern::parse(text).unwrap()
+}
+
+/// A membership with this tag that says this.
+fn saying(tag: u64, metadata: Metadata) -> SubscribeOptions {
+    SubscribeOptions {
+        tag,
+        metadata,
+        ..SubscribeOptions::default()
+    }
 }
 
 fn session(node: &Node) -> (Session, Inbox) {
@@ -57,7 +66,7 @@ async fn an_update_is_one_event_on_every_node_and_the_member_goes_on_to_receive(
     let (publisher, _inbox) = self::session(there);
     let first = says(r#"{"does": "nothing"}"#);
     let member = session
-        .subscribe_with(&pattern("a"), 7, first.clone())
+        .subscribe_with(&pattern("a"), saying(7, first.clone()))
         .unwrap();
     let events = told(&mut watch).await;
     let [Event::Joined { metadata, .. }] = &events[..] else {
@@ -147,7 +156,7 @@ async fn what_is_too_much_is_refused_and_changes_nothing() {
     config.limits.membership_bytes_per_session_max = Count::of::<5_000>();
     let node = Node::start(config, None).await.unwrap();
     let (session, _inbox) = session(&node);
-    let refused = session.subscribe_with(&pattern("a"), 0, of_bytes(1_025));
+    let refused = session.subscribe_with(&pattern("a"), saying(0, of_bytes(1_025)));
     let refused = refused.unwrap_err();
     assert!(matches!(
         refused,
@@ -157,7 +166,7 @@ async fn what_is_too_much_is_refused_and_changes_nothing() {
         }
     ));
     let member = session
-        .subscribe_with(&pattern("a"), 0, of_bytes(1_024))
+        .subscribe_with(&pattern("a"), saying(0, of_bytes(1_024)))
         .unwrap();
     let refused = session.update(member, of_bytes(1_025));
     assert_eq!(
@@ -188,7 +197,7 @@ async fn what_is_too_much_is_refused_and_changes_nothing() {
         session.update(member, Metadata::default()).unwrap();
         session.update(member, of_bytes(1_024)).unwrap();
         let short = session
-            .subscribe_with(&pattern("b"), 0, of_bytes(1_024))
+            .subscribe_with(&pattern("b"), saying(0, of_bytes(1_024)))
             .unwrap();
         session.unsubscribe(short).unwrap();
     }
@@ -221,7 +230,7 @@ async fn metadata_does_not_take_the_room_of_others() {
     let (innocent, _inbox) = session(&node);
     assert!(
         innocent
-            .subscribe_with(&pattern("a"), 0, of_bytes(1_000))
+            .subscribe_with(&pattern("a"), saying(0, of_bytes(1_000)))
             .is_ok()
     );
 }

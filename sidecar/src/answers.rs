@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidings::{
     AgentName, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId, NodeSummary,
-    Outcome, Outcomes, Pattern, Receipt, Schema, SchemaError, Scope, Topic, TopicInfo,
+    Outcome, Outcomes, Pattern, QueueGroup, Receipt, Schema, SchemaError, Scope, Topic, TopicInfo,
     TopicSummary, View, WaitFor,
 };
 
@@ -124,6 +124,9 @@ pub struct MemberAnswer {
     /// What it says of itself besides; an empty object if nothing.
     #[serde(default)]
     pub metadata: Metadata,
+    /// The queue group that it is in, if it is in one.
+    #[serde(default)]
+    pub queue: Option<QueueGroup>,
 }
 
 /// What became of a message, on the node that was asked to publish it.
@@ -316,6 +319,7 @@ impl From<Member> for MemberAnswer {
             member: member.member,
             agent: member.agent,
             metadata: member.metadata,
+            queue: member.queue,
         }
     }
 }

@@ -8,6 +8,8 @@ mod http;
 mod members;
 mod nodes;
 mod publish;
+mod reply;
+mod request;
 mod run;
 mod signals;
 pub(crate) mod stderr;
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Publish(publish::PublishArgs),
     #[command(name = "sub")]
     Subscribe(subscribe::SubscribeArgs),
+    Request(request::RequestArgs),
+    Reply(reply::ReplyArgs),
     Nodes(nodes::NodesArgs),
     Topics(topics::TopicsArgs),
     Members(members::MembersArgs),
@@ -85,6 +89,8 @@ impl Command {
             Self::Dev(args) => block_on(node(), dev::dev(&args)),
             Self::Publish(args) => block_on(client(), publish::publish(args)).map(done),
             Self::Subscribe(args) => block_on(client(), subscribe::subscribe(args)).map(done),
+            Self::Request(args) => block_on(client(), request::request(args)).map(done),
+            Self::Reply(args) => block_on(client(), reply::reply(args)).map(done),
             Self::Nodes(args) => block_on(client(), nodes::nodes(&args)).map(done),
             Self::Topics(args) => block_on(client(), topics::topics(&args)).map(done),
             Self::Members(args) => block_on(client(), members::members(&args)).map(done),

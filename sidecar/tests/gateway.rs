@@ -373,10 +373,6 @@ async fn what_is_not_served_is_refused_and_the_client_goes_on() {
     config.node.limits.subscriptions_per_session_max = Count::MIN;
     let gateway = Gateway::start_with(config).await;
     let mut client = gateway.client(QUIET).await;
-    client.send("SUB jobs workers 1\r\n").await;
-    let queue = "-ERR 'Permissions Violation for Subscription to \"jobs\" using queue \
-                 \"workers\": queue groups are not served'";
-    client.expect(&[queue]).await;
     client
         .send("SUB a..b 1\r\nPUB a.* 0\r\n\r\nPUB a r..r 0\r\n\r\n")
         .await;
@@ -390,7 +386,72 @@ async fn what_is_not_served_is_refused_and_the_client_goes_on() {
         .await;
     client.send("PUB a 1\r\nx\r\n").await;
     client.expect(&["MSG a 1 1", "x"]).await;
-    gateway.members_become("jobs", 0).await;
+}
+
+#[tokio::test]
+async fn of_a_queue_group_one_subscription_gets_each_message() {
+    let gateway = Gateway::start().await;
+    let mut workers = [gateway.client(QUIET).await, gateway.client(QUIET).await];
+    for worker in &mut workers {
+        worker.tell("SUB jobs.* workers 1\r\nSUB end 2\r\n").await;
+    }
+    let mut client = gateway.client(QUIET).await;
+    let long = "q".repeat(256);
+    client.send(format!("SUB jobs.* {long} 1\r\n")).await;
+    assert!(
+        client
+            .line()
+            .await
+            .starts_with("-ERR 'Permissions Violation for Subscription to")
+    );
+    client.tell("SUB jobs.7 1\r\nSUB end 2\r\n").await;
+    client
+        .send("PUB jobs.7 1\r\nx\r\n".repeat(40) + "PUB end 0\r\n\r\n")
+        .await;
+    let [mut first, mut second] = workers;
+    let mut counts = Vec::new();
+    for client in [&mut client, &mut first, &mut second] {
+        let mut count = 0;
+        while client.line().await != "MSG end 2 0" {
+            count += 1;
+        }
+        counts.push(count / 2);
+    }
+    assert_eq!((counts[0], counts[1] + counts[2]), (40, 40));
+    assert!(counts[1] > 5 && counts[2] > 5, "{counts:?}");
+}
+
+#[tokio::test]
+async fn who_asks_when_nobody_listens_is_told_so() {
+    let gateway = Gateway::start().await;
+    let mut plain = gateway.client(QUIET).await;
+    plain.send("SUB r.* 1\r\nPUB a r.1 0\r\n\r\n").await;
+    plain.tell("").await;
+    let asks = r#"{"verbose":false,"headers":true,"no_responders":true,"echo":false}"#;
+    let mut client = gateway.client(asks).await;
+    client.send("SUB _INBOX.r.* 7\r\n").await;
+    let nobody = ["HMSG _INBOX.r.1 7 16 16", "NATS/1.0 503", "", ""];
+    client.send("PUB a _INBOX.r.1 0\r\n\r\n").await;
+    client.expect(&nobody).await;
+    client.send("SUB a 8\r\nPUB a _INBOX.r.1 0\r\n\r\n").await;
+    client.expect(&nobody).await;
+    client.send("PUB a other 0\r\n\r\n").await;
+    client.tell("").await;
+    plain.tell("SUB a 2\r\n").await;
+    client.send("PUB a _INBOX.r.1 0\r\n\r\n").await;
+    client.tell("").await;
+    plain.expect(&["MSG a 2 _INBOX.r.1 0", ""]).await;
+    plain
+        .send("PUB _INBOX.r.1 2\r\nyes\r\n".replace("yes", "ok"))
+        .await;
+    client.expect(&["MSG _INBOX.r.1 7 2", "ok"]).await;
+    assert!(
+        gateway
+            .node
+            .topics()
+            .iter()
+            .all(|topic| !topic.pattern.as_str().starts_with("_INBOX"))
+    );
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ mod tests {
             member,
             agent: agent.clone(),
             metadata: Metadata::default(),
+            queue: None,
         };
         let updated = Event::Updated {
             scope: scope.clone(),
@@ -134,12 +135,14 @@ mod tests {
             member,
             agent,
             metadata,
+            queue: None,
         };
         let left = Event::Left {
             scope,
             pattern: "a".parse().unwrap(),
             node,
             member,
+            queue: None,
         };
         [joined, updated, left]
     }

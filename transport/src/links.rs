@@ -246,6 +246,7 @@ impl Links {
             let held = state.connections.remove(&id);
             if let Some(link) = held.and_then(|held| held.link) {
                 self.counters.links_closed.fetch_add(1, Relaxed);
+                link.peer.unlinked();
                 self.lose_gossip(link.gossip.clear());
                 link.questions.close();
             }

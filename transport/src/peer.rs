@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +46,8 @@ pub struct Peer {
     unknown_gaps: AtomicU64,
     /// How many lanes it opens, as it said last; 0 before it has.
     lanes: AtomicU8,
+    /// How many links to it are up. More than one only for a moment.
+    links: AtomicUsize,
     /// Whether it was taken for gone, and it is not [known](Self::know) again.
     is_absent: AtomicBool,
     /// Whether it has said goodbye.
@@ -117,6 +119,7 @@ impl Peer {
             lost_there_in_run: AtomicU64::new(0),
             unknown_gaps: AtomicU64::new(0),
             lanes: AtomicU8::new(0),
+            links: AtomicUsize::new(0),
             is_absent: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             gaps,
@@ -325,6 +328,18 @@ impl Peer {
     /// A link to the peer has come up, on which it opens so many lanes.
     pub(crate) fn linked(&self, lanes: u8) {
         self.lanes.store(lanes, SeqCst);
+        self.links.fetch_add(1, Relaxed);
+    }
+
+    /// A link that had come up has ended.
+    pub(crate) fn unlinked(&self) {
+        self.links.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether there is a link to the peer, so that a frame need not wait for one. It may be one of which
+    /// it is not known yet that it carries nothing any more.
+    pub fn is_linked(&self) -> bool {
+        self.links.load(Relaxed) > 0
     }
 
     /// Frames are dropped, and no longer accepted. `left` is the run of the peer that has said

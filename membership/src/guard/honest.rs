@@ -56,6 +56,7 @@ fn bucket_text(members: u8) -> String {
             member,
             agent,
             metadata: Metadata::default(),
+            queue: None,
         };
         bucket.join(&Scope::default(), &pattern, entry);
     }
@@ -155,6 +156,7 @@ fn bucket_of_alike_topics(bytes: usize) -> String {
             member: MemberId::from_bytes([1; 16]),
             agent: None,
             metadata: Metadata::default(),
+            queue: None,
         };
         if bucket.packed_bytes_with(&scope, &pattern, &entry) > packed_bytes_max(bytes) {
             break;

@@ -8,7 +8,7 @@ use crate::switchboard::{
 };
 use tidings_bounds::Count;
 use tidings_identity::NodeRun;
-use tidings_membership::{Event, Fault, JoinError, LeaveError, MemberId, Scope};
+use tidings_membership::{Event, Fault, JoinError, LeaveError, MemberId, Profile, Scope};
 use tokio::time::{sleep, timeout};
 
 #[tokio::test(start_paused = true)]
@@ -294,8 +294,10 @@ async fn many_threads_join_and_leave_while_others_read() {
         .collect();
     let (membership, scope) = (&node.membership, Scope::default());
     let sees_some = || {
+        let nothing = Profile::default();
         let is_some = std::thread::scope(|threads| {
-            let join = || membership.join_all_within(&mut membership.share(), &scope, &many, None);
+            let join =
+                || membership.join_all_within(&mut membership.share(), &scope, &many, &nothing);
             let joining = threads.spawn(join);
             let mut is_some = false;
             while !joining.is_finished() {

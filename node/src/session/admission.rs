@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tidings_membership::{MemberId, Metadata, Pattern, Share};
+use tidings_membership::{MemberId, Pattern, Profile, QueueGroup, Share};
 
 use super::{Pending, SessionState, Subscriptions};
+use crate::homes::is_private;
 use crate::mailbox::Subscriber;
 use crate::session_error::SubscribeError;
 
@@ -17,14 +18,14 @@ impl SessionState {
         subscriptions: &Subscriptions,
         pending: &mut Pending,
         pattern: &Pattern,
-        metadata: &Metadata,
+        profile: &Profile,
     ) -> Result<MemberId, SubscribeError> {
         let limits = &self.node.limits;
         let (bytes, max) = (pattern.as_str().len(), limits.topic_bytes_max.get());
         if bytes > max {
             return Err(SubscribeError::TopicTooLong { bytes, max });
         }
-        let (bytes, max) = (metadata.bytes(), limits.metadata_bytes_max.get());
+        let (bytes, max) = (profile.metadata.bytes(), limits.metadata_bytes_max.get());
         if bytes > max {
             return Err(SubscribeError::MetadataTooLarge { bytes, max });
         }
@@ -35,7 +36,10 @@ impl SessionState {
         if subscriptions.patterns.len() + pending.count >= max {
             return Err(SubscribeError::TooMany { max });
         }
-        let own = Share::bytes_of(&self.routes.scope, pattern, self.agent.as_ref(), metadata);
+        let own = match is_private(pattern) {
+            true => 0,
+            false => Share::bytes_of(&self.routes.scope, pattern, profile),
+        };
         let bytes = subscriptions.share.bytes() + pending.bytes + own;
         let max = limits.membership_bytes_per_session_max.get();
         if bytes > max {
@@ -46,11 +50,19 @@ impl SessionState {
         Ok(self.node.next_member())
     }
 
-    pub(super) fn subscriber(&self, member: MemberId, tag: u64) -> Subscriber {
+    pub(super) fn subscriber(
+        &self,
+        member: MemberId,
+        pattern: &Pattern,
+        tag: u64,
+        queue: Option<QueueGroup>,
+    ) -> Subscriber {
         Subscriber {
             member,
             tag,
             session: self.id,
+            is_private: is_private(pattern),
+            queue,
             mailbox: Arc::clone(&self.mailbox),
         }
     }

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use tidings_membership::{MemberId, Metadata, Pattern};
+use tidings_membership::{MemberId, Pattern, Profile};
 
 use super::{ENDED_AT_ONCE_MAX, Pending, Session, SessionState, lock};
+use crate::homes::is_private;
 use crate::route::RouteChange;
 use crate::session_error::{SubscribeError, UnsubscribeError};
 
@@ -25,11 +26,14 @@ impl Session {
         let mut subscriptions = lock(&state.subscriptions);
         let mut pending = Pending::default();
         let mut admitted = Vec::new();
+        let profile = Profile {
+            agent: state.agent.clone(),
+            ..Profile::default()
+        };
         let mut results: Vec<_> = patterns
             .into_iter()
             .map(|pattern| {
-                let nothing = Metadata::default();
-                let member = state.admit(&subscriptions, &mut pending, pattern, &nothing)?;
+                let member = state.admit(&subscriptions, &mut pending, pattern, &profile)?;
                 admitted.push((pattern.clone(), member));
                 Ok(member)
             })
@@ -37,21 +41,33 @@ impl Session {
         // First the routes, then the memberships: whoever sees a member must reach it.
         for some in admitted.chunks(ENDED_AT_ONCE_MAX) {
             let changes = some.iter().map(|(pattern, member)| {
-                let subscriber = Arc::new(state.subscriber(*member, 0));
+                let subscriber = Arc::new(state.subscriber(*member, pattern, 0, None));
                 (pattern, RouteChange::AddLocal(subscriber))
             });
             state.routes.change_all(changes);
         }
+        let (private, shown): (Vec<_>, Vec<_>) = admitted
+            .iter()
+            .cloned()
+            .partition(|(pattern, _)| is_private(pattern));
         let joined = state.node.membership.join_all_within(
             &mut subscriptions.share,
             &state.routes.scope,
-            &admitted,
-            state.agent.as_ref(),
+            &shown,
+            &profile,
+        );
+        subscriptions.patterns.extend(
+            private
+                .into_iter()
+                .map(|(pattern, member)| (member, pattern)),
         );
         let mut refused = Vec::new();
-        let of_admitted = results.iter_mut().filter(|result| result.is_ok());
+        let of_shown = results.iter_mut().filter(
+            |result| matches!(result, Ok(member) if !subscriptions.patterns.contains_key(member)),
+        );
+        let of_shown: Vec<_> = of_shown.collect();
         for (result, ((pattern, member), joined)) in
-            of_admitted.zip(admitted.into_iter().zip(joined))
+            of_shown.into_iter().zip(shown.into_iter().zip(joined))
         {
             match joined {
                 Ok(()) => {

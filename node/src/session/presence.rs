@@ -2,26 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use tidings_membership::{MemberId, Metadata, Pattern, Share};
+use tidings_membership::{MemberId, Metadata, Pattern, Profile, Share};
 
 use super::{Session, SessionState, Subscriptions, lock};
-use crate::session_error::{PresenceError, SubscribeError};
+use crate::session_error::PresenceError;
 
 impl Session {
-    /// Subscribes as [`subscribe_tagged`](Self::subscribe_tagged) does. The membership says this of itself
-    /// from the first: nobody sees it without.
-    ///
-    /// # Errors
-    /// As [`subscribe`](Self::subscribe).
-    pub fn subscribe_with(
-        &self,
-        pattern: &Pattern,
-        tag: u64,
-        metadata: Metadata,
-    ) -> Result<MemberId, SubscribeError> {
-        self.state.subscribe(pattern, tag, metadata)
-    }
-
     /// Lets a membership say this of itself from now on, and nothing of what it said before. It stays a
     /// member all the while: watches tell an [`Updated`](crate::Event::Updated), and of several updates
     /// between two looks the last. This node shows it at once, connected nodes within milliseconds.
@@ -82,14 +68,18 @@ impl SessionState {
             return Err(PresenceError::TooLarge { bytes, max });
         }
         let scope = &self.routes.scope;
-        let bytes_of = |metadata| Share::bytes_of(scope, pattern, self.agent.as_ref(), metadata);
-        let said = &subscriptions.metadata;
-        let none = Metadata::default();
-        let said = members
-            .iter()
-            .map(|member| said.get(member).unwrap_or(&none));
-        let before: usize = said.map(bytes_of).sum();
-        let after = members.len() * bytes_of(&metadata);
+        let bytes_of = |member: &MemberId, metadata: Option<&Metadata>| {
+            let profile = Profile {
+                agent: self.agent.clone(),
+                queue: subscriptions.queues.get(member).cloned(),
+                metadata: metadata.cloned().unwrap_or_default(),
+            };
+            Share::bytes_of(scope, pattern, &profile)
+        };
+        let said = |member| bytes_of(member, subscriptions.metadata.get(member));
+        let before: usize = members.iter().map(said).sum();
+        let says = |member| bytes_of(member, Some(&metadata));
+        let after: usize = members.iter().map(says).sum();
         let (bytes, max) = (
             subscriptions.share.bytes() + after - before,
             limits.membership_bytes_per_session_max.get(),

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 use tidings::{
-    AgentName, Event, Incarnation, MemberId, Metadata, NodeId, NodeSummary, Pattern, Scope,
+    AgentName, Event, Incarnation, MemberId, Metadata, NodeId, NodeSummary, Pattern, QueueGroup,
+    Scope,
 };
 
 /// What who watches is told: first a snapshot, in one part or several, and then what changes.
@@ -80,6 +81,9 @@ pub struct MembershipAnswer {
     /// What it says of itself besides; an empty object if nothing.
     #[serde(default)]
     pub metadata: Metadata,
+    /// The queue group that it is in, if it is in one.
+    #[serde(default)]
+    pub queue: Option<QueueGroup>,
 }
 
 impl WatchAnswer {
@@ -106,6 +110,7 @@ impl WatchAnswer {
                 member,
                 agent,
                 metadata,
+                queue,
             } => Self::Joined(MembershipAnswer {
                 scope,
                 topic: pattern,
@@ -113,6 +118,7 @@ impl WatchAnswer {
                 member,
                 agent,
                 metadata,
+                queue,
             }),
             Event::Updated {
                 scope,
@@ -121,6 +127,7 @@ impl WatchAnswer {
                 member,
                 agent,
                 metadata,
+                queue,
             } => Self::Updated(MembershipAnswer {
                 scope,
                 topic: pattern,
@@ -128,12 +135,14 @@ impl WatchAnswer {
                 member,
                 agent,
                 metadata,
+                queue,
             }),
             Event::Left {
                 scope,
                 pattern,
                 node,
                 member,
+                ..
             } => Self::Left {
                 scope,
                 topic: pattern,
@@ -192,6 +201,7 @@ mod tests {
             member: MemberId::from_bytes([1; 16]),
             agent: None,
             metadata: Metadata::parse(r#"{"n":1}"#).unwrap(),
+            queue: "workers".parse().ok(),
         };
         let MembershipAnswer {
             scope,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
-use tidings::{Headers, Message, Metadata, Pattern, Scope, Topic};
+use tidings::{Headers, Message, Metadata, Pattern, QueueGroup, Scope, Topic};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -126,6 +126,7 @@ impl Client {
         client.payload_bytes_max = max_payload;
         let mut options = json!({
             "verbose": false, "pedantic": false, "echo": true, "headers": true, "protocol": 1,
+            "no_responders": true,
             "lang": "tidings", "version": env!("CARGO_PKG_VERSION"), "name": agent,
         });
         if let Some(scope) = scope {
@@ -173,8 +174,22 @@ impl Client {
 
     /// Subscribes, with effect when the connection is [flushed](Self::flush).
     pub(crate) async fn subscribe(&mut self, pattern: &Pattern) -> anyhow::Result<()> {
+        self.join(pattern, None).await
+    }
+
+    /// Subscribes in a queue group, or in none, with effect when the connection is
+    /// [flushed](Self::flush).
+    pub(crate) async fn join(
+        &mut self,
+        pattern: &Pattern,
+        queue: Option<&QueueGroup>,
+    ) -> anyhow::Result<()> {
         self.subscriptions += 1;
-        let line = format!("SUB {} {}\r\n", pattern.as_str(), self.subscriptions);
+        let (pattern, sid) = (pattern.as_str(), self.subscriptions);
+        let line = match queue {
+            None => format!("SUB {pattern} {sid}\r\n"),
+            Some(queue) => format!("SUB {pattern} {queue} {sid}\r\n"),
+        };
         self.write(line.as_bytes()).await
     }
 
@@ -357,15 +372,27 @@ pub(crate) fn inbox() -> Topic {
     Topic::parse(&inbox).expect("it has letters, digits and dots")
 }
 
+/// Whether a message says that nobody has got what was asked.
+pub(crate) fn is_nobody(message: &Message) -> bool {
+    message.payload.is_empty() && message.headers.get(STATUS) == Some("503")
+}
+
+/// Under this name the status is found that may stand behind the version.
+const STATUS: &str = "Status";
+
 /// The headers in a block: its first line names the protocol, its last is empty.
 fn headers(block: &Bytes) -> anyhow::Result<Headers> {
     if block.is_empty() {
         return Ok(Headers::default());
     }
+    let none = || "the node sends headers that are none";
+    if block[..] == *b"NATS/1.0 503\r\n\r\n" {
+        return Ok(Headers::default().with(STATUS, "503")?);
+    }
     let lines = block
         .strip_prefix(HEADERS_START)
         .and_then(|rest| rest.strip_suffix(b"\r\n"));
-    let lines = lines.context("the node sends headers that are none")?;
+    let lines = lines.with_context(none)?;
     Ok(Headers::parse(block.slice_ref(lines))?)
 }
 

@@ -38,8 +38,10 @@ pub(crate) fn human(members: &[MemberAnswer]) -> String {
             false => member.metadata.to_string(),
         };
         let member_id = member.member.to_string();
-        [member.node.to_string(), agent, member_id, metadata]
+        let queue = member.queue.as_ref();
+        let queue = queue.map_or("-".into(), ToString::to_string);
+        [member.node.to_string(), agent, member_id, queue, metadata]
     };
     let rows: Vec<_> = members.iter().map(row).collect();
-    table(["NODE", "AGENT", "MEMBER", "METADATA"], &rows)
+    table(["NODE", "AGENT", "MEMBER", "QUEUE", "METADATA"], &rows)
 }

@@ -122,7 +122,7 @@ fn human(answer: &AssuredAnswer) -> String {
     table(["NODE", "AGENT", "MEMBER", "OUTCOME"], &rows)
 }
 
-fn payload(given: Option<String>) -> anyhow::Result<Bytes> {
+pub(crate) fn payload(given: Option<String>) -> anyhow::Result<Bytes> {
     let mut stdin = std::io::stdin();
     match given {
         Some(payload) if payload != "-" => Ok(payload.into()),
@@ -137,7 +137,7 @@ fn payload(given: Option<String>) -> anyhow::Result<Bytes> {
     }
 }
 
-fn header(text: &str) -> anyhow::Result<(String, String)> {
+pub(crate) fn header(text: &str) -> anyhow::Result<(String, String)> {
     let (name, value) = text.split_once(':').context("a header is NAME:VALUE")?;
     let (name, value) = (name.to_owned(), value.trim().to_owned());
     Headers::default().with(&name, &value)?;

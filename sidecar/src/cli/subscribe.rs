@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use serde_json::{Map, Value, json};
-use tidings::{Headers, Message, Metadata, Pattern, Topic};
+use tidings::{Headers, Message, Metadata, Pattern, QueueGroup, Topic};
 
 use crate::cli::client::{ClientArgs, Everywhere, Lacking};
 use crate::cli::{stderr, stdout};
@@ -20,6 +20,9 @@ pub(crate) struct SubscribeArgs {
     /// Topics, or patterns: `*` stands for one part of a topic, `>` for all that follow
     #[arg(required = true, value_parser = Pattern::parse)]
     topics: Vec<Pattern>,
+    /// The queue group to be in: of all its members one gets each message
+    #[arg(long, value_name = "NAME", value_parser = QueueGroup::parse)]
+    queue: Option<QueueGroup>,
     /// End after so many messages
     #[arg(long, value_name = "N")]
     count: Option<usize>,
@@ -52,7 +55,7 @@ pub(crate) async fn subscribe(args: SubscribeArgs) -> anyhow::Result<()> {
     let metadata = Metadata::try_from(args.meta.into_iter().collect::<BTreeMap<_, _>>())?;
     let mut client = args.client.connect().await?;
     for pattern in &args.topics {
-        client.subscribe(pattern).await?;
+        client.join(pattern, args.queue.as_ref()).await?;
     }
     if !metadata.is_empty() {
         for pattern in &args.topics {
@@ -103,7 +106,7 @@ fn told(outcome: &Everywhere) -> String {
     }
 }
 
-fn line(message: &Message, as_json: bool) -> Vec<u8> {
+pub(crate) fn line(message: &Message, as_json: bool) -> Vec<u8> {
     let mut line = if as_json {
         object(message).to_string().into_bytes()
     } else {

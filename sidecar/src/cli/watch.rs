@@ -67,7 +67,7 @@ fn human(answer: &WatchAnswer) -> String {
             topic,
             node,
             member,
-        } => format!("left\t{topic}\t{scope}\t{node}\t-\t{member}\t-\n"),
+        } => format!("left\t{topic}\t{scope}\t{node}\t-\t{member}\t-\t-\n"),
         WatchAnswer::Gap { from, to, frames } => {
             let frames = frames.map_or("some".into(), |frames| frames.to_string());
             format!("gap\t{from}\t{to}\t{frames} messages may be missing\n")
@@ -87,11 +87,13 @@ fn member(what: &str, one: &MembershipAnswer) -> String {
         member,
         agent,
         metadata,
+        queue,
     } = one;
     let agent = agent.as_ref().map_or("-".into(), ToString::to_string);
     let metadata = match metadata.is_empty() {
         true => "-".into(),
         false => metadata.to_string(),
     };
-    format!("{what}\t{topic}\t{scope}\t{node}\t{agent}\t{member}\t{metadata}\n")
+    let queue = queue.as_ref().map_or("-".into(), ToString::to_string);
+    format!("{what}\t{topic}\t{scope}\t{node}\t{agent}\t{member}\t{queue}\t{metadata}\n")
 }

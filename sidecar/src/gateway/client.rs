@@ -13,8 +13,8 @@ use super::{header_block, reply, service};
 use crate::answers::AssuredAnswer;
 use crate::reach::Reach;
 use tidings::{
-    AssuredOptions, BroadcastError, Delivery, Held, MemberId, Message, Outcomes, Pattern, Receipt,
-    Scope, Session, SubscribeError, TimeError, Topic,
+    AssuredOptions, BroadcastError, Delivery, Held, MemberId, Message, Outcomes, Pattern,
+    QueueGroup, Receipt, Scope, Session, SubscribeError, SubscribeOptions, TimeError, Topic,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -46,6 +46,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 struct Subscription {
     sid: Box<str>,
+    pattern: Pattern,
     member: MemberId,
     delivered: u64,
     /// After so many messages the subscription ends by itself.
@@ -189,6 +190,7 @@ impl Client {
             message.headers =
                 header_block::parse(block).map_err(|error| refuse(error.to_string()))?;
         }
+        let asks = self.options.no_responders.then(|| message.reply_to.clone());
         let reach = Reach::of(&message.headers).map_err(|error| refuse(error.to_string()))?;
         if message.headers.get(ASSURED).is_some() {
             let options = assured_options(&message, &reach).map_err(refuse)?;
@@ -197,6 +199,11 @@ impl Client {
         match reach.publish(&self.session, message, self.options.echo) {
             Ok(receipt) => {
                 self.is_pressing |= receipt.pressing;
+                if receipt == Receipt::default()
+                    && let Some(reply_to) = asks.flatten()
+                {
+                    self.nobody_listens(&reply_to);
+                }
                 Ok(receipt)
             }
             // The inbox will say why.
@@ -204,6 +211,14 @@ impl Client {
             Err(BroadcastError::PayloadTooLarge { .. }) => Err(ClientError::PayloadTooLarge),
             Err(BroadcastError::TopicTooLong { .. }) => Err(ClientError::InvalidPublishSubject),
             Err(error) => Err(refuse(error.to_string())),
+        }
+    }
+
+    /// Tells the client that nobody has got what it asked, if it awaits the answer itself.
+    fn nobody_listens(&mut self, reply_to: &Topic) {
+        let mut own = self.subscriptions.values();
+        if let Some(own) = own.find(|own| own.pattern.matches(reply_to)) {
+            reply::no_responders(&mut self.out, reply_to, &own.sid);
         }
     }
 
@@ -283,20 +298,24 @@ impl Client {
                 reason,
             }
         };
-        if queue.is_some() {
-            return Err(refuse("queue groups are not served".into()));
-        }
         let pattern = Pattern::parse(subject).map_err(|_| ClientError::InvalidSubject)?;
         // As the NATS server does: the first one stays.
         if self.tags.contains_key(sid) {
             return Ok(());
         }
         let tag = self.last_tag + 1;
-        match self.session.subscribe_tagged(&pattern, tag) {
+        let group = queue.map(QueueGroup::parse).transpose();
+        let options = SubscribeOptions {
+            tag,
+            queue: group.map_err(|error| refuse(error.to_string()))?,
+            ..SubscribeOptions::default()
+        };
+        match self.session.subscribe_with(&pattern, options) {
             Ok(member) => {
                 self.last_tag = tag;
                 let subscription = Subscription {
                     sid: sid.into(),
+                    pattern,
                     member,
                     delivered: 0,
                     max: None,

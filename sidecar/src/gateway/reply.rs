@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::client_error::ClientError;
 use super::header_block;
-use tidings::{Message, Node};
+use tidings::{Message, Node, Topic};
 
 /// What the server says of itself. What is not here it does not offer.
 #[derive(Debug, Serialize)]
@@ -82,6 +82,14 @@ pub(super) fn pong(out: &mut BytesMut) {
 
 pub(super) fn error(out: &mut BytesMut, error: &ClientError) {
     write!(out, "-ERR '{error}'\r\n").expect("a buffer in memory takes all that is written");
+}
+
+/// What the NATS server says when nobody has got a request, for the subscription that awaits the answer.
+pub(super) fn no_responders(out: &mut BytesMut, reply_to: &Topic, sid: &str) {
+    const STATUS: &str = "NATS/1.0 503\r\n\r\n";
+    let bytes = STATUS.len();
+    write!(out, "HMSG {reply_to} {sid} {bytes} {bytes}\r\n{STATUS}\r\n")
+        .expect("a buffer in memory takes all that is written");
 }
 
 /// A message for the subscription `sid`: HMSG if it has headers and the client takes them, else MSG.

@@ -118,6 +118,7 @@ impl Collector for Sample {
             ("mailbox_full", stats.dropped_mailbox_full),
             ("slow_subscriber", stats.dropped_slow_subscriber),
             ("session_ended", stats.dropped_session_ended),
+            ("queue_empty", stats.dropped_queue_empty),
             ("malformed", stats.dropped_malformed),
             ("outbound_full", transport.dropped_outbound_full),
             ("congested", transport.dropped_congested),
@@ -128,6 +129,9 @@ impl Collector for Sample {
         ];
         let help = "Messages that were accepted and lost, by reason";
         to.counters("messages_dropped", help, "reason", &dropped)?;
+
+        let help = "Messages for a queue group that has nobody left here, sent on to another node";
+        to.counter("messages_passed_on", help, stats.passed_on)?;
 
         let again = [
             ("sent", stats.assured_repeated),

@@ -106,6 +106,54 @@ fn what_the_node_refuses_fails_with_its_reason() {
 }
 
 #[test]
+fn a_request_prints_what_is_answered_or_fails() {
+    let node = Node::start(&[]);
+    let ask = |arguments: &[&str]| {
+        let mut command = tidings(&["request", "--server", &node.client]);
+        command.args(arguments).output().unwrap()
+    };
+    let nobody = ask(&["sum", "6 * 7"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert_eq!(text(&nobody.stderr).trim(), "error: nobody listens on sum");
+
+    let one = node.answerer(&["--count", "2", "sum", "42"]);
+    let shell = "cat; printf ' on %s' $TIDINGS_TOPIC; test \"$TIDINGS_TOPIC\" != sum.none";
+    let _other = node.answerer(&["--queue", "q", "sum.*", "--run", shell]);
+    let answered = ask(&["sum", "6 * 7"]);
+    assert_eq!(text(&answered.stdout), "42\n");
+    assert_eq!(text(&ask(&["sum.up", "what"]).stdout), "what on sum.up\n");
+    let failed = ask(&["--json", "sum.none", "what"]);
+    let failed: Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert_eq!(failed["headers"]["Nats-Service-Error-Code"], json!(["500"]));
+
+    let late = ask(&["--count", "2", "--timeout", "200ms", "sum", "x"]);
+    assert_eq!(text(&late.stdout), "42\n");
+    assert_eq!(
+        text(&late.stderr).trim(),
+        "error: 1 of 2 answers within 200ms"
+    );
+    assert_eq!(one.end().0, Some(0));
+}
+
+#[test]
+fn of_a_queue_group_one_subscriber_prints_each_message() {
+    let node = Node::start(&[]);
+    let all = ["--queue", "q", "job", "end"];
+    let subscribers = [node.subscriber(&all), node.subscriber(&all)];
+    let members = printed(&["members", "--http", &node.http, "job"]);
+    assert_eq!(
+        members.lines().filter(|line| line.contains(" q ")).count(),
+        2,
+        "{members}"
+    );
+    node.publish(&["--count", "40", "job", "x"]);
+    drop(node);
+    let counts = subscribers.map(|mut one| lines(one.stdout()).len());
+    assert_eq!(counts[0] + counts[1], 40);
+    assert!(counts[0] > 5 && counts[1] > 5, "{counts:?}");
+}
+
+#[test]
 fn an_assured_message_prints_what_became_of_it_and_fails_unless_all_have_taken_it() {
     let node = Node::start(&[]);
     let mut subscriber = node.subscriber(&["--agent", "reader", "--count", "2", "t.*"]);

@@ -179,6 +179,15 @@ impl Node {
         running
     }
 
+    /// Somebody who answers questions.
+    pub(crate) fn answerer(&self, arguments: &[&str]) -> Running {
+        let mut command = tidings(&["reply", "--server", &self.client]);
+        command.args(arguments);
+        let running = Running::start(command);
+        running.says("answering");
+        running
+    }
+
     pub(crate) fn nodes(&self) -> Vec<Value> {
         serde_json::from_str(&printed(&["nodes", "--http", &self.http, "--json"])).unwrap()
     }
