@@ -87,6 +87,27 @@ impl Pattern {
         }
     }
 
+    /// Whether every message that is for who subscribes to that pattern is also for who subscribes to
+    /// this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (own, others) = (topic::separator(&self.0), topic::separator(&other.0));
+        if own != others && self.0.contains(own) && other.0.contains(others) {
+            return false;
+        }
+        let mut other_tokens = topic::tokens(&other.0, others);
+        for token in topic::tokens(&self.0, own) {
+            match (token, other_tokens.next()) {
+                (_, None) => return false,
+                (">", Some(_)) => return true,
+                (_, Some(">")) => return false,
+                ("*", Some(_)) => {}
+                (token, Some(other)) if token == other => {}
+                _ => return false,
+            }
+        }
+        other_tokens.next().is_none()
+    }
+
     fn tokens(&self) -> std::str::Split<'_, char> {
         topic::tokens(&self.0, topic::separator(&self.0))
     }
@@ -175,12 +196,24 @@ mod tests {
         }
     }
 
-    /// All topics of up to three tokens that are `a` or `b`.
+    proptest! {
+        #[test]
+        fn a_pattern_covers_another_when_it_matches_whatever_that_matches(
+            one in "([ab*][.]){0,2}[ab*>]|([ab*]:){0,2}[ab*>]",
+            other in "([ab*][.]){0,2}[ab*>]|([ab*]:){0,2}[ab*>]",
+        ) {
+            let (one, other) = (Pattern::parse(&one).unwrap(), Pattern::parse(&other).unwrap());
+            let all = topics().all(|topic| !other.matches(&topic) || one.matches(&topic));
+            prop_assert_eq!(one.covers(&other), all);
+        }
+    }
+
+    /// All topics of up to four tokens that are `a`, `b` or `c`, which is more than patterns here name.
     fn topics() -> impl Iterator<Item = Topic> {
         ['.', ':'].into_iter().flat_map(|separator| {
-            let tokens = |length: u32| (0..2_u32.pow(length)).map(move |bits| (length, bits));
-            (1..=3).flat_map(tokens).map(move |(length, bits)| {
-                let token = |at| if bits >> at & 1 == 0 { "a" } else { "b" };
+            let tokens = |length: u32| (0..3_u32.pow(length)).map(move |number| (length, number));
+            (1..=4).flat_map(tokens).map(move |(length, number)| {
+                let token = |at| ["a", "b", "c"][(number / 3_u32.pow(at) % 3) as usize];
                 let tokens: Vec<_> = (0..length).map(token).collect();
                 Topic::parse(&tokens.join(&separator.to_string())).unwrap()
             })

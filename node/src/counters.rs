@@ -32,6 +32,12 @@ pub(crate) struct Counters {
     pub(crate) passed_on: AtomicU64,
     /// Nobody was left anywhere.
     pub(crate) dropped_queue_empty: AtomicU64,
+    /// A session may not publish there.
+    pub(crate) denied_publish: AtomicU64,
+    /// A session may not subscribe to that.
+    pub(crate) denied_subscribe: AtomicU64,
+    /// Somebody may not see or tell that of the cluster.
+    pub(crate) denied_view: AtomicU64,
     /// A frame of a peer was no message.
     pub(crate) dropped_malformed: AtomicU64,
     /// In nanoseconds, from 1 µs to 1 s.
@@ -55,6 +61,9 @@ impl Counters {
             assured_known: AtomicU64::new(0),
             passed_on: AtomicU64::new(0),
             dropped_queue_empty: AtomicU64::new(0),
+            denied_publish: AtomicU64::new(0),
+            denied_subscribe: AtomicU64::new(0),
+            denied_view: AtomicU64::new(0),
             dropped_malformed: AtomicU64::new(0),
             duration: Histogram::new(1_000),
             recipients: Histogram::new(1),
@@ -85,6 +94,9 @@ impl Counters {
             assured_known: self.assured_known.load(Relaxed),
             passed_on: self.passed_on.load(Relaxed),
             dropped_queue_empty: self.dropped_queue_empty.load(Relaxed),
+            denied_publish: self.denied_publish.load(Relaxed),
+            denied_subscribe: self.denied_subscribe.load(Relaxed),
+            denied_view: self.denied_view.load(Relaxed),
             dropped_malformed: self.dropped_malformed.load(Relaxed),
             broadcast_seconds: self.duration.snapshot(NANOS_PER_SECOND),
             broadcast_recipients: self.recipients.snapshot(1.0),

@@ -51,6 +51,9 @@ pub enum RecvError {
         /// How many messages were lost with the mailbox.
         missed: u64,
     },
+    /// Nothing is allowed to the session any more ([`Access::withdraw`](crate::Access::withdraw)).
+    #[error("the session has ended: its access was withdrawn")]
+    Withdrawn,
     /// The node has stopped.
     #[error("the node has stopped")]
     NodeStopped,

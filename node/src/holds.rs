@@ -250,6 +250,7 @@ mod tests {
             is_private: false,
             queue: None,
             mailbox: Arc::clone(&mailbox),
+            grant: None,
         });
         let message = Arc::new(Message::new("t".parse().unwrap(), "x"));
         let source = Source::here(SessionId::new(2));

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
+use crate::access::Grant;
 use crate::counters::Counters;
 use crate::mailbox::Mailbox;
 use crate::{Delivery, RecvError};
@@ -42,14 +43,21 @@ pub struct Inbox {
     /// Taken from the mailbox, not yet received.
     batch: VecDeque<Delivery>,
     counters: Arc<Counters>,
+    /// What learns where its session may answer.
+    grant: Option<Arc<Grant>>,
 }
 
 impl Inbox {
-    pub(crate) fn new(mailbox: Arc<Mailbox>, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        mailbox: Arc<Mailbox>,
+        counters: Arc<Counters>,
+        grant: Option<Arc<Grant>>,
+    ) -> Self {
         Self {
             mailbox,
             batch: VecDeque::new(),
             counters,
+            grant,
         }
     }
 
@@ -65,8 +73,11 @@ impl Inbox {
             self.mailbox.take(&mut self.batch, BATCH)?;
         }
         let delivery = self.batch.pop_front();
-        if let Some(Delivery::Message { .. }) = delivery {
+        if let Some(Delivery::Message { message, .. }) = &delivery {
             self.counters.delivered.fetch_add(1, Relaxed);
+            if let (Some(grant), Some(reply_to)) = (&self.grant, &message.reply_to) {
+                grant.received(reply_to);
+            }
         }
         Ok(delivery)
     }
@@ -99,11 +110,11 @@ impl Inbox {
         self.mailbox.closed()
     }
 
-    /// Waits until the session is cut off because its mailbox overflowed, which may never happen.
-    /// For those who cannot receive at the moment and so would not hear of it.
+    /// Waits until the session is cut off because its mailbox overflowed or its access was withdrawn, which
+    /// may never happen. For those who cannot receive at the moment and so would not hear of it.
     pub async fn overflowed(&mut self) -> RecvError {
         match poll_fn(|cx| self.mailbox.poll_closed(cx)).await {
-            overflow @ RecvError::Overflow { .. } => overflow,
+            cut_off @ (RecvError::Overflow { .. } | RecvError::Withdrawn) => cut_off,
             _ => std::future::pending().await,
         }
     }

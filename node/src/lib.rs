@@ -5,6 +5,7 @@
 //! authenticated QUIC link to each peer. A partition leaves every side working on its own; when it
 //! heals, the view and the delivery come back by themselves.
 
+mod access;
 mod account;
 mod answers;
 mod asking;
@@ -73,6 +74,9 @@ mod wildcards;
 mod window;
 mod wiring;
 
+pub use access::{
+    Access, Denied, Disallowed, Permissions, Responses, RuleError, Rules, Sight, SubscribeRule,
+};
 pub use assured::Assured;
 pub use config::{Config, ConfigError, PORT};
 pub use congestion::Congestion;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings_bounds::Count;
-use tidings_membership::{MemberId, QueueGroup};
+use tidings_membership::{MemberId, QueueGroup, Topic};
 use tidings_transport::Budget;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::access::Grant;
 use crate::charge::{Charge, MESSAGE_BYTES};
 use crate::pressure::{Level, Pressure};
 use crate::registry::SessionId;
@@ -72,6 +73,8 @@ pub(crate) struct Subscriber {
     /// The group that it shares its messages with.
     pub(crate) queue: Option<QueueGroup>,
     pub(crate) mailbox: Arc<Mailbox>,
+    /// What decides which messages it gets, if it is not for all that it matches.
+    pub(crate) grant: Option<Arc<Grant>>,
 }
 
 /// What became of a message that was put into a mailbox.
@@ -89,6 +92,17 @@ pub(crate) enum Pushed {
     CutOff(u64),
     /// The mailbox had been closed before: its session is going away.
     Closed,
+    /// Its session may not get it.
+    Denied,
+}
+
+impl Subscriber {
+    /// Whether its session may get messages on this topic, which it matches.
+    pub(crate) fn may_receive(&self, topic: &Topic) -> bool {
+        self.grant
+            .as_ref()
+            .is_none_or(|grant| grant.receives(topic))
+    }
 }
 
 /// A bounded queue between the broker, which pushes from any thread and never waits, and the one
@@ -406,6 +420,7 @@ mod tests {
             is_private: false,
             queue: None,
             mailbox,
+            grant: None,
         })
     }
 
@@ -451,6 +466,7 @@ mod tests {
                 is_private: false,
                 queue: None,
                 mailbox: Arc::new(Mailbox::new(config, &budget)),
+                grant: None,
             })
         };
         let push = |to: &Arc<Subscriber>| {

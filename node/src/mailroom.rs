@@ -54,13 +54,15 @@ impl Mailroom {
         let mut sent = 0;
         for subscriber in subscribers {
             let mailbox = &subscriber.mailbox;
-            let outcome = if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
+            let outcome = if !subscriber.may_receive(&message.topic) {
+                Pushed::Denied
+            } else if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
                 mailbox.refuse(source)
             } else {
                 mailbox.push(source, subscriber, message)
             };
             pushed(subscriber, outcome);
-            sent += u64::from(outcome != Pushed::Closed);
+            sent += u64::from(!matches!(outcome, Pushed::Closed | Pushed::Denied));
             self.settle(subscriber, outcome, receipt, pressing);
         }
         self.counters.sent_local.fetch_add(sent, Relaxed);
@@ -82,7 +84,8 @@ impl Mailroom {
         } = *arrival;
         for subscriber in subscribers {
             let mailbox = &subscriber.mailbox;
-            if publisher.is_some_and(|own| own.would_rather_drop(&**mailbox)) {
+            let rather_drops = || publisher.is_some_and(|own| own.would_rather_drop(&**mailbox));
+            if !subscriber.may_receive(&message.topic) || rather_drops() {
                 continue;
             }
             if let Some(outcome) = mailbox.offer(source, subscriber, message) {
@@ -126,7 +129,7 @@ impl Mailroom {
                 // Nobody listens only when the node has stopped, and its sessions with it.
                 let _ = self.cut_off.send(subscriber.session);
             }
-            Pushed::Closed => {}
+            Pushed::Closed | Pushed::Denied => {}
         }
     }
 }

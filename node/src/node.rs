@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::access::{Access, Denied};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -291,6 +292,24 @@ impl Node {
     /// When there are too many, or the node leaves.
     pub fn session(&self, options: SessionOptions) -> Result<(Session, Inbox), OpenError> {
         self.inner.sessions.open(options)
+    }
+
+    /// Whether who has this access and is in the scope `own` may see what is in `scope`; without one, what is
+    /// in all. For who shows the [view](Self::view) to others.
+    ///
+    /// # Errors
+    /// When it may not. That is counted and logged.
+    pub fn shows(&self, access: &Access, own: &Scope, scope: Option<&Scope>) -> Result<(), Denied> {
+        access.sees(own, scope, &self.inner.sessions.broker.counters)
+    }
+
+    /// Whether who has this access may [describe](Self::describe_topic) this topic, for who does so in place of
+    /// others.
+    ///
+    /// # Errors
+    /// When it may not. That is counted and logged.
+    pub fn lets_describe(&self, access: &Access, topic: &Topic) -> Result<(), Denied> {
+        access.describes(topic, &self.inner.sessions.broker.counters)
     }
 
     /// Everyone whom a broadcast on this topic would reach, as far as this node knows; of a pattern

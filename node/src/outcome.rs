@@ -35,7 +35,8 @@ pub enum Outcome {
     Taken,
     /// Its agent has acknowledged the message.
     Acknowledged,
-    /// Its mailbox was full: the message was dropped, or the session cut off for it.
+    /// Its mailbox was full: the message was dropped, or the session cut off for it. Or its permissions do not
+    /// let it have messages on that topic.
     Refused,
     /// It had ended its membership before the message came. So is told of a member, too, whose session
     /// ended so long ago that its node does not remember: 65,536 memberships that ended likewise.

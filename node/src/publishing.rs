@@ -65,6 +65,21 @@ impl Session {
         self.publish_to(to, message, true)
     }
 
+    /// Hands the node's answer to what the agent has asked it to the subscribers of the answer's topic on this
+    /// node. It may be on a topic to which the session may subscribe, though it may not publish there.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn answered_by_node(&self, answer: Message) -> Result<Receipt, BroadcastError> {
+        if let Some(grant) = &self.state.grant
+            && !grant.subscribes(&Pattern::from(&answer.topic), None)
+        {
+            grant.publish(&answer.topic)?;
+        }
+        let answer = self.check(answer)?;
+        Ok(self.hand_over(&answer, false, Reach::ThisNode))
+    }
+
     fn publish_to(
         &self,
         to: &NodeId,
@@ -198,19 +213,33 @@ impl Session {
         reach: Reach,
     ) -> Result<Receipt, BroadcastError> {
         let message = self.accept(message)?;
+        Ok(self.hand_over(&message, skips_itself, reach))
+    }
+
+    fn hand_over(&self, message: &Arc<Message>, skips_itself: bool, reach: Reach) -> Receipt {
         let SessionState { node, routes, .. } = &*self.state;
-        let publisher = self.publisher(&message, skips_itself);
+        let publisher = self.publisher(message, skips_itself);
         let mut pressing = Vec::new();
         let receipt = node
             .broker
-            .broadcast(routes, publisher, reach, &message, &mut pressing);
+            .broadcast(routes, publisher, reach, message, &mut pressing);
         self.state.waits.add(pressing);
-        Ok(receipt)
+        receipt
     }
 
     fn accept(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
+        if let Some(grant) = &self.state.grant {
+            grant.publish(&message.topic)?;
+        }
+        self.check(message)
+    }
+
+    /// Accepts what may be published.
+    fn check(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
         let limits = &self.state.node.limits;
         let (bytes, max) = (message.payload.len(), limits.payload_bytes_max.get());
+        let grant = self.state.grant.as_ref();
+        let max = grant.map_or(max, |own| own.payload_bytes_max(max));
         if bytes > max {
             return Err(BroadcastError::PayloadTooLarge { bytes, max });
         }

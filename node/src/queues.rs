@@ -160,6 +160,7 @@ mod tests {
                 is_private: false,
                 queue: None,
                 mailbox: Arc::new(Mailbox::new(MailboxConfig::default(), &budget)),
+                grant: None,
             }));
         }
         interested

@@ -259,7 +259,7 @@ impl Kept {
                 Self::Waiting(Arc::clone(mailbox))
             }
             Pushed::Kept | Pushed::KeptPressing | Pushed::KeptLosing(_) => Self::Final(Fate::Taken),
-            Pushed::Lost { .. } | Pushed::CutOff(_) => Self::Final(Fate::Refused),
+            Pushed::Lost { .. } | Pushed::CutOff(_) | Pushed::Denied => Self::Final(Fate::Refused),
             Pushed::Closed => Self::Final(Fate::Died),
         }
     }
@@ -337,6 +337,7 @@ mod tests {
             is_private: false,
             queue: None,
             mailbox: Arc::new(Mailbox::new(MailboxConfig::default(), &budget)),
+            grant: None,
         })
     }
 
@@ -396,6 +397,7 @@ mod tests {
             Pushed::Lost { pressing: true },
             Pushed::CutOff(2),
             Pushed::Closed,
+            Pushed::Denied,
         ];
         from.receive(RUN, &numbered(0, None), |_, tell| {
             let each = members.iter().zip(pushed);

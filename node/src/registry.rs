@@ -31,6 +31,15 @@ pub enum OpenError {
         /// The limit.
         max: usize,
     },
+    /// As many sessions are open as may share an [`Access`](crate::Access).
+    #[error("the identity has {max} sessions open already, its limit (sessions_max)")]
+    TooManyOfIdentity {
+        /// The limit.
+        max: usize,
+    },
+    /// The access was withdrawn.
+    #[error("nothing is allowed to the identity any more")]
+    Withdrawn,
     /// The node is leaving or has left.
     #[error("the node has stopped")]
     NodeStopped,

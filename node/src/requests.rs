@@ -257,6 +257,7 @@ impl Session {
             is_private: true,
             queue: None,
             mailbox: Arc::clone(&mailbox),
+            grant: None,
         };
         let change = RouteChange::AddLocal(Arc::new(subscriber));
         state.routes.change(&Pattern::from(&topic), change);
@@ -264,7 +265,7 @@ impl Session {
             session: state,
             topic,
             member,
-            inbox: Inbox::new(mailbox, Arc::clone(&broker.counters)),
+            inbox: Inbox::new(mailbox, Arc::clone(&broker.counters), None),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::wildcards::Wildcards;
 pub(crate) struct Routes {
     pub(crate) scope: Scope,
     literal: papaya::HashMap<Pattern, Arc<Route>>,
-    wildcards: ArcSwap<Wildcards>,
+    wildcards: ArcSwap<Wildcards<Arc<Route>>>,
     /// Held while a change is made, so that no two work from the same old version.
     changing: Mutex<()>,
 }
@@ -48,12 +48,14 @@ impl Routes {
         // The lock guards no data of its own, so a poisoned one is as good.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let literal = self.literal.pin();
-        let mut wildcards: Option<Wildcards> = None;
+        let mut wildcards: Option<Wildcards<Arc<Route>>> = None;
         for (pattern, change) in changes {
             if !pattern.is_literal() {
                 wildcards
                     .get_or_insert_with(|| Wildcards::clone(&self.wildcards.load()))
-                    .change(pattern, &change);
+                    .change(pattern, |route| {
+                        *route = Route::changed(route.as_deref(), &change).map(Arc::new);
+                    });
                 continue;
             }
             match Route::changed(literal.get(pattern).map(Arc::as_ref), &change) {

@@ -105,6 +105,7 @@ mod tests {
                 MailboxConfig::default(),
                 &Arc::new(Budget::new(usize::MAX)),
             )),
+            grant: None,
         };
         let change = RouteChange::AddLocal(Arc::new(subscriber));
         routes.change(&Pattern::parse(pattern).unwrap(), change);

@@ -1,4 +1,5 @@
 mod admission;
+mod allowed;
 mod many;
 mod presence;
 
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use crate::access::{Access, Grant, Seat, SeatError};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::everywhere::{NotEverywhere, everywhere};
@@ -42,6 +44,8 @@ pub struct SessionOptions {
     pub mailbox: MailboxConfig,
     /// What becomes of its messages where there is no room to spare.
     pub congestion: Congestion,
+    /// What it may do. Default everything.
+    pub access: Access,
 }
 
 /// How a session subscribes.
@@ -142,6 +146,11 @@ pub(crate) struct SessionState {
     /// What its inboxes for answers have in common, once it has asked anything, and how many it has had.
     pub(crate) inbox: OnceLock<MemberId>,
     pub(crate) asked: AtomicU64,
+    /// What it may do; none if that is everything.
+    pub(crate) grant: Option<Arc<Grant>>,
+    pub(crate) access: Access,
+    /// Among the sessions of its access.
+    seat: Option<Seat>,
 }
 
 /// What a session has subscribed to, and what that takes of the node's room for memberships.
@@ -203,9 +212,16 @@ impl Sessions {
             agent,
             mailbox,
             congestion,
+            access,
         } = options;
+        let seat = access.seat().map_err(|error| match error {
+            SeatError::TooMany { max } => OpenError::TooManyOfIdentity { max },
+            SeatError::Withdrawn => OpenError::Withdrawn,
+        })?;
+        let counters = &self.broker.counters;
+        let grant = Grant::new(&access, counters);
         let mailbox = Arc::new(Mailbox::new(mailbox, &self.budget));
-        let inbox = Inbox::new(Arc::clone(&mailbox), Arc::clone(&self.broker.counters));
+        let inbox = Inbox::new(Arc::clone(&mailbox), Arc::clone(counters), grant.clone());
         let state = self.open.open(|id| SessionState {
             id,
             node: Arc::clone(self),
@@ -223,7 +239,11 @@ impl Sessions {
             waits: Waits::default(),
             inbox: OnceLock::new(),
             asked: AtomicU64::new(0),
+            grant,
+            access,
+            seat,
         })?;
+        state.sit()?;
         Ok((Session { state }, inbox))
     }
 
@@ -252,7 +272,7 @@ impl Sessions {
                 Some(ended) = endings.ended.recv() => ended,
                 // If it is not open any more, it has ended by itself meanwhile.
                 Some(id) = endings.cut_off.recv() => match self.open.get(id) {
-                    Some(session) => match session.close() {
+                    Some(session) => match session.close(RecvError::Ended) {
                         Some(memberships) => (session, memberships),
                         None => continue,
                     },
@@ -452,7 +472,7 @@ impl SessionState {
         let pending = &mut Pending::default();
         let member = self.admit(&subscriptions, pending, pattern, &profile)?;
         let queue = profile.queue.clone();
-        let subscriber = Arc::new(self.subscriber(member, pattern, tag, queue));
+        let subscriber = Arc::new(self.subscriber(pattern, member, tag, queue));
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
             .change(pattern, RouteChange::AddLocal(subscriber));
@@ -495,7 +515,12 @@ impl SessionState {
 
     /// Ends the session. Doing so again does nothing.
     fn end(self: &Arc<Self>) {
-        let Some(memberships) = self.close() else {
+        self.end_for(RecvError::Ended);
+    }
+
+    /// Ends the session for this reason, if it has not ended.
+    fn end_for(self: &Arc<Self>, reason: RecvError) {
+        let Some(memberships) = self.close(reason) else {
             return;
         };
         if memberships.len() > ENDED_AT_ONCE_MAX {
@@ -514,14 +539,14 @@ impl SessionState {
 
     /// Ends the mailbox and lets no subscription be made any more. Returns the memberships that are
     /// to be ended now; none if that was done before.
-    fn close(&self) -> Option<HashMap<MemberId, Pattern>> {
+    fn close(&self, reason: RecvError) -> Option<HashMap<MemberId, Pattern>> {
         let mut subscriptions = lock(&self.subscriptions);
         if self.ended.swap(true, Relaxed) {
             return None;
         }
         let memberships = std::mem::take(&mut subscriptions.patterns);
         drop(subscriptions);
-        let lost = self.mailbox.close(RecvError::Ended);
+        let lost = self.mailbox.close(reason);
         let broker = &self.node.broker;
         broker.departed.add(memberships.keys().copied());
         let counters = &broker.counters;

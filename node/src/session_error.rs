@@ -1,6 +1,7 @@
 use tidings_identity::NodeId;
 use tidings_membership::{JoinError, MemberId, Topic, UpdateError};
 
+use crate::access::Denied;
 use crate::outstanding::Full;
 
 /// Why a subscription was refused. Nothing has changed then.
@@ -23,8 +24,11 @@ pub enum SubscribeError {
         /// The limit.
         max: usize,
     },
-    /// The limit `subscriptions_per_session_max` is reached.
-    #[error("the session has {max} subscriptions, its limit (subscriptions_per_session_max)")]
+    /// The permissions of the session do not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The limit `subscriptions_per_session_max` is reached, or the one of the session's permissions.
+    #[error("the session has {max} subscriptions, which is its limit")]
     TooMany {
         /// The limit.
         max: usize,
@@ -94,7 +98,10 @@ pub struct UnsubscribeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BroadcastError {
-    /// The payload is larger than `payload_bytes_max`.
+    /// The permissions of the session do not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The payload is larger than `payload_bytes_max`, of the node or of the session's permissions.
     #[error("the payload has {bytes} bytes, the limit (payload_bytes_max) is {max}")]
     PayloadTooLarge {
         /// Its size.

@@ -39,6 +39,13 @@ pub struct Stats {
     pub passed_on: u64,
     /// Messages of peers for a queue group of which nobody was left on this node, nor known on another.
     pub dropped_queue_empty: u64,
+    /// Messages and requests to the node that were refused because the permissions of their session do not
+    /// allow them.
+    pub denied_publish: u64,
+    /// Subscriptions that were refused likewise.
+    pub denied_subscribe: u64,
+    /// What was asked of the cluster or told of topics, and refused likewise.
+    pub denied_view: u64,
     /// Frames of peers that were no messages.
     pub dropped_malformed: u64,
     /// How long it took to hand a broadcast to all its local subscribers and links.

@@ -3,43 +3,41 @@ use std::sync::Arc;
 use rpds::HashTrieMapSync;
 use tidings_membership::{Pattern, Topic};
 
-use crate::route::{Route, RouteChange};
-
-/// The routes of all wildcard patterns of a scope, found by topic: a tree of tokens for each
-/// separator.
+/// Something of each of many patterns, such as the routes of all wildcard patterns of a scope, found by
+/// topic: a tree of tokens for each separator.
 ///
 /// A copy shares everything with the original, and a change copies the way to what it changes: as
 /// many nodes as the pattern has tokens, and of each the few entries on the way through a
 /// persistent map. So a change costs the same however many other patterns there are, up to a
 /// logarithm, and readers keep the version they have.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wildcards {
-    dots: Tree,
-    colons: Tree,
-    /// Patterns of one token have no separator: these are `*` and `>`.
-    single: Tree,
+#[derive(Debug, Clone)]
+pub(crate) struct Wildcards<T> {
+    dots: Tree<T>,
+    colons: Tree<T>,
+    /// Patterns of one token have no separator, such as `*` and `>`.
+    single: Tree<T>,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Tree {
+#[derive(Debug, Clone)]
+struct Tree<T> {
     /// None instead of an empty map, which would be allocated for every leaf.
-    tokens: Option<HashTrieMapSync<Arc<str>, Arc<Tree>>>,
-    any: Option<Arc<Tree>>,
-    /// The route of the pattern that ends here.
-    here: Option<Arc<Route>>,
-    /// The route of the pattern that goes on with `>`.
-    rest: Option<Arc<Route>>,
+    tokens: Option<HashTrieMapSync<Arc<str>, Arc<Tree<T>>>>,
+    any: Option<Arc<Tree<T>>>,
+    /// What the pattern has that ends here.
+    here: Option<T>,
+    /// What the pattern has that goes on with `>`.
+    rest: Option<T>,
 }
 
-impl Wildcards {
+impl<T: Clone> Wildcards<T> {
     pub(crate) fn is_empty(&self) -> bool {
         [&self.dots, &self.colons, &self.single]
             .into_iter()
             .all(Tree::is_empty)
     }
 
-    /// Changes the route of one wildcard pattern.
-    pub(crate) fn change(&mut self, pattern: &Pattern, change: &RouteChange) {
+    /// Changes what one pattern has.
+    pub(crate) fn change(&mut self, pattern: &Pattern, change: impl FnOnce(&mut Option<T>)) {
         let text = pattern.as_str();
         let (tree, separator) = match separator(text) {
             Some('.') => (&mut self.dots, '.'),
@@ -50,8 +48,8 @@ impl Wildcards {
         tree.change(&tokens, change);
     }
 
-    /// The routes of all patterns that match the topic.
-    pub(crate) fn for_each_match(&self, topic: &Topic, found: &mut impl FnMut(&Arc<Route>)) {
+    /// What all patterns have that match the topic.
+    pub(crate) fn for_each_match(&self, topic: &Topic, found: &mut impl FnMut(&T)) {
         let text = topic.as_str();
         match separator(text) {
             Some(separator) => {
@@ -75,18 +73,36 @@ fn separator(text: &str) -> Option<char> {
         .find(|&separator| text.contains(separator))
 }
 
-impl Tree {
+impl<T> Default for Wildcards<T> {
+    fn default() -> Self {
+        Self {
+            dots: Tree::default(),
+            colons: Tree::default(),
+            single: Tree::default(),
+        }
+    }
+}
+
+impl<T> Default for Tree<T> {
+    fn default() -> Self {
+        Self {
+            tokens: None,
+            any: None,
+            here: None,
+            rest: None,
+        }
+    }
+}
+
+impl<T: Clone> Tree<T> {
     fn is_empty(&self) -> bool {
         self.tokens.is_none() && self.any.is_none() && self.here.is_none() && self.rest.is_none()
     }
 
-    fn change(&mut self, tokens: &[&str], change: &RouteChange) {
-        let apply = |route: &mut Option<Arc<Route>>| {
-            *route = Route::changed(route.as_deref(), change).map(Arc::new);
-        };
+    fn change(&mut self, tokens: &[&str], change: impl FnOnce(&mut Option<T>)) {
         match tokens {
-            [] => apply(&mut self.here),
-            [">"] => apply(&mut self.rest),
+            [] => change(&mut self.here),
+            [">"] => change(&mut self.rest),
             ["*", rest @ ..] => {
                 let any = self.any.get_or_insert_default();
                 Arc::make_mut(any).change(rest, change);
@@ -98,7 +114,7 @@ impl Tree {
         }
     }
 
-    fn change_below(&mut self, token: &str, rest: &[&str], change: &RouteChange) {
+    fn change_below(&mut self, token: &str, rest: &[&str], change: impl FnOnce(&mut Option<T>)) {
         let tokens = self.tokens.get_or_insert_with(HashTrieMapSync::new_sync);
         match tokens.get_mut(token) {
             Some(tree) => {
@@ -123,7 +139,7 @@ impl Tree {
     fn find<'a>(
         &self,
         mut tokens: impl Iterator<Item = &'a str> + Clone,
-        found: &mut impl FnMut(&Arc<Route>),
+        found: &mut impl FnMut(&T),
     ) {
         let Some(token) = tokens.next() else {
             self.here.iter().for_each(found);
@@ -141,35 +157,28 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mailbox::{Mailbox, MailboxConfig, Subscriber};
-    use crate::registry::SessionId;
     use proptest::prelude::*;
-    use tidings_membership::MemberId;
-    use tidings_transport::Budget;
 
-    fn subscriber(number: u8) -> Arc<Subscriber> {
-        let mailbox = Arc::new(Mailbox::new(
-            MailboxConfig::default(),
-            &Arc::new(Budget::new(usize::MAX)),
-        ));
-        let member = MemberId::from_bytes([number; 16]);
-        Arc::new(Subscriber {
-            member,
-            tag: 0,
-            session: SessionId::new(0),
-            is_private: false,
-            queue: None,
-            mailbox,
-        })
+    /// What a pattern has: a list of numbers, or nothing.
+    type Numbers = Wildcards<Vec<usize>>;
+
+    fn add(wildcards: &mut Numbers, pattern: &Pattern, number: usize) {
+        wildcards.change(pattern, |all| all.get_or_insert_default().push(number));
     }
 
-    fn matches(wildcards: &Wildcards, topic: &Topic) -> Vec<MemberId> {
-        let mut members = Vec::new();
-        wildcards.for_each_match(topic, &mut |route| {
-            members.extend(route.everybody.local.iter().map(|s| s.member));
+    fn remove(wildcards: &mut Numbers, pattern: &Pattern, number: usize) {
+        wildcards.change(pattern, |all| {
+            let mut rest = all.take().unwrap_or_default();
+            rest.retain(|own| *own != number);
+            *all = Some(rest).filter(|rest| !rest.is_empty());
         });
-        members.sort();
-        members
+    }
+
+    fn matches(wildcards: &Numbers, topic: &Topic) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        wildcards.for_each_match(topic, &mut |all| numbers.extend(all));
+        numbers.sort_unstable();
+        numbers
     }
 
     #[test]
@@ -179,13 +188,12 @@ mod tests {
             .collect();
         let mut wildcards = Wildcards::default();
         for pattern in &patterns {
-            wildcards.change(pattern, &RouteChange::AddLocal(subscriber(1)));
+            add(&mut wildcards, pattern, 1);
         }
         let before = wildcards.clone();
-        let member = MemberId::from_bytes([1; 16]);
-        wildcards.change(&patterns[7], &RouteChange::RemoveLocal(member));
+        remove(&mut wildcards, &patterns[7], 1);
         // What two versions hold each by itself, rather than as a part that they share.
-        let one = |wildcards: &Wildcards| wildcards.dots.tokens.clone().unwrap()["one"].clone();
+        let one = |wildcards: &Numbers| wildcards.dots.tokens.clone().unwrap()["one"].clone();
         let (old, new) = (one(&before), one(&wildcards));
         assert_eq!(old.tokens.as_ref().unwrap().size(), 1_000);
         let copied = new.tokens.as_ref().unwrap().values();
@@ -201,22 +209,19 @@ mod tests {
             topic in "[ab](\\.[ab]){0,3}|[ab]|[ab]?(:[ab]?){1,3}",
         ) {
             let topic = Topic::parse(&topic).unwrap();
-            let parsed = patterns.iter().map(|p| Pattern::parse(p).unwrap());
-            let patterns: Vec<_> = parsed.filter(|p| !p.is_literal()).collect();
+            let patterns: Vec<_> = patterns.iter().map(|p| Pattern::parse(p).unwrap()).collect();
             let mut wildcards = Wildcards::default();
             let mut expected = Vec::new();
             for (number, pattern) in patterns.iter().enumerate() {
-                let subscriber = subscriber(number as u8);
                 if pattern.matches(&topic) {
-                    expected.push(subscriber.member);
+                    expected.push(number);
                 }
-                wildcards.change(pattern, &RouteChange::AddLocal(subscriber));
+                add(&mut wildcards, pattern, number);
             }
             prop_assert_eq!(matches(&wildcards, &topic), expected);
             let before = wildcards.clone();
             for (number, pattern) in patterns.iter().enumerate() {
-                let member = MemberId::from_bytes([number as u8; 16]);
-                wildcards.change(pattern, &RouteChange::RemoveLocal(member));
+                remove(&mut wildcards, pattern, number);
             }
             prop_assert!(wildcards.is_empty(), "{:?}", wildcards);
             prop_assert_eq!(before.is_empty(), patterns.is_empty(), "a version is not immutable");

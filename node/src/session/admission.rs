@@ -20,6 +20,9 @@ impl SessionState {
         pattern: &Pattern,
         profile: &Profile,
     ) -> Result<MemberId, SubscribeError> {
+        if let Some(grant) = &self.grant {
+            grant.subscribe(pattern, profile.queue.as_ref().map(QueueGroup::as_str))?;
+        }
         let limits = &self.node.limits;
         let (bytes, max) = (pattern.as_str().len(), limits.topic_bytes_max.get());
         if bytes > max {
@@ -33,6 +36,10 @@ impl SessionState {
             return Err(SubscribeError::Ended);
         }
         let max = limits.subscriptions_per_session_max.get();
+        let max = self
+            .grant
+            .as_ref()
+            .map_or(max, |own| own.subscriptions_max(max));
         if subscriptions.patterns.len() + pending.count >= max {
             return Err(SubscribeError::TooMany { max });
         }
@@ -50,13 +57,16 @@ impl SessionState {
         Ok(self.node.next_member())
     }
 
+    /// The route's side of a subscription to this pattern.
     pub(super) fn subscriber(
         &self,
-        member: MemberId,
         pattern: &Pattern,
+        member: MemberId,
         tag: u64,
         queue: Option<QueueGroup>,
     ) -> Subscriber {
+        // What is allowed as a whole has no part that is not.
+        let grant = self.grant.as_ref().filter(|_| !pattern.is_literal());
         Subscriber {
             member,
             tag,
@@ -64,6 +74,7 @@ impl SessionState {
             is_private: is_private(pattern),
             queue,
             mailbox: Arc::clone(&self.mailbox),
+            grant: grant.cloned(),
         }
     }
 }

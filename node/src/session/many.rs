@@ -41,7 +41,7 @@ impl Session {
         // First the routes, then the memberships: whoever sees a member must reach it.
         for some in admitted.chunks(ENDED_AT_ONCE_MAX) {
             let changes = some.iter().map(|(pattern, member)| {
-                let subscriber = Arc::new(state.subscriber(*member, pattern, 0, None));
+                let subscriber = Arc::new(state.subscriber(pattern, *member, 0, None));
                 (pattern, RouteChange::AddLocal(subscriber))
             });
             state.routes.change_all(changes);
@@ -112,7 +112,7 @@ impl Session {
 
 impl SessionState {
     /// Takes these out of the routes, however many, some at a time.
-    fn withdraw_members(&self, members: &[(Pattern, MemberId)]) {
+    pub(super) fn withdraw_members(&self, members: &[(Pattern, MemberId)]) {
         for some in members.chunks(ENDED_AT_ONCE_MAX) {
             let change = |(pattern, member)| (pattern, RouteChange::RemoveLocal(member));
             self.routes
