@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn what_became_of_a_message_is_told_of_each_member() {
         let (from, said) = from();
-        let members: Vec<_> = (0..6).map(subscriber).collect();
+        let members: Vec<_> = (0..7).map(subscriber).collect();
         let pushed = [
             Pushed::KeptPressing,
             Pushed::KeptLosing(3),
@@ -404,19 +404,20 @@ mod tests {
             each.for_each(|(subscriber, pushed)| tell(subscriber, pushed));
         });
         members[1].mailbox.close(RecvError::Ended);
-        from.departed.add([members[5].member].into_iter());
+        from.departed.add([members[6].member].into_iter());
         said.lock().unwrap().clear();
-        from.asked(RUN, 0, (0..7).map(|number| [number; 16]).collect());
+        from.asked(RUN, 0, (0..8).map(|number| [number; 16]).collect());
         let fates = [
             Fate::Taken,
             Fate::Died,
             Fate::Refused,
             Fate::Refused,
             Fate::Died,
+            Fate::Refused,
             Fate::Died,
             Fate::Left,
         ];
-        let fates = (0..7).map(|number| [number; 16]).zip(fates).collect();
+        let fates = (0..8).map(|number| [number; 16]).zip(fates).collect();
         assert_eq!(
             *said.lock().unwrap(),
             [Assurance::Told { number: 0, fates }]
