@@ -21,9 +21,8 @@ impl Congestion {
 
     /// For this message of a session.
     pub(crate) fn of(self, message: &Message) -> Self {
-        let says_drop = || message.headers.get(Self::HEADER) == Some("drop");
         match self {
-            Self::Ask if !message.headers.is_empty() && says_drop() => Self::Drop,
+            Self::Ask if message.headers.get(Self::HEADER) == Some("drop") => Self::Drop,
             own => own,
         }
     }

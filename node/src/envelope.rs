@@ -1,8 +1,8 @@
 //! A message on its way to another node.
 //!
 //! The body of a frame on a lane is a `postcard` header (publisher, whether it asks for credit and for whom
-//! in particular it is, scope, topic, reply topic and where that is, header lines), followed by the payload as it
-//! is. The header tells its own length, so nothing stands between.
+//! in particular it is, scope, topic, reply topic and where that is, headers), followed by the payload as it is. The
+//! header tells its own length, so nothing stands between.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use tidings_transport::Frame;
 
 use crate::assurance::{Id, Numbered};
 use crate::homes::Home;
-use crate::{Headers, HeadersError, Message};
+use crate::{Headers, Message};
 
 /// A payload up to this size is copied out of the frame: as a slice it would keep a whole received
 /// chunk of many messages in memory for as long as it waits in a mailbox.
@@ -143,7 +143,7 @@ pub(crate) fn encode_header(
         scope: scope.as_str(),
         topic: message.topic.as_str(),
         reply,
-        headers: message.headers.as_bytes(),
+        headers: message.headers.as_block(),
     };
     postcard::to_stdvec(&header).expect("strings and bytes always have a postcard form")
 }
@@ -163,7 +163,7 @@ pub(crate) fn decode(body: Bytes) -> Result<Envelope, EnvelopeError> {
     };
     let message = Message {
         reply_to: reply_to.map(Topic::parse).transpose()?,
-        headers: Headers::parse(Bytes::copy_from_slice(header.headers))?,
+        headers: Headers::from_block(Bytes::copy_from_slice(header.headers)),
         ..Message::new(Topic::parse(header.topic)?, payload)
     };
     let (asks, aim) = header.extra.parts()?;
@@ -240,8 +240,6 @@ pub(crate) enum EnvelopeError {
     Scope(#[from] ScopeError),
     #[error("its topic is none")]
     Topic(#[from] TopicError),
-    #[error("its header lines are none")]
-    Headers(#[from] HeadersError),
     #[error("a queue group that it is for is none")]
     Queue(#[from] QueueGroupError),
     #[error("the node of its inbox is none")]
@@ -273,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_message_travels_whole() {
-        let headers = Headers::default().with("a", "1").unwrap();
+        let headers = Headers::from_block(Bytes::from_static(b"NATS/1.0 503\r\na\xff\n"));
         for payload_bytes in [0, 5, COPIED_BYTES_MAX + 1] {
             let message = Message {
                 reply_to: Some(Topic::parse("_INBOX.1").unwrap()),

@@ -6,11 +6,9 @@ use tidings_membership::{METADATA_BYTES_MAX, TOPIC_BYTES_MAX};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The largest payload, in bytes. Default 1 MiB, 1 to 64 MiB. Should be the same on all nodes:
+    /// The largest payload with its headers, in bytes. Default 1 MiB, 1 to 64 MiB. Should be the same on all nodes:
     /// a node closes the link to a peer that sends it a larger one.
     pub payload_bytes_max: Count<1, { 64 << 20 }>,
-    /// The largest block of header lines of a message, in bytes. Default 16 KiB, at most 1 MiB.
-    pub headers_bytes_max: Count<0, { 1 << 20 }>,
     /// The longest topic or pattern, in bytes. Default and maximum 255.
     pub topic_bytes_max: Count<1, TOPIC_BYTES_MAX>,
     /// Subscriptions of one session. Default 100,000.
@@ -47,7 +45,7 @@ impl Limits {
     pub(crate) fn frame_bytes_max(&self) -> usize {
         /// What a frame carries besides payload and headers: scope, topics, lengths.
         const ENVELOPE_BYTES_MAX: usize = 1024;
-        self.payload_bytes_max.get() + self.headers_bytes_max.get() + ENVELOPE_BYTES_MAX
+        self.payload_bytes_max.get() + ENVELOPE_BYTES_MAX
     }
 }
 
@@ -55,7 +53,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             payload_bytes_max: Count::of::<{ 1 << 20 }>(),
-            headers_bytes_max: Count::of::<{ 16 << 10 }>(),
             topic_bytes_max: Count::MAX,
             subscriptions_per_session_max: Count::of::<100_000>(),
             metadata_bytes_max: Count::of::<1_024>(),

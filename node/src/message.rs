@@ -15,7 +15,7 @@ pub struct Message {
     pub topic: Topic,
     /// Where the publisher would like an answer; carried along, nothing is done with it.
     pub reply_to: Option<Topic>,
-    /// Name and value pairs.
+    /// Name and value pairs, as a block of bytes.
     pub headers: Headers,
     /// The content, of which nothing is assumed.
     pub payload: Bytes,
@@ -45,6 +45,6 @@ impl Message {
 
     /// What it counts for against limits in bytes: payload and headers.
     pub fn size_bytes(&self) -> usize {
-        self.payload.len() + self.headers.as_bytes().len()
+        self.payload.len() + self.headers.as_block().len()
     }
 }

@@ -237,18 +237,11 @@ impl Session {
     /// Accepts what may be published.
     fn check(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
         let limits = &self.state.node.limits;
-        let (bytes, max) = (message.payload.len(), limits.payload_bytes_max.get());
+        let (bytes, max) = (message.size_bytes(), limits.payload_bytes_max.get());
         let grant = self.state.grant.as_ref();
         let max = grant.map_or(max, |own| own.payload_bytes_max(max));
         if bytes > max {
             return Err(BroadcastError::PayloadTooLarge { bytes, max });
-        }
-        let (bytes, max) = (
-            message.headers.as_bytes().len(),
-            limits.headers_bytes_max.get(),
-        );
-        if bytes > max {
-            return Err(BroadcastError::HeadersTooLarge { bytes, max });
         }
         let (bytes, max) = (message.topic.as_str().len(), limits.topic_bytes_max.get());
         if bytes > max {

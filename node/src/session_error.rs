@@ -101,17 +101,9 @@ pub enum BroadcastError {
     /// The permissions of the session do not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// The payload is larger than `payload_bytes_max`, of the node or of the session's permissions.
-    #[error("the payload has {bytes} bytes, the limit (payload_bytes_max) is {max}")]
+    /// Payload and headers are larger than `payload_bytes_max`, of the node or of the session's permissions.
+    #[error("payload and headers have {bytes} bytes, the limit (payload_bytes_max) is {max}")]
     PayloadTooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The header lines are larger than `headers_bytes_max`.
-    #[error("the headers have {bytes} bytes, the limit (headers_bytes_max) is {max}")]
-    HeadersTooLarge {
         /// Their size.
         bytes: usize,
         /// The limit.

@@ -223,7 +223,7 @@ async fn a_large_message_arrives_whole_with_its_headers() {
     let error = publisher.broadcast(too_big).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the payload has 1048577 bytes, the limit (payload_bytes_max) is 1048576"
+        "payload and headers have 1048577 bytes, the limit (payload_bytes_max) is 1048576"
     );
 }
 

@@ -18,7 +18,6 @@ mod door;
 mod end;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod header_block;
 mod op;
 mod parser;
 mod reply;

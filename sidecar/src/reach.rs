@@ -24,6 +24,8 @@ pub(crate) enum ReachError {
     Node(String),
     #[error("{0:?} is not the id of a member")]
     Member(String),
+    #[error("the header {0} is not text")]
+    NotText(&'static str),
     #[error("a message has a reach, or goes to one node or one member: only one of these")]
     Several,
 }
@@ -38,14 +40,18 @@ impl Reach {
 
     /// What the headers of a message say. They are carried along like any other.
     pub(crate) fn of(headers: &Headers) -> Result<Self, ReachError> {
-        if headers.is_empty() {
-            return Ok(Self::Everywhere);
+        let names = [Self::HEADER, Self::NODE_HEADER, Self::MEMBER_HEADER];
+        let mut said = [None; 3];
+        // Once through all of them, because there may be many. Of one name the first counts.
+        for (name, value) in headers.pairs() {
+            let is_it = |ours: &&str| name.eq_ignore_ascii_case(ours.as_bytes());
+            if let Some(at) = names.iter().position(is_it) {
+                let text = || str::from_utf8(value).map_err(|_| ReachError::NotText(names[at]));
+                said[at] = Some(said[at].map_or_else(text, Ok)?);
+            }
         }
-        Self::from_parts(
-            headers.get(Self::HEADER),
-            headers.get(Self::NODE_HEADER),
-            headers.get(Self::MEMBER_HEADER),
-        )
+        let [reach, node, member] = said;
+        Self::from_parts(reach, node, member)
     }
 
     /// What these say, of which there is one at most.
@@ -92,13 +98,24 @@ impl Reach {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
     fn headers_say_who_gets_a_message_or_are_refused() {
-        let reach = |lines: &'static str| Reach::of(&Headers::parse(lines.into()).unwrap());
+        let of_block = |block: String| Reach::of(&Headers::from_block(block.into()));
+        let reach = |lines: &str| of_block(format!("NATS/1.0\r\n{lines}\r\n"));
         let node = Reach::Node("n2".parse().unwrap());
+        assert_eq!(Reach::of(&Headers::default()), Ok(Reach::Everywhere));
         assert_eq!(reach(""), Ok(Reach::Everywhere));
+        let garbage = "NATS/1.0\n\r:tidings-reach local\n\n".to_owned();
+        assert_eq!(of_block(garbage), Ok(Reach::Everywhere));
+        let not_text = Headers::from_block(Bytes::from_static(b"\nTidings-Node: \xff"));
+        let not_text = Reach::of(&not_text);
+        assert_eq!(not_text, Err(ReachError::NotText("Tidings-Node")));
+        let twice = "Tidings-Node: n2\r\nTidings-Node: n3\r\n";
+        assert_eq!(reach(twice), Ok(node.clone()));
         assert_eq!(reach("Trace: 1\r\n"), Ok(Reach::Everywhere));
         assert_eq!(
             reach("Tidings-Reach: everywhere\r\n"),

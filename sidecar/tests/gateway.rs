@@ -96,6 +96,19 @@ impl Client {
         }
     }
 
+    async fn expect_bytes(&mut self, expected: &[u8]) {
+        let mut bytes = vec![0; expected.len()];
+        let read = self.stream.read_exact(&mut bytes);
+        timeout(SOON, read)
+            .await
+            .expect("the server says something")
+            .unwrap();
+        assert_eq!(
+            bytes.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+    }
+
     async fn expect_closed(&mut self) {
         let mut rest = Vec::new();
         let read = self.stream.read_to_end(&mut rest);
@@ -259,27 +272,51 @@ async fn without_echo_a_client_does_not_hear_itself() {
 }
 
 #[tokio::test]
-async fn headers_travel_with_the_message() {
-    let gateway = Gateway::start().await;
-    let mut plain = gateway.client(r#"{"verbose":false}"#).await;
+async fn headers_travel_with_the_message_byte_for_byte() {
+    let cluster = LocalCluster::start(2).await.unwrap();
+    cluster.joined(SOON).await.unwrap();
+    let mut gateways = Vec::new();
+    for node in cluster.nodes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (addr, node) = (listener.local_addr().unwrap(), node.clone());
+        gateway::serve(&node, listener, Config::default().gateway);
+        gateways.push(Gateway { node, addr });
+    }
+    let mut plain = gateways[0].client(r#"{"verbose":false}"#).await;
     plain.tell("SUB a 1\r\n").await;
-    let mut client = gateway.client(QUIET).await;
-    client
-        .send("SUB a 2\r\nHPUB a r 19 21\r\nNATS/1.0\r\nk: é\r\n\r\nhi\r\n")
+    let mut far = gateways[1].client(QUIET).await;
+    far.tell("SUB a 3\r\nSUB _INBOX.far 4\r\n").await;
+    far.send("PUB $TIDINGS.barrier _INBOX.far 3\r\n10s\r\n")
         .await;
-    client
-        .expect(&["HMSG a 2 r 19 21", "NATS/1.0", "k: é", "", "hi"])
-        .await;
-    plain.expect(&["MSG a 1 r 2", "hi"]).await;
-    client
-        .send("HPUB a 18 18\r\nNATS/1.0\r\nnope\r\n\r\n\r\n")
-        .await;
-    let refused = client.line().await;
-    assert!(
-        refused.starts_with("-ERR 'Permissions Violation for Publish to \"a\": "),
-        "{refused}"
-    );
-    client.tell("").await;
+    let everywhere = r#"{"everywhere":true,"nodes":["n1"]}"#;
+    far.expect(&["MSG _INBOX.far 4 34", everywhere]).await;
+    let mut client = gateways[0].client(QUIET).await;
+    client.tell("SUB a 2\r\n").await;
+    for block in [
+        &b"NATS/1.0\r\nk: \xc3\xa9\r\n\r\n"[..],
+        b"NATS/1.0\r\n\r\n",
+        b"NATS/1.0 503 No Responders\r\n\r\n",
+        b"NATS/1.0\r\nno colon\r\nk:\xff\r\n\r\n",
+        b"no block",
+    ] {
+        let (head, all) = (block.len(), block.len() + 2);
+        let send = |to: &str| {
+            [
+                format!("{to} {head} {all}\r\n").as_bytes(),
+                block,
+                b"hi\r\n",
+            ]
+            .concat()
+        };
+        client.send(send("HPUB a r")).await;
+        client.expect_bytes(&send("HMSG a 2 r")).await;
+        far.expect_bytes(&send("HMSG a 3 r")).await;
+        plain.expect(&["MSG a 1 r 2", "hi"]).await;
+    }
+    // No bytes are no headers.
+    client.send("HPUB a 0 2\r\nhi\r\n").await;
+    client.expect(&["MSG a 2 2", "hi"]).await;
+    far.expect(&["MSG a 3 2", "hi"]).await;
 }
 
 #[tokio::test]

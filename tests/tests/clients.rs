@@ -91,7 +91,6 @@ async fn malformed_input_ends_that_connection_and_nothing_else() -> Result<()> {
         format!("{HELLO}PUB fine 99999999999999999999999999\r\n").into(),
         format!("{HELLO}PUB fine 3\r\nabcdef\r\n").into(),
         format!("{HELLO}HPUB fine 20 10\r\n0123456789\r\n").into(),
-        format!("{HELLO}HPUB fine 8 8\r\nNOTNATS!\r\nFROB\r\n").into(),
         format!("{HELLO}SUB\r\n").into(),
         format!("{HELLO}UNSUB\r\n").into(),
     ];

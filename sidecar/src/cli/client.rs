@@ -89,9 +89,6 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 /// The largest message with its headers that a node may send: beyond what any can be set up to take.
 const MESSAGE_BYTES_MAX: usize = 128 << 20;
 
-/// The first line of a block of headers.
-const HEADERS_START: &[u8] = b"NATS/1.0\r\n";
-
 impl ClientArgs {
     /// Connects.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
@@ -148,10 +145,10 @@ impl Client {
             payload,
             ..
         } = message;
-        let (bytes, max) = (payload.len(), self.payload_bytes_max);
+        let (bytes, max) = (message.size_bytes(), self.payload_bytes_max);
         ensure!(
             bytes <= max,
-            "the payload has {bytes} bytes, the node takes {max}"
+            "payload and headers have {bytes} bytes, the node takes {max}"
         );
         let subject = match reply_to {
             Some(reply_to) => format!("{} {}", topic.as_str(), reply_to.as_str()),
@@ -161,12 +158,10 @@ impl Client {
             self.write(format!("PUB {subject} {bytes}\r\n").as_bytes())
                 .await?;
         } else {
-            let block = HEADERS_START.len() + headers.as_bytes().len() + 2;
-            let line = format!("HPUB {subject} {block} {}\r\n", block + bytes);
+            let block = headers.as_block();
+            let line = format!("HPUB {subject} {} {bytes}\r\n", block.len());
             self.write(line.as_bytes()).await?;
-            self.write(HEADERS_START).await?;
-            self.write(headers.as_bytes()).await?;
-            self.write(b"\r\n").await?;
+            self.write(block).await?;
         }
         self.write(payload).await?;
         self.write(b"\r\n").await
@@ -329,7 +324,7 @@ impl Client {
         self.reader.read_exact(&mut bytes).await.context(LOST)?;
         let mut payload = Bytes::from(bytes);
         payload.truncate(size);
-        let headers = headers(&payload.split_to(block))?;
+        let headers = Headers::from_block(payload.split_to(block));
         let mut message = Message::new(Topic::parse(topic)?, payload).with_headers(headers);
         message.reply_to = reply_to.map(Topic::parse).transpose()?;
         Ok(message)
@@ -374,26 +369,7 @@ pub(crate) fn inbox() -> Topic {
 
 /// Whether a message says that nobody has got what was asked.
 pub(crate) fn is_nobody(message: &Message) -> bool {
-    message.payload.is_empty() && message.headers.get(STATUS) == Some("503")
-}
-
-/// Under this name the status is found that may stand behind the version.
-const STATUS: &str = "Status";
-
-/// The headers in a block: its first line names the protocol, its last is empty.
-fn headers(block: &Bytes) -> anyhow::Result<Headers> {
-    if block.is_empty() {
-        return Ok(Headers::default());
-    }
-    let none = || "the node sends headers that are none";
-    if block[..] == *b"NATS/1.0 503\r\n\r\n" {
-        return Ok(Headers::default().with(STATUS, "503")?);
-    }
-    let lines = block
-        .strip_prefix(HEADERS_START)
-        .and_then(|rest| rest.strip_suffix(b"\r\n"));
-    let lines = lines.with_context(none)?;
-    Ok(Headers::parse(block.slice_ref(lines))?)
+    message.payload.is_empty() && message.headers.status() == Some("503")
 }
 
 #[cfg(test)]
@@ -475,6 +451,9 @@ mod tests {
             .unwrap();
         let message = Message::new(Topic::parse("a").unwrap(), "eleven bytes");
         let error = client.publish(&message).await.unwrap_err().to_string();
-        assert_eq!(error, "the payload has 12 bytes, the node takes 10");
+        assert_eq!(
+            error,
+            "payload and headers have 12 bytes, the node takes 10"
+        );
     }
 }

@@ -127,6 +127,10 @@ fn object(message: &Message) -> Value {
         }
     };
     object.insert("headers".into(), headers(&message.headers));
+    if let Some(status) = message.headers.status() {
+        object.insert("status".into(), status.into());
+        object.insert("description".into(), message.headers.description().into());
+    }
     object.insert(
         "reply_to".into(),
         message.reply_to.as_ref().map(Topic::as_str).into(),
@@ -192,5 +196,11 @@ mod tests {
             "topic": "weather.sf", "payload_base64": "//4=", "headers": {}, "reply_to": null,
         });
         assert_eq!(object(&message(b"\xff\xfe")), expected);
+        let status = message(b"").with_headers(Headers::with_status(503, "").unwrap());
+        let expected = json!({
+            "topic": "weather.sf", "payload": "", "headers": {}, "reply_to": null,
+            "status": "503", "description": null,
+        });
+        assert_eq!(object(&status), expected);
     }
 }

@@ -9,11 +9,11 @@ use super::barriers::{BARRIER, Barriers};
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::op::{Op, Publication};
-use super::{header_block, reply, service};
+use super::{reply, service};
 use crate::answers::AssuredAnswer;
 use crate::reach::Reach;
 use tidings::{
-    AssuredOptions, BroadcastError, Delivery, Held, MemberId, Message, Outcomes, Pattern,
+    AssuredOptions, BroadcastError, Delivery, Headers, Held, MemberId, Message, Outcomes, Pattern,
     QueueGroup, Receipt, Scope, Session, SubscribeError, SubscribeOptions, TimeError, Topic,
 };
 
@@ -187,8 +187,7 @@ impl Client {
             reason,
         };
         if let Some(block) = publication.headers {
-            message.headers =
-                header_block::parse(block).map_err(|error| refuse(error.to_string()))?;
+            message.headers = Headers::from_block(Bytes::copy_from_slice(block));
         }
         let asks = self.options.no_responders.then(|| message.reply_to.clone());
         let reach = Reach::of(&message.headers).map_err(|error| refuse(error.to_string()))?;

@@ -14,7 +14,6 @@ use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
 use super::end::End;
-use super::header_block;
 use super::op::Op;
 use super::parser::{Parsed, Parser};
 use super::reply::{self, Info};
@@ -96,7 +95,6 @@ fn parser(door: &Door) -> Parser {
     Parser {
         line_bytes_max: door.config.line_bytes_max.get(),
         payload_bytes_max: limits.payload_bytes_max.get(),
-        headers_bytes_max: limits.headers_bytes_max.get() + header_block::FRAME_BYTES,
     }
 }
 
@@ -201,9 +199,7 @@ impl Connection {
             inbox,
             read_bytes: READ_BYTES.0,
             // Messages alone, which may pass the soft bound by one, must not keep it from reading.
-            out_bytes_max: 2 * OUT_BYTES_SOFT
-                + limits.payload_bytes_max.get()
-                + limits.headers_bytes_max.get(),
+            out_bytes_max: 2 * OUT_BYTES_SOFT + limits.payload_bytes_max.get(),
             barrier: Barrier::Open,
             turn: Turn::default(),
             paused_since: None,

@@ -11,10 +11,8 @@ use super::op::{Op, Publication, number};
 pub(super) struct Parser {
     /// The longest control line, without its end.
     pub(super) line_bytes_max: usize,
-    /// The largest payload.
+    /// The largest payload with its headers.
     pub(super) payload_bytes_max: usize,
-    /// The largest block of headers, with its version line and the empty line at its end.
-    pub(super) headers_bytes_max: usize,
 }
 
 /// What stands at the beginning of the input.
@@ -154,10 +152,10 @@ impl Parser {
             _ => return Err(ParseError::Malformed),
         };
         let (headers_bytes, total_bytes) = (size_bytes(sizes.0)?, size_bytes(sizes.1)?);
-        let payload_bytes = total_bytes
-            .checked_sub(headers_bytes)
-            .ok_or(ParseError::Malformed)?;
-        if payload_bytes > self.payload_bytes_max || headers_bytes > self.headers_bytes_max {
+        if headers_bytes > total_bytes {
+            return Err(ParseError::Malformed);
+        }
+        if total_bytes > self.payload_bytes_max {
             return Err(ParseError::PayloadTooLarge);
         }
         let content = match content(input, after, total_bytes)? {
@@ -202,7 +200,6 @@ mod tests {
     const PARSER: Parser = Parser {
         line_bytes_max: 64,
         payload_bytes_max: 32,
-        headers_bytes_max: 24,
     };
 
     /// All operations of the input that comes in these pieces, and what is wrong with the rest.
@@ -344,8 +341,12 @@ mod tests {
     #[test]
     fn what_is_too_large_is_refused_before_it_is_there() {
         assert_eq!(error("PUB a 33\r\n"), ParseError::PayloadTooLarge);
-        assert_eq!(error("HPUB a 25 25\r\n"), ParseError::PayloadTooLarge);
-        assert_eq!(error("HPUB a 12 45\r\n"), ParseError::PayloadTooLarge);
+        assert_eq!(error("HPUB a 33 33\r\n"), ParseError::PayloadTooLarge);
+        assert_eq!(error("HPUB a 12 33\r\n"), ParseError::PayloadTooLarge);
+        assert!(matches!(
+            PARSER.parse(b"HPUB a 12 32\r\n"),
+            Ok(Parsed::Incomplete(34))
+        ));
         assert!(matches!(
             PARSER.parse(b"PUB a 32\r\n"),
             Ok(Parsed::Incomplete(34))

@@ -6,7 +6,6 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use super::client_error::ClientError;
-use super::header_block;
 use tidings::{Message, Node, Topic};
 
 /// What the server says of itself. What is not here it does not offer.
@@ -96,8 +95,8 @@ pub(super) fn no_responders(out: &mut BytesMut, reply_to: &Topic, sid: &str) {
 pub(super) fn message(out: &mut BytesMut, sid: &str, message: &Message, takes_headers: bool) {
     /// Verb, separators, two sizes and line ends.
     const FRAME_BYTES: usize = 64;
-    let header_lines = &message.headers.as_bytes()[..];
-    let has_headers = takes_headers && !header_lines.is_empty();
+    let headers = message.headers.as_block();
+    let has_headers = takes_headers && !headers.is_empty();
     let reply_to = message
         .reply_to
         .as_ref()
@@ -116,18 +115,15 @@ pub(super) fn message(out: &mut BytesMut, sid: &str, message: &Message, takes_he
         out.extend_from_slice(b" ");
     }
     if has_headers {
-        let headers_bytes = header_lines.len() + header_block::FRAME_BYTES;
-        number(out, headers_bytes);
+        number(out, headers.len());
         out.extend_from_slice(b" ");
-        number(out, headers_bytes + message.payload.len());
+        number(out, message.size_bytes());
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(header_block::VERSION);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(header_lines);
+        out.extend_from_slice(headers);
     } else {
         number(out, message.payload.len());
+        out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&message.payload);
     out.extend_from_slice(b"\r\n");
 }
@@ -169,6 +165,10 @@ mod tests {
         let expected = "HMSG a.b 7 r 18 23\r\nNATS/1.0\r\nk: v\r\n\r\nhello\r\n";
         assert_eq!(text(&message, true), expected);
         assert_eq!(text(&message, false), "MSG a.b 7 r 5\r\nhello\r\n");
+        let headers = Headers::from_block("NATS/1.0 503\r\nno colon".into());
+        let message = message.with_headers(headers);
+        let expected = "HMSG a.b 7 r 22 27\r\nNATS/1.0 503\r\nno colonhello\r\n";
+        assert_eq!(text(&message, true), expected);
     }
 
     #[test]

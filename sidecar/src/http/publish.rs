@@ -10,9 +10,7 @@ use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use serde::Deserialize;
-use tidings::{
-    AssuredOptions, BroadcastError, Headers, HeadersError, Message, Scope, Session, Time, Topic,
-};
+use tidings::{AssuredOptions, BroadcastError, Headers, Message, Scope, Session, Time, Topic};
 use tokio::time::timeout;
 
 use super::error::Error;
@@ -56,7 +54,7 @@ pub(super) async fn publish(
         member,
         assured,
     } = query;
-    let headers = message_headers(&headers).map_err(|e| Error::bad_request(e.to_string()))?;
+    let headers = message_headers(&headers).map_err(Error::bad_request)?;
     let reach = match (reach.as_deref(), node.as_deref(), member.as_deref()) {
         (None, None, None) => Reach::of(&headers),
         (reach, node, member) => Reach::from_parts(reach, node, member),
@@ -90,14 +88,17 @@ pub(super) async fn publish(
 }
 
 /// What goes along with the message: what kind of content it is, and headers of ours.
-fn message_headers(headers: &HeaderMap) -> Result<Headers, HeadersError> {
+fn message_headers(headers: &HeaderMap) -> Result<Headers, String> {
     let is_carried = |name: &HeaderName| name == CONTENT_TYPE || name.as_str().starts_with(OURS);
     let mut carried = Headers::default();
     for (name, value) in headers.iter().filter(|(name, _)| is_carried(name)) {
-        let value = std::str::from_utf8(value.as_bytes()).map_err(|_| HeadersError::NotUtf8)?;
+        let value = str::from_utf8(value.as_bytes())
+            .map_err(|_| format!("the value of header {name} is not text in UTF-8"))?;
         // What curl says if it is told nothing says nothing.
         if value != "application/x-www-form-urlencoded" {
-            carried = carried.with(name.as_str(), value)?;
+            carried = carried
+                .with(name.as_str(), value)
+                .map_err(|e| e.to_string())?;
         }
     }
     Ok(carried)
@@ -141,7 +142,6 @@ async fn payload(
 fn refusal(error: BroadcastError) -> Error {
     let status = match error {
         BroadcastError::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        BroadcastError::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         BroadcastError::UnknownNode { .. } | BroadcastError::UnknownMember { .. } => {
             StatusCode::NOT_FOUND
         }
