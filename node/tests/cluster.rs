@@ -210,7 +210,7 @@ async fn a_large_message_arrives_whole_with_its_headers() {
     let (_session, mut inbox) = subscriber(&cluster.nodes[1], "big");
     cluster.members_agree().await;
     let (publisher, _) = open(&cluster.nodes[0]);
-    let mut big = Message::new("big".parse().unwrap(), vec![b'x'; 1 << 20]);
+    let mut big = Message::new("big".parse().unwrap(), vec![b'x'; (1 << 20) - 64]);
     big.headers = tidings::Headers::default().with("Trace", "7").unwrap();
     big.reply_to = Some(Topic::parse("_INBOX.a").unwrap());
     assert_eq!(publisher.broadcast(big.clone()).unwrap().nodes, 1);
