@@ -96,7 +96,7 @@ fn what_the_node_refuses_fails_with_its_reason() {
     ]));
     assert_eq!(
         refused,
-        "error: the payload has 12 bytes, the node takes 10"
+        "error: payload and headers have 12 bytes, the node takes 10"
     );
     let refused = complaint(tidings(&["sub", "--server", &node.client, "a", "b"]));
     assert!(
