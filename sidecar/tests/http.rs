@@ -94,7 +94,7 @@ async fn the_view_is_served_as_json() {
         let member = member.to_string();
         (
             200,
-            json!([{ "node": "n1", "member": member, "agent": "planner", "metadata": {} }]),
+            json!([{ "node": "n1", "member": member, "agent": "planner", "metadata": {}, "queue": null }]),
         )
     };
     let members = served.json("/v1/topics/resource:weather:sf/members").await;
