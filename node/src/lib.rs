@@ -96,7 +96,7 @@ pub use node_error::{RenewError, StartError};
 pub use outcome::{AssuredOptions, MemberOutcome, Outcome, Outcomes, WaitFor};
 pub use receipt::Receipt;
 pub use registry::OpenError;
-pub use requests::{Answer, AnswerError, FROM_HEADER, Gathered, RequestError};
+pub use requests::{Answer, AnswerError, Asker, FROM_HEADER, Gathered, RequestError};
 pub use revoked::RevokedError;
 pub use seeds::{Seed, SeedError};
 pub use session::{Session, SessionOptions, SubscribeOptions};

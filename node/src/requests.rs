@@ -17,7 +17,7 @@ use crate::receipt::Receipt;
 use crate::route::RouteChange;
 use crate::session::{Session, SessionState};
 use crate::session_error::BroadcastError;
-use crate::{Delivery, Headers, Message, RecvError};
+use crate::{Acknowledger, Delivery, Headers, Message, RecvError};
 
 /// The header that says which member an answer is from, if the question was for each member.
 pub const FROM_HEADER: &str = "Tidings-From";
@@ -63,6 +63,14 @@ pub enum RequestError {
     /// The request was not published.
     #[error("the request was not published")]
     Publish(#[from] BroadcastError),
+}
+
+/// To whom an answer goes, without the message that asked for it.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    reply_to: Option<Topic>,
+    acknowledger: Option<Acknowledger>,
+    member: MemberId,
 }
 
 /// Why there is nothing to answer. Nothing was sent.
@@ -207,18 +215,29 @@ impl Session {
         headers: Headers,
         payload: impl Into<Bytes>,
     ) -> Result<Receipt, AnswerError> {
-        let Delivery::Message {
-            member, message, ..
-        } = delivery
-        else {
-            return Err(AnswerError::NothingAsked);
-        };
-        let acknowledger = delivery.acknowledger();
-        let receipt = match &message.reply_to {
-            None if acknowledger.is_none() => return Err(AnswerError::NothingAsked),
+        let asker = delivery.asker().ok_or(AnswerError::NothingAsked)?;
+        Ok(self.answer_to(&asker, headers, payload)?)
+    }
+
+    /// Answers somebody as [`answer`](Self::answer) does.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn answer_to(
+        &self,
+        asker: &Asker,
+        headers: Headers,
+        payload: impl Into<Bytes>,
+    ) -> Result<Receipt, BroadcastError> {
+        let Asker {
+            reply_to,
+            acknowledger,
+            member,
+        } = asker;
+        let receipt = match reply_to {
             None => Receipt::default(),
             Some(reply_to) => {
-                let headers = match &acknowledger {
+                let headers = match acknowledger {
                     None => headers,
                     // An id has nothing that a header could not have.
                     Some(_) => headers
@@ -267,6 +286,25 @@ impl Session {
             member,
             inbox: Inbox::new(mailbox, Arc::clone(&broker.counters), None),
         }
+    }
+}
+
+impl Delivery {
+    /// To whom an answer goes; none if nobody has asked for one.
+    pub fn asker(&self) -> Option<Asker> {
+        let Self::Message {
+            member, message, ..
+        } = self
+        else {
+            return None;
+        };
+        let (reply_to, acknowledger) = (message.reply_to.clone(), self.acknowledger());
+        let is_asked = reply_to.is_some() || acknowledger.is_some();
+        is_asked.then_some(Asker {
+            reply_to,
+            acknowledger,
+            member: *member,
+        })
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! [`Session`]: tidings::Session
 
-mod barriers;
+mod acks;
 mod client;
 mod client_error;
 mod connect_options;
@@ -19,8 +19,10 @@ mod end;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod op;
+mod pages;
 mod parser;
 mod reply;
+mod requests;
 mod service;
 mod turn;
 
@@ -32,6 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::info;
 
 use crate::acceptor::{Acceptor, Arrival};
+use crate::builder::Builder;
 use crate::{GatewayConfig, descriptors};
 use client_error::ClientError;
 use door::Door;
@@ -58,6 +61,7 @@ pub fn serve(node: &Node, listener: TcpListener, config: GatewayConfig) {
 
 async fn accept(node: Node, mut acceptor: Acceptor, config: Arc<GatewayConfig>) {
     let mut client_id = 0;
+    let builder = Builder::new();
     loop {
         let Arrival { stream, peer, slot } = acceptor.next().await;
         client_id += 1;
@@ -68,6 +72,7 @@ async fn accept(node: Node, mut acceptor: Acceptor, config: Arc<GatewayConfig>) 
         let door = Door {
             node: node.clone(),
             config: Arc::clone(&config),
+            builder: builder.clone(),
         };
         node.spawn_draining(async move {
             connection::run(door, stream, peer, client_id).await;

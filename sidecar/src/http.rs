@@ -7,7 +7,6 @@
 //! others out. Those who watch what changes are told of it on connections of their own, half of all at
 //! most; who publishes hands its message to a session.
 
-mod builder;
 mod error;
 mod explain;
 mod exposition;
@@ -135,7 +134,7 @@ async fn topics(
             scope.into_iter().chain(described).chain([after]).collect()
         })
     };
-    served.builder.build(build).await
+    Ok(served.builder.build(build).await?)
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,7 +173,7 @@ async fn members(
             vec![("scope", scope.to_string()), ("after", after)]
         })
     };
-    served.builder.build(build).await
+    Ok(served.builder.build(build).await?)
 }
 
 fn page_items() -> PageItems {

@@ -12,6 +12,7 @@
 
 mod acceptor;
 pub mod answers;
+mod builder;
 mod config;
 pub mod descriptors;
 pub mod gateway;
@@ -20,6 +21,7 @@ pub mod log;
 mod reach;
 mod sidecar;
 mod tls_dir;
+mod watching;
 
 pub use config::{Config, GatewayConfig, HttpConfig};
 pub use sidecar::{Sidecar, SidecarError};

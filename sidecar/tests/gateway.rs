@@ -458,6 +458,190 @@ async fn of_a_queue_group_one_subscription_gets_each_message() {
     assert!(counts[1] > 5 && counts[2] > 5, "{counts:?}");
 }
 
+/// The JSON of the next message, which is on this subject.
+async fn told(client: &mut Client, subject: &str) -> serde_json::Value {
+    let line = client.line().await;
+    assert!(line.starts_with(&format!("MSG {subject} ")), "{line}");
+    serde_json::from_str(&client.line().await).unwrap()
+}
+
+#[tokio::test]
+async fn the_node_is_asked_by_message_for_members_topics_and_nodes() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client
+        .tell("SUB kb.* workers 1\r\nSUB news 2\r\nSUB _INBOX.r 3\r\n")
+        .await;
+    client
+        .send("PUB $TIDINGS.members.kb.a _INBOX.r 0\r\n\r\n")
+        .await;
+    let members = told(&mut client, "_INBOX.r").await;
+    assert_eq!(members["members"][0]["agent"], "quiet");
+    assert_eq!(members["members"][0]["queue"], "workers");
+    assert_eq!(members["next"], serde_json::Value::Null);
+    let part = r#"{"limit":1}"#;
+    client
+        .send(format!(
+            "PUB $TIDINGS.topics _INBOX.r {}\r\n{part}\r\n",
+            part.len()
+        ))
+        .await;
+    let topics = told(&mut client, "_INBOX.r").await;
+    assert_eq!(
+        (&topics["topics"][0]["topic"], &topics["next"]),
+        (&"kb.*".into(), &"kb.*".into())
+    );
+    let rest = r#"{"after":"kb.*"}"#;
+    client
+        .send(format!(
+            "PUB $TIDINGS.topics _INBOX.r {}\r\n{rest}\r\n",
+            rest.len()
+        ))
+        .await;
+    let topics = told(&mut client, "_INBOX.r").await;
+    assert_eq!(topics["topics"].as_array().unwrap().len(), 1);
+    assert_eq!(topics["topics"][0]["topic"], "news");
+    client.send("PUB $TIDINGS.nodes _INBOX.r 0\r\n\r\n").await;
+    assert_eq!(
+        told(&mut client, "_INBOX.r").await["nodes"][0]["self"],
+        true
+    );
+    for wrong in ["members.a..b", "members", "nothing"] {
+        client
+            .send(format!("PUB $TIDINGS.{wrong} _INBOX.r 0\r\n\r\n"))
+            .await;
+        assert!(
+            told(&mut client, "_INBOX.r").await["error"].is_string(),
+            "{wrong}"
+        );
+    }
+    client.send("PUB $TIDINGS.topics _INBOX.r 1\r\n7\r\n").await;
+    assert!(told(&mut client, "_INBOX.r").await["error"].is_string());
+    client.send("PUB $TIDINGS.topics 0\r\n\r\n").await;
+    assert!(client.line().await.contains("reply subject"));
+}
+
+#[tokio::test]
+async fn a_topic_is_watched_by_message_until_nobody_listens() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    client.tell("SUB _INBOX.w 1\r\n").await;
+    client
+        .send("PUB $TIDINGS.watch.kb.* _INBOX.w 0\r\n\r\n")
+        .await;
+    let snapshot = told(&mut client, "_INBOX.w").await;
+    assert_eq!(
+        (&snapshot["event"], &snapshot["more"]),
+        (&"snapshot".into(), &false.into())
+    );
+    let mut other = gateway.client(QUIET).await;
+    other.tell("SUB kb.* 1\r\nSUB elsewhere 2\r\n").await;
+    assert_eq!(told(&mut client, "_INBOX.w").await["event"], "joined");
+    other.tell("UNSUB 1\r\n").await;
+    assert_eq!(told(&mut client, "_INBOX.w").await["event"], "left");
+    client.tell("UNSUB 1\r\n").await;
+    other.tell("SUB kb.* 3\r\n").await;
+    // As many as there may be, now that the first has ended.
+    client.tell("SUB _INBOX.w 2\r\n").await;
+    for _ in 0..16 {
+        client
+            .send("PUB $TIDINGS.watch.kb.* _INBOX.w 0\r\n\r\n")
+            .await;
+        assert_eq!(told(&mut client, "_INBOX.w").await["event"], "snapshot");
+    }
+    client
+        .send("PUB $TIDINGS.watch.kb.* _INBOX.w 0\r\n\r\n")
+        .await;
+    assert!(told(&mut client, "_INBOX.w").await["error"].is_string());
+}
+
+#[tokio::test]
+async fn a_client_acknowledges_an_assured_message_by_answering_it() {
+    let gateway = Gateway::start().await;
+    let mut member = gateway.client(QUIET).await;
+    member.tell("SUB jobs 1\r\n").await;
+    let mut client = gateway.client(QUIET).await;
+    client.tell("SUB _INBOX.a 1\r\n").await;
+    let headers = "NATS/1.0\r\nTidings-Assured: 20s\r\nTidings-Wait-For: acknowledged\r\n\r\n";
+    let (bytes, all) = (headers.len(), headers.len() + 2);
+    let publish = format!("HPUB jobs _INBOX.a {bytes} {all}\r\n{headers}go\r\n");
+    client.send(&publish).await;
+    let line = member.line().await;
+    let answer = line.split(' ').nth(3).unwrap().to_owned();
+    assert!(answer.starts_with("$TIDINGS.ack."), "{line}");
+    for expected in [
+        "NATS/1.0",
+        "Tidings-Assured: 20s",
+        "Tidings-Wait-For: acknowledged",
+        "",
+        "go",
+    ] {
+        assert_eq!(member.line().await, expected);
+    }
+    member.tell(format!("PUB {answer} 0\r\n\r\n")).await;
+    let outcomes = told(&mut client, "_INBOX.a").await;
+    assert_eq!(outcomes["complete"], true);
+    assert_eq!(outcomes["members"][0]["outcome"], "acknowledged");
+    member.send(format!("PUB {answer} 0\r\n\r\n")).await;
+    assert!(
+        member
+            .line()
+            .await
+            .contains("no message waits for this answer")
+    );
+
+    // Asked by the library, each member answers with what it has to say.
+    let (asker, _inbox) = gateway.node.session(SessionOptions::default()).unwrap();
+    let question = Message::new("jobs".parse().unwrap(), "?");
+    let answering = async {
+        let line = member.line().await;
+        let answer = line.split(' ').nth(3).unwrap().to_owned();
+        assert_eq!(member.line().await, "?");
+        member.send(format!("PUB {answer} 4\r\nbusy\r\n")).await;
+    };
+    let (gathered, ()) = tokio::join!(asker.gather(question, Time::of_ms::<20_000>()), answering);
+    let gathered = gathered.unwrap();
+    assert_eq!((gathered.answers.len(), gathered.silent.len()), (1, 0));
+    assert_eq!(gathered.answers[0].message.payload, "busy");
+}
+
+#[tokio::test]
+async fn who_wants_to_know_is_told_of_messages_that_it_missed() {
+    let mut config = Config::default();
+    config.gateway.mailbox.messages_max = Count::of::<4>();
+    config.gateway.mailbox.overflow = tidings::Overflow::DropNewest;
+    let gateway = Gateway::start_with(config).await;
+    let mut client = gateway.client(QUIET).await;
+    client.tell("SUB a 1\r\nSUB $TIDINGS.gaps 2\r\n").await;
+    let (session, _inbox) = gateway.node.session(SessionOptions::default()).unwrap();
+    let mut published = 0_u64;
+    loop {
+        let message = Message::new("a".parse().unwrap(), vec![b'x'; 100_000]);
+        published += 1;
+        if session.broadcast(message).unwrap().dropped > 0 {
+            break;
+        }
+    }
+    let mut received = 0;
+    loop {
+        let line = client.line().await;
+        if line.starts_with("MSG a 1 ") {
+            received += 1;
+        } else if line.starts_with("HMSG $TIDINGS.gaps 2 ") {
+            break;
+        }
+    }
+    assert_eq!(client.line().await, "NATS/1.0 100 Gap");
+    assert_eq!(client.line().await, "");
+    let gap: serde_json::Value = serde_json::from_str(&client.line().await).unwrap();
+    assert_eq!(
+        (&gap["event"], &gap["messages"]),
+        (&"missed".into(), &1.into())
+    );
+    assert_eq!(received + 1, published);
+    client.tell("UNSUB 2\r\n").await;
+}
+
 #[tokio::test]
 async fn who_asks_when_nobody_listens_is_told_so() {
     let gateway = Gateway::start().await;

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::sync::{Arc, Weak};
 
-use tidings_membership::{Pattern, Scope};
+use tidings_membership::{Pattern, QueueGroup, Scope};
 
 use super::{Session, SessionState, lock};
 use crate::RecvError;
@@ -71,7 +71,8 @@ impl Holder for SessionState {
         let Some(grant) = &self.grant else { return };
         let subscriptions = lock(&self.subscriptions);
         let own = subscriptions.patterns.iter();
-        let disallowed = own.filter(|(_, pattern)| !grant.subscribes(pattern, None));
+        let queue = |member| subscriptions.queues.get(member).map(QueueGroup::as_str);
+        let disallowed = own.filter(|(member, pattern)| !grant.subscribes(pattern, queue(member)));
         let disallowed: Vec<_> = disallowed.map(|(member, _)| *member).collect();
         drop(subscriptions);
         let ended = disallowed.into_iter();

@@ -1,20 +1,23 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::barriers::{BARRIER, Barriers};
+use super::acks::{ACK, Acks};
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
+use super::door::Door;
 use super::op::{Op, Publication};
+use super::requests::{Request, Requests, To};
 use super::{reply, service};
 use crate::answers::AssuredAnswer;
 use crate::reach::Reach;
 use tidings::{
     AssuredOptions, BroadcastError, Delivery, Headers, Held, MemberId, Message, Outcomes, Pattern,
     QueueGroup, Receipt, Scope, Session, SubscribeError, SubscribeOptions, TimeError, Topic,
+    WaitFor,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -35,7 +38,12 @@ pub(super) struct Client {
     /// stored once.
     last_topic: Option<Topic>,
     /// What it has asked for and is not answered yet.
-    barriers: Barriers,
+    requests: Requests,
+    /// What it is to acknowledge.
+    acks: Acks,
+    /// Its subscription for gaps, if it has one.
+    gaps: Option<Box<str>>,
+    door: Door,
     /// Whether what it published has filled somebody's mailbox to where it is to wait.
     pub(super) is_pressing: bool,
     /// Wait for what becomes of its assured messages, and where it wants to be told.
@@ -54,7 +62,12 @@ struct Subscription {
 }
 
 impl Client {
-    pub(super) fn new(session: Session, options: ConnectOptions, out: BytesMut) -> Self {
+    pub(super) fn new(
+        session: Session,
+        options: ConnectOptions,
+        out: BytesMut,
+        door: &Door,
+    ) -> Self {
         Self {
             session,
             options,
@@ -62,7 +75,10 @@ impl Client {
             tags: HashMap::new(),
             last_tag: 0,
             last_topic: None,
-            barriers: Barriers::default(),
+            requests: Requests::default(),
+            acks: Acks::default(),
+            gaps: None,
+            door: door.clone(),
             is_pressing: false,
             assured: JoinSet::new(),
             out,
@@ -113,8 +129,8 @@ impl Client {
 
     /// What it may wait for: that what it publishes next finds [room](Session::room), answers to what it
     /// asked for, and what becomes of its assured messages.
-    pub(super) fn waits(&mut self) -> (&Session, &mut Barriers, &mut JoinSet<(Topic, Outcomes)>) {
-        (&self.session, &mut self.barriers, &mut self.assured)
+    pub(super) fn waits(&mut self) -> (&Session, &mut Requests, &mut JoinSet<(Topic, Outcomes)>) {
+        (&self.session, &mut self.requests, &mut self.assured)
     }
 
     /// Tells the client what became of a message, where it wants to be told.
@@ -126,31 +142,78 @@ impl Client {
             .local_broadcast(Message::new(reply_to.clone(), answer));
         if let Err(BroadcastError::PayloadTooLarge { .. }) = told {
             let error = "what became of the message with so many members is too long";
-            self.answer(reply_to, &json!({ "error": error }));
+            self.answer(&reply_to, json!({ "error": error }).to_string());
         }
     }
 
-    /// Answers on the subject that it wants the answer on.
-    pub(super) fn answer(&self, reply: Topic, answer: &Value) {
-        let message = Message::new(reply, answer.to_string());
-        if let Err(error) = self.session.local_broadcast(message) {
-            debug!(%error, "a client is not answered");
+    /// Answers on the subject that it wants the answer on. False if nobody listens there.
+    fn answer(&self, reply: &Topic, answer: impl Into<Bytes>) -> bool {
+        let told = |answer| {
+            let message = Message::new(reply.clone(), answer);
+            self.session.answered_by_node(message)
+        };
+        let answered = match told(answer.into()) {
+            Err(BroadcastError::PayloadTooLarge { .. }) => {
+                let error = "the answer is too long: ask for fewer with limit";
+                told(json!({ "error": error }).to_string().into())
+            }
+            answered => answered,
+        };
+        match answered {
+            Ok(receipt) => receipt.local + receipt.dropped > 0,
+            Err(error) => {
+                debug!(%error, "a client is not answered");
+                false
+            }
         }
+    }
+
+    /// Answers what it has asked of the node. What nobody listens to is not told any further.
+    pub(super) fn answer_all(&mut self, to: &To, answers: Vec<String>) {
+        let mut is_heard = true;
+        for answer in answers {
+            is_heard = match to {
+                To::Subject(reply) => self.answer(reply, answer),
+                To::Gaps => self.tell_of_gap(&answer),
+            };
+        }
+        if !is_heard {
+            self.requests.end(to);
+        }
+    }
+
+    /// Tells of lost messages. False if it does not want to know any more.
+    fn tell_of_gap(&mut self, gap: &str) -> bool {
+        let Some(sid) = &self.gaps else {
+            return false;
+        };
+        reply::gap(&mut self.out, GAPS, sid, gap, self.options.headers);
+        true
     }
 
     /// Sends on what the session has received.
     pub(super) fn deliver(&mut self, delivery: &Delivery) {
-        let Delivery::Message { tag, message, .. } = delivery else {
-            // The protocol has no word for a loss. The broker has counted it.
-            debug!(?delivery, "a client missed messages");
-            return;
+        let (tag, message) = match delivery {
+            Delivery::Message { tag, message, .. } => (tag, message),
+            Delivery::Missed(count) => {
+                debug!(count, "a client missed messages");
+                self.tell_of_gap(&json!({ "event": "missed", "messages": count }).to_string());
+                return;
+            }
         };
         let Some(subscription) = self.subscriptions.get_mut(tag) else {
             return;
         };
         subscription.delivered += 1;
         let sid = &subscription.sid;
-        reply::message(&mut self.out, sid, message, self.options.headers);
+        match self.acks.offer(delivery) {
+            None => reply::message(&mut self.out, sid, message, self.options.headers),
+            Some(number) => {
+                let answer = format!("{}{ACK}.{number}", service::PREFIX);
+                let out = &mut self.out;
+                reply::message_to(out, sid, message, &answer, self.options.headers);
+            }
+        }
         if subscription.is_used_up() {
             self.end_subscription(*tag);
         }
@@ -255,12 +318,18 @@ impl Client {
         let reply_to = publication.reply.map(Topic::parse).transpose();
         let reply_to = reply_to.map_err(|_| ClientError::InvalidPublishSubject)?;
         let (session, payload) = (&self.session, publication.payload);
-        let served = match request {
-            BARRIER => {
-                let taken = self.barriers.request(reply_to.as_ref(), payload, session);
+        if let Some((ACK, number)) = request.split_once('.') {
+            return self.acknowledge(number, publication);
+        }
+        let served = match Request::of(request) {
+            Some(asked) => asked.and_then(|asked| {
+                let Door { node, builder, .. } = &self.door;
+                let with = (node, builder);
+                let reply_to = reply_to.as_ref();
+                let taken = self.requests.take(asked, reply_to, payload, session, with);
                 taken.map(|()| None)
-            }
-            _ => service::serve(session, request, payload).map(Some),
+            }),
+            None => service::serve(session, request, payload).map(Some),
         };
         let (answer, members) = match (served, &reply_to) {
             (Ok(Some(served)), _) => (served.answer, served.members),
@@ -283,6 +352,29 @@ impl Client {
         Ok(receipt)
     }
 
+    /// What a client says to a message that is to be acknowledged goes to its publisher, if that wants an
+    /// answer.
+    fn acknowledge(
+        &mut self,
+        number: &str,
+        publication: &Publication<'_>,
+    ) -> Result<Receipt, ClientError> {
+        let refuse = |reason: String| {
+            let subject = publication.subject.to_owned();
+            ClientError::Publish { subject, reason }
+        };
+        let asker = self.acks.take(number);
+        let asker = asker.ok_or_else(|| refuse("no message waits for this answer".into()))?;
+        let block = publication.headers.unwrap_or_default();
+        let headers = Headers::from_block(Bytes::copy_from_slice(block));
+        let payload = Bytes::copy_from_slice(publication.payload);
+        match self.session.answer_to(&asker, headers, payload) {
+            // The inbox will say why.
+            Err(BroadcastError::Ended) => Ok(Receipt::default()),
+            answered => answered.map_err(|error| refuse(error.to_string())),
+        }
+    }
+
     fn subscribe(
         &mut self,
         subject: &str,
@@ -299,7 +391,13 @@ impl Client {
         };
         let pattern = Pattern::parse(subject).map_err(|_| ClientError::InvalidSubject)?;
         // As the NATS server does: the first one stays.
-        if self.tags.contains_key(sid) {
+        if self.tags.contains_key(sid) || self.gaps.as_deref() == Some(sid) {
+            return Ok(());
+        }
+        if subject == GAPS {
+            let Door { node, builder, .. } = &self.door;
+            self.requests.watch_gaps(node, builder);
+            self.gaps = Some(sid.into());
             return Ok(());
         }
         let tag = self.last_tag + 1;
@@ -333,6 +431,10 @@ impl Client {
 
     /// Clients unsubscribe what has ended by itself; that is no error.
     fn unsubscribe(&mut self, sid: &str, max: Option<u64>) {
+        if self.gaps.as_deref() == Some(sid) {
+            self.gaps = None;
+            self.requests.end(&To::Gaps);
+        }
         let Some(&tag) = self.tags.get(sid) else {
             return;
         };
@@ -360,8 +462,13 @@ impl Subscription {
     }
 }
 
+/// Whoever subscribes to this is told of messages that were lost.
+const GAPS: &str = "$TIDINGS.gaps";
+
 /// Asks for what becomes of a message, and says how long its publisher waits.
 const ASSURED: &str = "Tidings-Assured";
+/// Says what it waits for with each member.
+const WAIT_FOR: &str = "Tidings-Wait-For";
 
 /// How a message is to be published that asks for assurance. An error says what is wrong.
 fn assured_options(message: &Message, reach: &Reach) -> Result<AssuredOptions, String> {
@@ -374,7 +481,11 @@ fn assured_options(message: &Message, reach: &Reach) -> Result<AssuredOptions, S
     let timeout = message.headers.get(ASSURED).unwrap_or_default().parse();
     Ok(AssuredOptions {
         timeout: timeout.map_err(|error: TimeError| format!("{ASSURED}: {error}"))?,
-        ..AssuredOptions::default()
+        wait_for: match message.headers.get(WAIT_FOR) {
+            None | Some("taken") => WaitFor::Taken,
+            Some("acknowledged") => WaitFor::Acknowledged,
+            Some(other) => return Err(format!("{WAIT_FOR} is taken or acknowledged, not {other}")),
+        },
     })
 }
 

@@ -138,7 +138,7 @@ async fn accept(
             } = &options;
             debug!(?name, ?lang, ?version, "a client says what it is");
             Ok((
-                Client::new(session, options, std::mem::take(greeting)),
+                Client::new(session, options, std::mem::take(greeting), door),
                 inbox,
             ))
         }
@@ -281,7 +281,7 @@ impl Connection {
             }
         };
         let is_pressing = self.client.is_pressing;
-        let (session, barriers, assured) = self.client.waits();
+        let (session, requests, assured) = self.client.waits();
         tokio::select! {
             ready = ready, if interest.is_some() => {
                 let ready = ready?;
@@ -296,7 +296,9 @@ impl Connection {
                 self.look_at_barrier();
             }
             () = session.room(), if is_pressing => self.client.is_pressing = false,
-            (reply, answer) = barriers.next() => self.client.answer(reply, &answer),
+            (to, answers) = requests.next(), if may_take_deliveries => {
+                self.client.answer_all(&to, answers);
+            }
             Some(Ok((reply_to, outcomes))) = assured.join_next() => self.client.tell(reply_to, outcomes),
             _ = self.ticks.tick() => self.tick()?,
             () = sleep_until(look_again), if is_paused || is_starved => {
@@ -451,6 +453,7 @@ mod tests {
 
     use super::*;
     use crate::GatewayConfig;
+    use crate::builder::Builder;
 
     #[tokio::test]
     async fn what_a_connection_needs_while_nothing_happens_is_little() {
@@ -459,7 +462,13 @@ mod tests {
         let stream = TcpStream::connect(addr).await.unwrap();
         let node = Node::start(Config::default(), None).await.unwrap();
         let config = Arc::new(GatewayConfig::default());
-        let task = run(Door { node, config }, stream, addr, 1);
+        let builder = Builder::new();
+        let door = Door {
+            node,
+            config,
+            builder,
+        };
+        let task = run(door, stream, addr, 1);
         let bytes = size_of_val(&task);
         assert!(bytes <= 3 << 10, "{bytes}");
     }

@@ -3,10 +3,13 @@ use std::sync::Arc;
 use tidings::Node;
 
 use crate::GatewayConfig;
+use crate::builder::Builder;
 
 /// What a connection is served with.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
     pub(super) node: Node,
     pub(super) config: Arc<GatewayConfig>,
+    /// Makes the long answers to all clients.
+    pub(super) builder: Builder,
 }

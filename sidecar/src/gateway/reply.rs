@@ -91,16 +91,40 @@ pub(super) fn no_responders(out: &mut BytesMut, reply_to: &Topic, sid: &str) {
         .expect("a buffer in memory takes all that is written");
 }
 
+/// What the client is told of messages that were lost, on this subject.
+pub(super) fn gap(out: &mut BytesMut, subject: &str, sid: &str, gap: &str, takes_headers: bool) {
+    const STATUS: &str = "NATS/1.0 100 Gap\r\n\r\n";
+    let (status, bytes) = (STATUS.len(), gap.len());
+    let all = status + bytes;
+    match takes_headers {
+        true => write!(
+            out,
+            "HMSG {subject} {sid} {status} {all}\r\n{STATUS}{gap}\r\n"
+        ),
+        false => write!(out, "MSG {subject} {sid} {bytes}\r\n{gap}\r\n"),
+    }
+    .expect("a buffer in memory takes all that is written");
+}
+
 /// A message for the subscription `sid`: HMSG if it has headers and the client takes them, else MSG.
 pub(super) fn message(out: &mut BytesMut, sid: &str, message: &Message, takes_headers: bool) {
+    let reply_to = message.reply_to.as_ref();
+    let reply_to = reply_to.map_or("", |reply_to| reply_to.as_str());
+    message_to(out, sid, message, reply_to, takes_headers);
+}
+
+/// The same, with another reply subject.
+pub(super) fn message_to(
+    out: &mut BytesMut,
+    sid: &str,
+    message: &Message,
+    reply_to: &str,
+    takes_headers: bool,
+) {
     /// Verb, separators, two sizes and line ends.
     const FRAME_BYTES: usize = 64;
     let headers = message.headers.as_block();
     let has_headers = takes_headers && !headers.is_empty();
-    let reply_to = message
-        .reply_to
-        .as_ref()
-        .map_or("", |reply_to| reply_to.as_str());
     let topic = message.topic.as_str();
     let line_bytes = topic.len() + sid.len() + reply_to.len() + FRAME_BYTES;
     out.reserve(line_bytes + message.size_bytes());

@@ -3,6 +3,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::answers::ErrorAnswer;
+use crate::builder::BuildError;
 
 /// An answer that says why there is no other.
 #[derive(Debug)]
@@ -27,6 +28,16 @@ impl Error {
     /// There is no room for it now.
     pub(super) fn unavailable(problem: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, problem)
+    }
+}
+
+impl From<BuildError> for Error {
+    fn from(error: BuildError) -> Self {
+        let status = match error {
+            BuildError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            BuildError::Stopped => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use tidings::Node;
 
-use super::builder::Builder;
+use crate::builder::Builder;
+
 use super::exposition::Exposition;
 use super::publishers::Publishers;
 use super::watchers::Watchers;

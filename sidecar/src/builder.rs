@@ -1,23 +1,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::error::Error;
-
 /// Builds the answers that take long in a large cluster, beside the threads that serve clients and
 /// links: a few at a time, so that however many ask, the machine has time for its work.
 #[derive(Debug, Clone)]
-pub(super) struct Builder {
+pub(crate) struct Builder {
     places: Arc<Semaphore>,
     wait_max: Duration,
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// There was no place in time.
+    #[error("too many long answers are asked for at a time")]
+    Busy,
+    /// There will be none.
+    #[error("the node stops")]
+    Stopped,
+}
+
 impl Builder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             places: Arc::new(Semaphore::new(BUILDING_MAX)),
             wait_max: WAIT_MAX,
@@ -25,27 +33,24 @@ impl Builder {
     }
 
     /// Builds an answer as soon as there is a place, or says that there is none.
-    pub(super) async fn build<T: Send + 'static>(
+    pub(crate) async fn build<T: Send + 'static>(
         &self,
         answer: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Result<T, BuildError> {
         run(self.place().await?, answer).await
     }
 
     /// A place, to be kept while an answer is made, or that there is none.
-    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, BuildError> {
         let place = timeout(self.wait_max, Arc::clone(&self.places).acquire_owned()).await;
-        let problem = "too many long answers are asked for at a time";
-        place
-            .map_err(|_| Error::unavailable(problem))?
-            .map_err(stopped)
+        place.map_err(|_| BuildError::Busy)?.map_err(stopped)
     }
 
     /// Builds an answer as soon as there is a place, however long that takes.
-    pub(super) async fn build_when_free<T: Send + 'static>(
+    pub(crate) async fn build_when_free<T: Send + 'static>(
         &self,
         answer: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Result<T, BuildError> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         run(place.map_err(stopped)?, answer).await
     }
@@ -54,7 +59,7 @@ impl Builder {
 async fn run<T: Send + 'static>(
     place: OwnedSemaphorePermit,
     answer: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Error> {
+) -> Result<T, BuildError> {
     // It keeps its place also when nobody waits for the answer any more.
     let building = spawn_blocking(move || {
         let _place = place;
@@ -63,8 +68,8 @@ async fn run<T: Send + 'static>(
     building.await.map_err(stopped)
 }
 
-fn stopped<E>(_: E) -> Error {
-    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the node stops")
+fn stopped<E>(_: E) -> BuildError {
+    BuildError::Stopped
 }
 
 /// Answers that are being built.
@@ -75,8 +80,6 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
-
-    use axum::response::IntoResponse;
 
     use super::*;
 
@@ -100,8 +103,7 @@ mod tests {
             .collect();
         let mut under_way = futures::future::join_all(under_way);
         assert!(futures::poll!(&mut under_way).is_pending());
-        let refused = builder.build(|| ()).await.unwrap_err().into_response();
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(builder.build(|| ()).await, Err(BuildError::Busy));
 
         (0..BUILDING_MAX).for_each(|_| finish.send(()).unwrap());
         assert!(
