@@ -251,7 +251,12 @@ mod tests {
     }
 
     fn changes() -> impl Strategy<Value = Vec<Change>> {
-        let topic = prop_oneof!["[a-c]", "[a-c]\\.[*>]", "x{130,140}"];
+        let topic = prop_oneof![
+            3 => "[a-c]",
+            3 => "[a-c]\\.[*>]",
+            2 => "x{130,140}",
+            1 => "y{4090,4096}",
+        ];
         let agent = proptest::option::of("[a-zé]{1,20}");
         let metadata = prop_oneof![
             3 => Just(Metadata::default()),

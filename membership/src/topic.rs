@@ -4,11 +4,14 @@ use serde::{Deserialize, Serialize};
 use tidings_identity::text_like;
 
 /// The longest topic or pattern that any configuration may allow, in bytes.
-pub const TOPIC_BYTES_MAX: usize = 255;
+pub const TOPIC_BYTES_MAX: usize = 4_096;
+
+/// The most tokens of a topic or pattern. Routes are a tree of tokens, which is walked as deep.
+const TOKENS_MAX: usize = 256;
 
 /// What a message is published on.
 ///
-/// 1 to 255 bytes of UTF-8 without white space and control characters, cut into tokens at `.`, or
+/// 1 to 4,096 bytes of UTF-8 without white space and control characters, cut into up to 256 tokens at `.`, or
 /// at `:` where the topic has no `.`: `resource:weather:sf` has three. No token is a wildcard (`*` or `>`),
 /// and none between dots is empty; between colons one may be (`a::b`). A topic is delivered exactly as it was published. Cheap to clone.
 ///
@@ -35,6 +38,9 @@ pub enum TopicError {
     /// White space or a control character.
     #[error("a topic has no white space and no control characters, not {0:?}")]
     Character(char),
+    /// Too many tokens.
+    #[error("a topic has at most {TOKENS_MAX} tokens, this one has {0}")]
+    Tokens(usize),
     /// Two dots in a row, or one at an end.
     #[error("a topic has no empty token: look for a '{0}' at an end or two in a row")]
     EmptyToken(char),
@@ -75,6 +81,13 @@ pub(crate) fn check(text: &str) -> Result<char, TopicError> {
     if separator == '.' && tokens(text, separator).any(str::is_empty) {
         return Err(TopicError::EmptyToken(separator));
     }
+    // What is shorter has not so many.
+    if text.len() >= TOKENS_MAX {
+        let count = tokens(text, separator).count();
+        if count > TOKENS_MAX {
+            return Err(TopicError::Tokens(count));
+        }
+    }
     Ok(separator)
 }
 
@@ -108,7 +121,16 @@ mod tests {
             assert_eq!(Topic::parse(text).unwrap().as_str(), text);
         }
         assert_eq!(Topic::parse(""), Err(TopicError::Length(0)));
-        assert_eq!(Topic::parse(&"x".repeat(256)), Err(TopicError::Length(256)));
+        assert_eq!(
+            Topic::parse(&"x".repeat(4_097)),
+            Err(TopicError::Length(4_097))
+        );
+        let of_tokens = |count| vec!["a"; count].join(".");
+        assert!(Topic::parse(&of_tokens(256)).is_ok());
+        assert!(Topic::parse(&"x".repeat(4_096)).is_ok());
+        assert_eq!(Topic::parse(&of_tokens(257)), Err(TopicError::Tokens(257)));
+        let colons = ":".repeat(4_096);
+        assert_eq!(Topic::parse(&colons), Err(TopicError::Tokens(4_097)));
         assert_eq!(Topic::parse("a b"), Err(TopicError::Character(' ')));
         assert_eq!(Topic::parse("a\u{7}"), Err(TopicError::Character('\u{7}')));
         assert_eq!(Topic::parse("a..b"), Err(TopicError::EmptyToken('.')));

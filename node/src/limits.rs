@@ -9,7 +9,7 @@ pub struct Limits {
     /// The largest payload with its headers, in bytes. Default 1 MiB, 1 to 64 MiB. Should be the same on all nodes:
     /// a node closes the link to a peer that sends it a larger one.
     pub payload_bytes_max: Count<1, { 64 << 20 }>,
-    /// The longest topic or pattern, in bytes. Default and maximum 255.
+    /// The longest topic or pattern, in bytes. Default and maximum 4,096.
     pub topic_bytes_max: Count<1, TOPIC_BYTES_MAX>,
     /// Subscriptions of one session. Default 100,000.
     pub subscriptions_per_session_max: Count<1, 100_000_000>,
@@ -43,8 +43,8 @@ pub struct Limits {
 impl Limits {
     /// The largest frame that a message makes.
     pub(crate) fn frame_bytes_max(&self) -> usize {
-        /// What a frame carries besides payload and headers: scope, topics, lengths.
-        const ENVELOPE_BYTES_MAX: usize = 1024;
+        /// What a frame carries besides payload and headers: topic and reply topic, scope, lengths.
+        const ENVELOPE_BYTES_MAX: usize = 2 * TOPIC_BYTES_MAX + 1024;
         self.payload_bytes_max.get() + ENVELOPE_BYTES_MAX
     }
 }

@@ -320,11 +320,39 @@ async fn headers_travel_with_the_message_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn headers_of_a_client_that_has_announced_none_end_its_connection() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(r#"{"verbose":false}"#).await;
+    client.send("HPUB a 12 12\r\nNATS/1.0\r\n\r\n\r\n").await;
+    client
+        .expect(&["-ERR 'message headers not supported'"])
+        .await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn subjects_are_as_long_as_a_line_allows() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(QUIET).await;
+    let (subject, reply) = (format!("a.{}", "x".repeat(2_000)), "r".repeat(1_500));
+    client
+        .send(format!(
+            "SUB {subject} 1\r\nSUB a.* 2\r\nPUB {subject} {reply} 1\r\nx\r\n"
+        ))
+        .await;
+    for sid in [1, 2] {
+        client
+            .expect(&[&format!("MSG {subject} {sid} {reply} 1"), "x"])
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_is_told_what_became_of_its_assured_message() {
     let gateway = Gateway::start().await;
     let mut other = gateway.client(QUIET).await;
     other.tell("SUB a 1\r\n").await;
-    let mut client = gateway.client(r#"{"verbose":false}"#).await;
+    let mut client = gateway.client(QUIET).await;
     let publish = |subjects: &str, time: &str| {
         let headers = format!("NATS/1.0\r\nTidings-Assured: {time}\r\n\r\n");
         let (block, all) = (headers.len(), headers.len() + 2);
@@ -411,12 +439,28 @@ async fn what_is_not_served_is_refused_and_the_client_goes_on() {
     let gateway = Gateway::start_with(config).await;
     let mut client = gateway.client(QUIET).await;
     client
-        .send("SUB a..b 1\r\nPUB a.* 0\r\n\r\nPUB a r..r 0\r\n\r\n")
+        .send("SUB a..b 1\r\nPUB a..b 0\r\n\r\nPUB a.* 0\r\n\r\n")
         .await;
     let publish = "-ERR 'Invalid Publish Subject'";
     client
         .expect(&["-ERR 'Invalid Subject'", publish, publish])
         .await;
+    client
+        .send("CONNECT {\"verbose\":false,\"pedantic\":false}\r\n")
+        .await;
+    client
+        .send("PUB a..b 0\r\n\r\nPUB a.* 0\r\n\r\nPUB a r..r 0\r\n\r\nSUB a\u{7}b 1\r\n")
+        .await;
+    // What all clients report, and none closes for.
+    for (to, subject) in [
+        ("Publish", "a.*"),
+        ("Publish", "a"),
+        ("Subscription", "a\\u{7}b"),
+    ] {
+        let refused = client.line().await;
+        let expected = format!("-ERR 'Permissions Violation for {to} to \"{subject}\": ");
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
     client.send("SUB a 1\r\nSUB b 2\r\n").await;
     client
         .expect(&["-ERR 'maximum subscriptions exceeded'"])

@@ -185,6 +185,6 @@ impl Receive for Deaf {
 /// Longer than any run.
 const CERTIFIED: Duration = Duration::from_secs(86_400);
 /// That of the product.
-const FRAME_BYTES_MAX: usize = (1 << 20) + (1 << 10);
+const FRAME_BYTES_MAX: usize = (1 << 20) + (9 << 10);
 /// How often a peer is dialled that gives no link.
 const DIAL_EACH: Duration = Duration::from_millis(300);

@@ -17,7 +17,7 @@ use crate::reach::Reach;
 use tidings::{
     AssuredOptions, BroadcastError, Delivery, Headers, Held, MemberId, Message, Outcomes, Pattern,
     QueueGroup, Receipt, Scope, Session, SubscribeError, SubscribeOptions, TimeError, Topic,
-    WaitFor,
+    TopicError, WaitFor,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -237,19 +237,33 @@ impl Client {
         if let Some(request) = subject.strip_prefix(service::PREFIX) {
             return self.serve(request, publication);
         }
-        let topic = match &self.last_topic {
-            Some(topic) if topic.as_str() == subject => topic.clone(),
-            _ => Topic::parse(subject).map_err(|_| ClientError::InvalidPublishSubject)?,
-        };
-        self.last_topic = Some(topic.clone());
-        let reply_to = publication.reply.map(Topic::parse).transpose();
-        let mut message = Message::new(topic, Bytes::copy_from_slice(publication.payload));
-        message.reply_to = reply_to.map_err(|_| ClientError::InvalidPublishSubject)?;
         let refuse = |reason: String| ClientError::Publish {
             subject: subject.to_owned(),
             reason,
         };
+        let topic = match &self.last_topic {
+            Some(topic) if topic.as_str() == subject => topic.clone(),
+            _ => match Topic::parse(subject) {
+                Ok(topic) => topic,
+                Err(TopicError::EmptyToken(_) | TopicError::Wildcard(_))
+                    if self.options.pedantic =>
+                {
+                    // The NATS server says so, and then that it has taken the message.
+                    reply::error(&mut self.out, &ClientError::InvalidPublishSubject);
+                    return Ok(Receipt::default());
+                }
+                // Nobody can have subscribed to it.
+                Err(TopicError::EmptyToken(_)) => return Ok(Receipt::default()),
+                Err(error) => return Err(refuse(error.to_string())),
+            },
+        };
+        self.last_topic = Some(topic.clone());
+        let mut message = Message::new(topic, Bytes::copy_from_slice(publication.payload));
+        message.reply_to = reply_to(publication)?;
         if let Some(block) = publication.headers {
+            if !self.options.headers {
+                return Err(ClientError::HeadersNotAnnounced);
+            }
             message.headers = Headers::from_block(Bytes::copy_from_slice(block));
         }
         let asks = self.options.no_responders.then(|| message.reply_to.clone());
@@ -271,7 +285,6 @@ impl Client {
             // The inbox will say why.
             Err(BroadcastError::Ended) => Ok(Receipt::default()),
             Err(BroadcastError::PayloadTooLarge { .. }) => Err(ClientError::PayloadTooLarge),
-            Err(BroadcastError::TopicTooLong { .. }) => Err(ClientError::InvalidPublishSubject),
             Err(error) => Err(refuse(error.to_string())),
         }
     }
@@ -315,8 +328,7 @@ impl Client {
         request: &str,
         publication: &Publication<'_>,
     ) -> Result<Receipt, ClientError> {
-        let reply_to = publication.reply.map(Topic::parse).transpose();
-        let reply_to = reply_to.map_err(|_| ClientError::InvalidPublishSubject)?;
+        let reply_to = reply_to(publication)?;
         let (session, payload) = (&self.session, publication.payload);
         if let Some((ACK, number)) = request.split_once('.') {
             return self.acknowledge(number, publication);
@@ -389,7 +401,6 @@ impl Client {
                 reason,
             }
         };
-        let pattern = Pattern::parse(subject).map_err(|_| ClientError::InvalidSubject)?;
         // As the NATS server does: the first one stays.
         if self.tags.contains_key(sid) || self.gaps.as_deref() == Some(sid) {
             return Ok(());
@@ -400,6 +411,10 @@ impl Client {
             self.gaps = Some(sid.into());
             return Ok(());
         }
+        let pattern = Pattern::parse(subject).map_err(|error| match error {
+            TopicError::EmptyToken(_) | TopicError::RestNotLast => ClientError::InvalidSubject,
+            error => refuse(error.to_string()),
+        })?;
         let tag = self.last_tag + 1;
         let group = queue.map(QueueGroup::parse).transpose();
         let options = SubscribeOptions {
@@ -424,7 +439,6 @@ impl Client {
             // The inbox will say why.
             Err(SubscribeError::Ended) => Ok(()),
             Err(SubscribeError::TooMany { .. }) => Err(ClientError::TooManySubscriptions),
-            Err(SubscribeError::TopicTooLong { .. }) => Err(ClientError::InvalidSubject),
             Err(error) => Err(refuse(error.to_string())),
         }
     }
@@ -486,6 +500,15 @@ fn assured_options(message: &Message, reach: &Reach) -> Result<AssuredOptions, S
             Some("acknowledged") => WaitFor::Acknowledged,
             Some(other) => return Err(format!("{WAIT_FOR} is taken or acknowledged, not {other}")),
         },
+    })
+}
+
+/// Where the client wants an answer, if it does.
+fn reply_to(publication: &Publication<'_>) -> Result<Option<Topic>, ClientError> {
+    let reply_to = publication.reply.map(Topic::parse).transpose();
+    reply_to.map_err(|error| ClientError::Publish {
+        subject: publication.subject.to_owned(),
+        reason: format!("the reply subject is none: {error}"),
     })
 }
 

@@ -16,6 +16,7 @@ pub(super) enum ClientError {
     ConnectTimeout,
     TlsNotServed,
     NoRespondersWithoutHeaders,
+    HeadersNotAnnounced,
     InvalidScope {
         name: String,
         reason: String,
@@ -49,6 +50,7 @@ impl ClientError {
             | Self::ConnectTimeout
             | Self::TlsNotServed
             | Self::NoRespondersWithoutHeaders
+            | Self::HeadersNotAnnounced
             | Self::InvalidScope { .. }
             | Self::ScopeIsKept
             | Self::TooManyConnections
@@ -73,6 +75,7 @@ impl fmt::Display for ClientError {
             Self::ConnectTimeout => "Authentication Timeout",
             Self::TlsNotServed => "Secure Connection - TLS Not Available",
             Self::NoRespondersWithoutHeaders => "no responders requires headers support",
+            Self::HeadersNotAnnounced => "message headers not supported",
             Self::InvalidScope { name, reason } => {
                 return write!(f, "Invalid Scope {name:?}: {reason}");
             }

@@ -12,6 +12,8 @@ use super::client_error::ClientError;
 pub(super) struct ConnectOptions {
     /// Whether each operation is confirmed with `+OK`.
     pub(super) verbose: bool,
+    /// Whether the client is told when it publishes on what can be no subject.
+    pub(super) pedantic: bool,
     /// Whether the client gets what it publishes itself, if it subscribes to it.
     pub(super) echo: bool,
     /// Whether the client understands HMSG.
@@ -37,6 +39,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             verbose: true,
+            pedantic: true,
             echo: true,
             headers: false,
             no_responders: false,
