@@ -31,6 +31,7 @@ use crate::packed::bucket_text_bytes;
 use crate::peer::{CERTIFICATE_KEY, Peer};
 use crate::peers::Peers;
 use crate::pipe::Outbound;
+use crate::records::RECORDS_MAX;
 use crate::sighting::Sighting;
 use crate::starter::Starter;
 use crate::tickets::Tickets;
@@ -164,13 +165,15 @@ impl Gossip {
         }
     }
 
-    /// Notes which buckets and records are not as they were written.
+    /// Notes what is not as it was written: buckets, then records, then where clients connect.
     fn note_changes(&mut self, local: &NodeView) {
         let now = Instant::now();
         let buckets = self.written.unwritten(local);
         let records = self.written.unwritten_records(local);
         let records = records.map(|number| local.buckets().len() + number);
-        for index in buckets.chain(records) {
+        let door = self.written.is_door_unwritten(local);
+        let door = door.then_some(local.buckets().len() + RECORDS_MAX);
+        for index in buckets.chain(records).chain(door) {
             self.pace.changed(index, now);
         }
     }

@@ -16,8 +16,10 @@ use tracing::warn;
 
 use crate::author::Author;
 use crate::bucket::MemberEntry;
+use crate::client_door::ClientDoor;
 use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
+use crate::door_watch::DoorWatch;
 use crate::error::{DescribeError, GossipError, JoinError, LeaveError, StartError, UpdateError};
 use crate::event::EventSink;
 use crate::farewell::Farewell;
@@ -314,6 +316,17 @@ impl Membership {
     /// Tells when something else is told of topics.
     pub fn watch_topics(&self) -> TopicWatch {
         TopicWatch::new(self.shared.views.subscribe())
+    }
+
+    /// Lets this node say that its clients connect here. It is in [`view`](Self::view) when this returns,
+    /// and in those of all connected nodes soon after.
+    pub fn open_door(&self, door: ClientDoor) {
+        self.shared.views.set_door(door);
+    }
+
+    /// Tells where the clients of all live nodes connect, whenever that changes.
+    pub fn watch_doors(&self) -> DoorWatch {
+        DoorWatch::new(self.shared.views.subscribe())
     }
 
     /// Tells those who watch that messages are missing on the way from one node to another, each: how

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::agents::Agents;
 use crate::bucket::{Bucket, MemberEntry, TopicMembers, find, packed_rest_bytes};
 use crate::buckets::Buckets;
+use crate::client_door::ClientDoor;
 use crate::config::BUCKET_BYTES_MAX;
 use crate::packed::packed_bytes_max;
 use crate::records::Records;
@@ -40,6 +41,8 @@ pub(crate) struct NodeView {
     packed_bytes: usize,
     /// What it tells of topics.
     pub(crate) records: Arc<Records>,
+    /// Where its clients connect.
+    pub(crate) door: Arc<ClientDoor>,
 }
 
 /// Why a node did not take a membership or its metadata. It is as it was.
@@ -70,6 +73,7 @@ impl NodeView {
             agents: Agents::default(),
             packed_bytes: 0,
             records: Arc::default(),
+            door: Arc::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::records::RECORDS_MAX;
 /// himself. Nothing is lost by waiting: told is what a bucket has at that moment.
 ///
 /// What is told of topics goes the same way: behind the indices of the buckets are those of the
-/// records.
+/// records, and last that of where clients connect.
 #[derive(Debug)]
 pub(crate) struct Pace {
     coalesce: Duration,
@@ -45,7 +45,7 @@ impl Pace {
             coalesce: config.coalesce.get(),
             interval: config.interval.get(),
             bytes_per_second,
-            buckets: vec![BucketPace::default(); config.buckets.get() + RECORDS_MAX],
+            buckets: vec![BucketPace::default(); config.buckets.get() + RECORDS_MAX + 1],
             budget: bytes_per_second.cast_signed(),
             refilled: now,
         }

@@ -2,8 +2,9 @@
 //!
 //! A node's state in gossip is a few keys: `buckets`, how many buckets it has, written first and
 //! once; `b/<index in hex>`, the text of a bucket; `a/<index in hex>`, a page of the names of its
-//! agents; `t/<number in hex>`, what it tells of a topic; and `left`, when it has said goodbye. No key
-//! is ever deleted, because what a deletion covers can come back after a long partition.
+//! agents; `t/<number in hex>`, what it tells of a topic; `clients`, where its clients connect; and
+//! `left`, when it has said goodbye. No key is ever deleted, because what a deletion covers can come
+//! back after a long partition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tidings_identity::NodeRun;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::client_door::{ClientDoor, ClientDoorError};
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::liveness::Liveness;
 use crate::names::{Names, PageError};
@@ -53,6 +55,10 @@ enum ValueError {
     Names(String, #[source] PageError),
     #[error("record {0:x} of a topic cannot be read")]
     Record(usize, #[source] RecordError),
+    #[error("where its clients connect cannot be read")]
+    Clients(#[source] ClientDoorError),
+    #[error("where its clients connect is told before its buckets")]
+    Early,
 }
 
 impl Peer {
@@ -94,6 +100,12 @@ impl Peer {
             (false, true) => PeerState::Live,
             (false, false) => PeerState::Down,
         }
+    }
+
+    /// Where its clients connect, as it said last.
+    pub(crate) fn door(&self) -> Arc<ClientDoor> {
+        let view = self.view.as_ref();
+        view.map(|view| Arc::clone(&view.door)).unwrap_or_default()
     }
 
     /// What the view shows of it: nothing while it is not live.
@@ -170,6 +182,10 @@ impl Peer {
             let record = records::read(value).map_err(|error| ValueError::Record(at, error))?;
             let records = &mut Arc::make_mut(view).records;
             Arc::make_mut(records).replace(at, record);
+        } else if key == CLIENTS_KEY {
+            let view = self.view.as_mut().ok_or(ValueError::Early)?;
+            let door = ClientDoor::read(value).map_err(ValueError::Clients)?;
+            Arc::make_mut(view).door = Arc::new(door);
         }
         // Any other key is that of a newer version of this software.
         Ok(())
@@ -197,6 +213,8 @@ pub(crate) const CERTIFICATE_KEY: &str = "cert";
 pub(crate) const PULSE_KEY: &str = "pulse";
 /// The key of the number of buckets.
 pub(crate) const BUCKETS_KEY: &str = "buckets";
+/// The key of where the node's clients connect.
+pub(crate) const CLIENTS_KEY: &str = "clients";
 /// The key that is set to `1` when a node leaves.
 pub(crate) const LEFT_KEY: &str = "left";
 pub(crate) const BUCKET_PREFIX: &str = "b/";

@@ -135,6 +135,7 @@ impl Peers {
             is_self: false,
             live: false,
             left: peer.left,
+            door: peer.door(),
         })
         .collect()
     }
@@ -328,6 +329,7 @@ mod tests {
             ("a/", ""),
             ("buckets", "2"),
             ("buckets", "-1"),
+            ("clients", "nowhere"),
         ];
         for (version, (key, value)) in (3..).zip(bad) {
             let changes = vec![(key.into(), value.into())];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidings_identity::{Incarnation, NodeId, NodeRun};
 
 use crate::bucket::{MemberEntry, TopicMembers};
+use crate::client_door::ClientDoor;
 use crate::gaps::Gaps;
 use crate::node_view::NodeView;
 use crate::records::Records;
@@ -74,6 +75,8 @@ pub struct NodeSummary {
     pub live: bool,
     /// Whether it said goodbye.
     pub left: bool,
+    /// Where its clients connect, as it says.
+    pub door: Arc<ClientDoor>,
 }
 
 impl View {
@@ -324,6 +327,7 @@ impl View {
             is_self: Arc::ptr_eq(node, &self.local),
             live: true,
             left: false,
+            door: Arc::clone(&node.door),
         });
         let mut nodes: Vec<_> = live.chain(self.gone.iter().cloned()).collect();
         nodes.sort_by(|a, b| a.run.node.cmp(&b.run.node));
@@ -336,7 +340,8 @@ impl View {
         (count(&self.local), self.all().map(count).sum())
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<NodeView>> {
+    /// This node, then the live ones besides, sorted by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<NodeView>> {
         std::iter::once(&self.local).chain(self.remote.values())
     }
 }

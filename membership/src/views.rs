@@ -12,6 +12,7 @@ use tidings_identity::{NodeId, NodeRun};
 use tokio::sync::watch;
 
 use crate::bucket::MemberEntry;
+use crate::client_door::ClientDoor;
 use crate::config::{BUCKET_BYTES_MAX, Config};
 use crate::error::{DescribeError, JoinError, LeaveError, UpdateError};
 use crate::node_view::{NodeView, Refused};
@@ -268,6 +269,18 @@ impl Views {
                     own.set(record);
                 }
             }
+            true
+        });
+    }
+
+    /// Lets this node say that its clients connect here.
+    pub(crate) fn set_door(&self, door: ClientDoor) {
+        self.newest.send_if_modified(|view| {
+            if *view.local.door == door {
+                return false;
+            }
+            let local = Arc::make_mut(&mut Arc::make_mut(view).local);
+            local.door = Arc::new(door);
             true
         });
     }

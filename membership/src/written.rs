@@ -2,10 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bucket::Bucket;
+use crate::client_door::ClientDoor;
 use crate::names::Numbering;
 use crate::node_view::NodeView;
 use crate::packed::pack;
-use crate::peer::{bucket_key, names_key, record_key};
+use crate::peer::{CLIENTS_KEY, bucket_key, names_key, record_key};
 use crate::records;
 use crate::topic_info::TopicRecord;
 
@@ -18,6 +19,7 @@ use crate::topic_info::TopicRecord;
 pub(crate) struct Written {
     buckets: Vec<Arc<Bucket>>,
     records: BTreeMap<usize, Arc<TopicRecord>>,
+    door: Arc<ClientDoor>,
     /// What stands for the names of agents.
     numbering: Numbering,
 }
@@ -35,6 +37,7 @@ impl Written {
         Self {
             buckets: local.buckets().iter().cloned().collect(),
             records: BTreeMap::new(),
+            door: Arc::clone(&local.door),
             numbering: Numbering::default(),
         }
     }
@@ -56,6 +59,11 @@ impl Written {
             !written.is_some_and(|written| Arc::ptr_eq(written, record))
         });
         unwritten.map(|(number, _)| *number)
+    }
+
+    /// Whether where clients connect is not as it was written.
+    pub(crate) fn is_door_unwritten(&self, local: &NodeView) -> bool {
+        !Arc::ptr_eq(&self.door, &local.door)
     }
 
     /// Those of these buckets that are not as they were written, and those that members have moved to
@@ -86,8 +94,8 @@ impl Written {
         found.push(index);
     }
 
-    /// The texts of these buckets and records, which are written now, in their order. Names come before
-    /// those who have them.
+    /// The texts of these buckets and records, which are written now, in their order, and of where clients
+    /// connect, if it is not as it was written. Names come before those who have them.
     pub(crate) fn write(
         &mut self,
         local: &NodeView,
@@ -124,6 +132,14 @@ impl Written {
                     text: records::write(record),
                 });
             }
+        }
+        if self.is_door_unwritten(local) {
+            self.door = Arc::clone(&local.door);
+            texts.push(Text {
+                bucket: None,
+                key: CLIENTS_KEY.to_owned(),
+                text: self.door.write(),
+            });
         }
         texts
     }

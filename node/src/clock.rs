@@ -29,7 +29,8 @@ impl Clock {
         self.unix_at_start
     }
 
-    fn unix(&self) -> Duration {
+    /// The time since the Unix epoch.
+    pub(crate) fn unix(&self) -> Duration {
         self.unix_at_start + self.started.elapsed()
     }
 }

@@ -54,6 +54,9 @@ pub enum RecvError {
     /// Nothing is allowed to the session any more ([`Access::withdraw`](crate::Access::withdraw)).
     #[error("the session has ended: its access was withdrawn")]
     Withdrawn,
+    /// The session was [finished](crate::Session::finish).
+    #[error("the session was finished")]
+    Finished,
     /// The node has stopped.
     #[error("the node has stopped")]
     NodeStopped,

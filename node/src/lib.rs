@@ -99,7 +99,7 @@ pub use registry::OpenError;
 pub use requests::{Answer, AnswerError, Asker, FROM_HEADER, Gathered, RequestError};
 pub use revoked::RevokedError;
 pub use seeds::{Seed, SeedError};
-pub use session::{Session, SessionOptions, SubscribeOptions};
+pub use session::{Observer, Session, SessionOptions, SubscribeOptions};
 pub use session_error::{BroadcastError, PresenceError, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
 pub use ticket::Acknowledger;
@@ -111,10 +111,11 @@ pub use tidings_identity::{
     ValidityError,
 };
 pub use tidings_membership::{
-    AgentName, AgentNameError, Config as GossipConfig, DescribeError, Event, Fault as GossipFault,
-    GossipError, JoinError, Joins, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError,
-    NodeSummary, Pattern, QUEUE_GROUP_BYTES_MAX, QueueGroup, QueueGroupError, SCHEMA_BYTES_MAX,
-    Schema, SchemaDigest, SchemaError, Scope, ScopeError, Stamp, TOPIC_DESCRIPTION_BYTES_MAX,
+    AgentName, AgentNameError, CLIENT_ADDRS_MAX, ClientAddr, ClientDoor, ClientDoorError,
+    Config as GossipConfig, DescribeError, DoorWatch, Event, Fault as GossipFault, GossipError,
+    JoinError, Joins, METADATA_BYTES_MAX, Member, MemberId, Metadata, MetadataError, NodeSummary,
+    Pattern, QUEUE_GROUP_BYTES_MAX, QueueGroup, QueueGroupError, SCHEMA_BYTES_MAX, Schema,
+    SchemaDigest, SchemaError, Scope, ScopeError, Stamp, TOPIC_DESCRIPTION_BYTES_MAX,
     TOPIC_LABEL_BYTES_MAX, Topic, TopicError, TopicInfo, TopicInfoError, TopicPart, TopicRecord,
     TopicSummary, UpdateError, View, Watch, Watched,
 };

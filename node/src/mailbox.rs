@@ -298,12 +298,12 @@ impl Mailbox {
         }
     }
 
-    /// Ends the mailbox. With [`RecvError::NodeStopped`] what waits can still be taken; otherwise it is
-    /// lost. Returns how many messages were lost.
+    /// Ends the mailbox. With [`RecvError::NodeStopped`] and [`RecvError::Finished`] what waits can still be
+    /// taken; otherwise it is lost. Returns how many messages were lost.
     pub(crate) fn close(&self, reason: RecvError) -> u64 {
         let mut state = self.lock();
         state.closed.get_or_insert(reason);
-        let lost = if reason == RecvError::NodeStopped {
+        let lost = if matches!(reason, RecvError::NodeStopped | RecvError::Finished) {
             0
         } else {
             state.clear()
@@ -311,6 +311,11 @@ impl Mailbox {
         wake(state);
         self.room.notify_waiters();
         lost
+    }
+
+    /// How many bytes of messages wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.lock().queue.bytes()
     }
 
     /// Remembers what waits.

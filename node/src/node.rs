@@ -6,9 +6,9 @@ use tidings_identity::{
     ClusterName, Identity, Incarnation, NodeId, NodeRun, Revocations, Signer, Trust, Validity,
 };
 use tidings_membership::{
-    Credentials, DescribeError, EventSink, GossipError, Handover, Inbound, Member, Membership,
-    NodeSummary, Pattern, Pipe, Scope, Topic, TopicInfo, TopicRecord, TopicSummary, View, Watch,
-    Watched,
+    ClientDoor, Credentials, DescribeError, DoorWatch, EventSink, GossipError, Handover, Inbound,
+    Member, Membership, NodeSummary, Pattern, Pipe, Scope, Topic, TopicInfo, TopicRecord,
+    TopicSummary, View, Watch, Watched,
 };
 use tidings_transport::{Budget, Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
@@ -286,6 +286,11 @@ impl Node {
         self.inner.clock.unix_at_start()
     }
 
+    /// The time since the Unix epoch, which never steps back while the node runs.
+    pub fn unix_time(&self) -> Duration {
+        self.inner.clock.unix()
+    }
+
     /// Opens a session, and its inbox.
     ///
     /// # Errors
@@ -392,6 +397,17 @@ impl Node {
     /// This node, its live peers, and those that died not long ago.
     pub fn nodes(&self) -> Vec<NodeSummary> {
         self.view().nodes()
+    }
+
+    /// Lets this node say where its clients connect, in place of what it said before. It is in the
+    /// [summaries](NodeSummary::door) of this node when this returns, and in those of others soon after.
+    pub fn open_door(&self, door: ClientDoor) {
+        self.inner.sessions.membership.open_door(door);
+    }
+
+    /// Tells where the clients of all live nodes connect, whenever that changes.
+    pub fn watch_doors(&self) -> DoorWatch {
+        self.inner.sessions.membership.watch_doors()
     }
 
     /// The present view of the cluster, together with the stream of changes that continues it.

@@ -1,5 +1,6 @@
 mod admission;
 mod allowed;
+mod finish;
 mod many;
 mod presence;
 
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub use self::finish::Observer;
 use tidings_identity::{NodeId, NodeRun};
 use tidings_membership::{
     AgentName, MemberId, MemberIds, Membership, Metadata, Pattern, Profile, QueueGroup, Scope,

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use tidings::{Config, Message, Node, Session, SessionOptions};
+use tidings::{
+    Config, Delivery, Message, Node, RecvError, Session, SessionOptions, SubscribeError,
+};
 use tokio::task::yield_now;
 
 fn subscribed(node: &Node, patterns: usize) -> Session {
@@ -55,4 +57,42 @@ async fn a_session_with_many_memberships_ends_in_steps_and_others_go_on_in_betwe
     // The place of the session is free when all is done.
     yield_now().await;
     assert_eq!(node.stats().sessions, 1);
+}
+
+#[tokio::test]
+async fn a_finished_session_gets_what_waits_for_it_and_nothing_more_and_may_still_publish() {
+    let node = Node::start(Config::default(), None).await.unwrap();
+    let (other, mut others) = node.session(SessionOptions::default()).unwrap();
+    other.subscribe(&"answer".parse().unwrap()).unwrap();
+    let (session, mut inbox) = node.session(SessionOptions::default()).unwrap();
+    for n in 0..200 {
+        session
+            .subscribe(&format!("w.{n}").parse().unwrap())
+            .unwrap();
+    }
+    let say = |topic: &str, text: &'static str| {
+        let message = Message::new(topic.parse().unwrap(), text);
+        other.broadcast(message).unwrap().local
+    };
+    let observer = session.observer();
+    assert_eq!(observer.patterns().len(), 200);
+    assert_eq!(say("w.7", "before"), 1);
+    assert!(observer.waiting_bytes() > 0);
+    session.finish().await;
+    assert_eq!((memberships(&node), observer.patterns().len()), (1, 0));
+    assert_eq!(say("w.7", "after"), 0);
+    let again = session.subscribe(&"w.7".parse().unwrap());
+    assert!(matches!(again, Err(SubscribeError::Ended)));
+
+    let answer = Message::new("answer".parse().unwrap(), "answer");
+    assert_eq!(session.broadcast(answer).unwrap().local, 1);
+    others.recv().await.unwrap();
+    let Ok(Delivery::Message { message, .. }) = inbox.recv().await else {
+        panic!("it waits");
+    };
+    assert_eq!(message.payload, "before");
+    assert_eq!(inbox.recv().await.unwrap_err(), RecvError::Finished);
+    drop((session, inbox));
+    assert_eq!(node.stats().sessions, 1);
+    assert_eq!(node.stats().dropped_session_ended, 0);
 }

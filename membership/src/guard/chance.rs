@@ -25,6 +25,7 @@ fn some_told() -> impl Strategy<Value = Vec<u8>> {
         12 => (0..9_u8).prop_map(|n| format!("b/{n}")),
         4 => "x[0-9]?",
         2 => Just("left".to_owned()),
+        1 => Just("clients".to_owned()),
         1 => ".?",
     ];
     let step = prop_oneof![30 => 1..3_u64, 1 => Just(0), 1 => number()];

@@ -1,8 +1,10 @@
 use super::seal::SEAL_BYTES_MAX;
+use crate::client_door::CLIENT_DOOR_BYTES_MAX;
 use crate::config::{BUCKET_BYTES_MAX, BUCKETS_MAX};
 use crate::names::{PAGE_BYTES_MAX, PAGES_MAX};
 use crate::peer::{
-    BUCKET_PREFIX, BUCKETS_KEY, CERTIFICATE_KEY, LEFT_KEY, NAMES_PREFIX, PULSE_KEY, RECORD_PREFIX,
+    BUCKET_PREFIX, BUCKETS_KEY, CERTIFICATE_KEY, CLIENTS_KEY, LEFT_KEY, NAMES_PREFIX, PULSE_KEY,
+    RECORD_PREFIX,
 };
 use crate::records::{RECORD_BYTES_MAX, RECORDS_MAX};
 
@@ -17,6 +19,8 @@ pub(crate) enum Key {
     Record,
     /// The certificate by which the others are checked.
     Certificate,
+    /// Where the clients of the node connect.
+    Clients,
     /// One of the others that nodes write.
     Plain,
     /// What a newer version of this software may write.
@@ -28,6 +32,9 @@ impl Key {
     pub(crate) fn parse(key: &str) -> Option<Self> {
         if key == CERTIFICATE_KEY {
             return Some(Self::Certificate);
+        }
+        if key == CLIENTS_KEY {
+            return Some(Self::Clients);
         }
         if [BUCKETS_KEY, LEFT_KEY, PULSE_KEY].contains(&key) {
             return Some(Self::Plain);
@@ -53,6 +60,7 @@ impl Key {
             Self::Names => PAGE_BYTES_MAX,
             Self::Record => RECORD_BYTES_MAX,
             Self::Certificate => CERTIFICATE_BYTES_MAX,
+            Self::Clients => CLIENT_DOOR_BYTES_MAX,
             Self::Plain => PLAIN_VALUE_BYTES_MAX,
             Self::Other => OTHER_VALUE_BYTES_MAX,
         };
@@ -97,6 +105,7 @@ mod tests {
         assert_eq!(Key::parse("left"), Some(Key::Plain));
         assert_eq!(Key::parse("pulse"), Some(Key::Plain));
         assert_eq!(Key::parse("cert"), Some(Key::Certificate));
+        assert_eq!(Key::parse("clients"), Some(Key::Clients));
         assert_eq!(Key::parse("schema"), Some(Key::Other));
     }
 

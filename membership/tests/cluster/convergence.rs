@@ -8,7 +8,9 @@ use crate::switchboard::{
 };
 use tidings_bounds::Count;
 use tidings_identity::NodeRun;
-use tidings_membership::{Event, Fault, JoinError, LeaveError, MemberId, Profile, Scope};
+use tidings_membership::{
+    ClientDoor, Event, Fault, JoinError, LeaveError, MemberId, Profile, Scope,
+};
 use tokio::time::{sleep, timeout};
 
 #[tokio::test(start_paused = true)]
@@ -419,3 +421,36 @@ async fn another_cluster_is_never_seen() {
 }
 
 const SOON: Duration = Duration::from_secs(3);
+
+#[tokio::test(start_paused = true)]
+async fn where_the_clients_of_a_node_connect_is_known_everywhere_until_it_is_gone() {
+    let board = Switchboard::default();
+    let mut nodes = cluster(&board, 3).await;
+    let mut doors = nodes[2].membership.watch_doors();
+    assert!(
+        doors
+            .next()
+            .await
+            .iter()
+            .all(|(_, door)| **door == ClientDoor::default())
+    );
+    let at = |text: &str| ClientDoor::new(vec![text.parse().unwrap()], false).unwrap();
+    let first = at("10.0.0.1:4222");
+    for door in [first.clone(), at("n0.example:4222"), first.draining()] {
+        nodes[0].membership.open_door(door.clone());
+        let told = timeout(Duration::from_millis(50), doors.next())
+            .await
+            .unwrap();
+        let of_first = told.iter().find(|(node, _)| node.as_str() == "n0");
+        assert_eq!(of_first.map(|(_, door)| &**door), Some(&door));
+    }
+    let shown = nodes[1].view().nodes();
+    assert_eq!(*shown[0].door, first.draining());
+
+    // Joins change nothing of it.
+    nodes[1].join("a");
+    assert!(timeout(Duration::from_secs(1), doors.next()).await.is_err());
+    drop(nodes.remove(0));
+    let told = timeout(SOON, doors.next()).await.unwrap();
+    assert_eq!(told.len(), 2);
+}
