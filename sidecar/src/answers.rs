@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidings::{
-    AgentName, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId, NodeSummary,
-    Outcome, Outcomes, Pattern, QueueGroup, Receipt, Schema, SchemaError, Scope, Topic, TopicInfo,
-    TopicSummary, View, WaitFor,
+    AgentName, ClientAddr, Incarnation, LinkInfo, Member, MemberId, Metadata, Node, NodeId,
+    NodeSummary, Outcome, Outcomes, Pattern, QueueGroup, Receipt, Schema, SchemaError, Scope,
+    Topic, TopicInfo, TopicSummary, View, WaitFor,
 };
 
 pub use explain::{
@@ -34,6 +34,12 @@ pub struct NodeAnswer {
     /// Whether it is the node that answers.
     #[serde(rename = "self")]
     pub is_self: bool,
+    /// Where its clients connect, as it says.
+    #[serde(default)]
+    pub clients: Vec<ClientAddr>,
+    /// Whether it sends its clients to other nodes, because it is going to leave.
+    #[serde(default)]
+    pub draining: bool,
     /// The link to it; none to itself, or if it is not a peer to be kept.
     pub link: Option<LinkAnswer>,
 }
@@ -164,6 +170,17 @@ pub struct OutcomeAnswer {
     pub outcome: Outcome,
 }
 
+/// Whether a node sends its clients to other nodes, because it is going to leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainAnswer {
+    /// The node.
+    pub node: NodeId,
+    /// Whether it does, or is about to.
+    pub draining: bool,
+    /// How many clients are connected still.
+    pub clients: usize,
+}
+
 /// Why there is no other answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorAnswer {
@@ -188,6 +205,8 @@ impl NodeAnswer {
         let is_unreachable = summary.is_self && is_alone;
         Self {
             link,
+            clients: summary.door.addrs().to_vec(),
+            draining: summary.door.is_draining(),
             addr: (!is_unreachable).then_some(summary.run.addr),
             node: summary.run.node,
             incarnation: summary.run.incarnation,

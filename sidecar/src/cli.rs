@@ -2,6 +2,7 @@ mod check;
 mod client;
 mod completions;
 mod dev;
+mod drain;
 mod events;
 mod explain;
 mod http;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Members(members::MembersArgs),
     Explain(explain::ExplainArgs),
     Watch(watch::WatchArgs),
+    Drain(drain::DrainArgs),
     /// Make the certificates by which the nodes of a cluster know each other
     #[command(subcommand)]
     Tls(tls::TlsCommand),
@@ -96,6 +98,7 @@ impl Command {
             Self::Members(args) => block_on(client(), members::members(&args)).map(done),
             Self::Explain(args) => block_on(client(), explain::explain(&args)).map(done),
             Self::Watch(args) => block_on(client(), watch::watch(&args)).map(done),
+            Self::Drain(args) => block_on(client(), drain::drain(&args)).map(done),
             Self::Tls(command) => command.execute().map(done),
             Self::Config(ConfigCommand::Check(args)) => check::check(&args).map(done),
             Self::Completions(args) => completions::completions(&args, Cli::command()).map(done),

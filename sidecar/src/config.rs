@@ -1,6 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::gateway::Advertise;
 use serde::{Deserialize, Deserializer, Serialize};
 use tidings::{ConfigError, Count, Identity, IdentityError, MailboxConfig, Overflow, Scope, Time};
 
@@ -59,6 +60,15 @@ pub struct GatewayConfig {
     pub operation_timeout: Time<10, 3_600_000>,
     /// The longest line of the protocol, in bytes. Default 4,096, 512 to 1 MiB.
     pub line_bytes_max: Count<512, { 1 << 20 }>,
+    /// Which addresses other nodes are told, so that their clients find this one when theirs is gone: up
+    /// to 8 of `host:port`, or `none`. Default `auto`: where the gateway listens, if others can reach it there.
+    pub advertise: Advertise,
+    /// When the node drains, how long clients that were told so have to go by themselves. Default 3 s, at
+    /// most 1 h.
+    pub lame_duck_grace: Time<0, 3_600_000>,
+    /// Over which time those are closed that are left then, one after the other. Default 30 s, at
+    /// most 1 h. A shorter one brings more of them to the other nodes at a time.
+    pub lame_duck_duration: Time<0, 3_600_000>,
     /// What may wait for a client that reads slowly. By default it is disconnected when more does.
     #[serde(deserialize_with = "client_mailbox")]
     pub mailbox: MailboxConfig,
@@ -136,6 +146,9 @@ impl Default for GatewayConfig {
             connect_timeout: Time::of_ms::<5_000>(),
             operation_timeout: Time::of_ms::<30_000>(),
             line_bytes_max: Count::of::<4096>(),
+            advertise: Advertise::Auto,
+            lame_duck_grace: Time::of_ms::<3_000>(),
+            lame_duck_duration: Time::of_ms::<30_000>(),
             mailbox: MailboxConfig {
                 overflow: Overflow::Disconnect,
                 ..MailboxConfig::default()

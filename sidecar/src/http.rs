@@ -7,10 +7,12 @@
 //! others out. Those who watch what changes are told of it on connections of their own, half of all at
 //! most; who publishes hands its message to a session.
 
+mod drain;
 mod error;
 mod explain;
 mod exposition;
 mod hosts;
+mod monitor;
 mod page;
 mod publish;
 mod publishers;
@@ -18,6 +20,7 @@ mod served;
 mod server;
 mod socket;
 mod topic;
+mod usage;
 mod watch;
 mod watchers;
 
@@ -36,6 +39,7 @@ use tokio::net::TcpListener;
 
 use crate::acceptor::Acceptor;
 use crate::answers::{MemberAnswer, NodeAnswer, TopicAnswer};
+use crate::gateway::Clients;
 use crate::{HttpConfig, descriptors};
 use error::Error;
 use hosts::Hosts;
@@ -52,22 +56,25 @@ use tidings::{MemberId, Node, NodeId, Pattern, Scope};
 /// - `POST /v1/topics/{topic}` (`?scope=`, `?reach=local`, `?node=`): publishes the body.
 /// - `GET /livez`: whether the node runs; `/readyz`: whether it has found the cluster.
 /// - `GET /metrics`: what it has done.
+/// - `GET /varz`, `/connz`, `/subsz`, `/routez`, `/healthz`: what the tools of NATS read, as far as it makes
+///   sense here.
+/// - `GET /v1/drain`: whether clients are being sent to other nodes; `POST` from this machine asks for it.
 ///
 /// Topics and members come in pages, of `?limit=` items (default 1,000, at most 10,000). The header
 /// `Link` of an answer has the address of the next page, with `rel="next"`; the last page has none.
 /// Each page is true when it is given: what comes and goes in between may be missed.
 ///
-/// Like the client gateway, this keeps the node going: it ends with [`Node::leave`] or when its
+/// It tells of these clients. Like the client gateway, this keeps the node going: it ends with [`Node::leave`] or when its
 /// token is cancelled.
-pub fn serve(node: &Node, listener: TcpListener, config: HttpConfig) {
-    let listens_on = listener.local_addr().ok().map(|addr| addr.ip());
-    let hosts = Hosts::new(listens_on, config.http_hosts);
+pub fn serve(node: &Node, listener: TcpListener, config: HttpConfig, clients: &Clients) {
+    let listens = listener.local_addr().ok();
+    let hosts = Hosts::new(listens.map(|addr| addr.ip()), config.http_hosts);
     let slots = descriptors::http_slots(config.http_connections_max.get());
     let acceptor = Acceptor::new(listener, slots);
     node.spawn(server::run(
         node.clone(),
         acceptor,
-        router(Served::new(node.clone(), slots)),
+        router(Served::new(node.clone(), slots, clients.clone(), listens)),
         hosts,
     ));
 }
@@ -80,6 +87,8 @@ fn router(served: Served) -> Router {
         .route("/v1/topics/{topic}/members", get(members))
         .route("/v1/topics/{topic}/explain", get(explain::explain))
         .route("/v1/watch", get(watch::watch))
+        .route("/v1/drain", get(drain::state).post(drain::drain))
+        .merge(monitor::routes())
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -185,10 +194,12 @@ async fn live() -> Json<Value> {
 }
 
 async fn ready(State(served): State<Served>) -> Result<Json<Value>, Error> {
-    let node = served.node;
+    let node = &served.node;
     let unready = |reason: &str| Error::new(StatusCode::SERVICE_UNAVAILABLE, reason);
     if node.leaving().is_cancelled() {
         Err(unready("the node is leaving"))
+    } else if served.clients.is_draining() {
+        Err(unready("the node is draining"))
     } else if !node.is_ready() {
         Err(unready("the node has seeds and has not found a live peer"))
     } else {

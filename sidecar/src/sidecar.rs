@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use tidings::{ConfigError, Identity, Node, StartError};
 use tokio::net::TcpListener;
 
+use crate::gateway::Clients;
 use crate::tls_dir::{self, ReloadError, TlsDir};
 use crate::{Config, gateway, http};
 
@@ -16,6 +17,7 @@ pub struct Sidecar {
     client_addr: Option<SocketAddr>,
     http_addr: Option<SocketAddr>,
     tls_dir: Option<TlsDir>,
+    clients: Clients,
 }
 
 /// Listeners that nobody serves yet.
@@ -72,6 +74,12 @@ impl Sidecar {
         tls_dir::tell(&self.reload().await);
     }
 
+    /// The clients of its gateway, which can be sent to other nodes before this one leaves
+    /// ([`Clients::drain`]).
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
     /// The node.
     pub fn node(&self) -> &Node {
         &self.node
@@ -105,17 +113,19 @@ impl Doors {
                 .map_err(SidecarError::Address)
         };
         let (client_addr, http_addr) = (addr(&self.client)?, addr(&self.http)?);
-        if let Some(listener) = self.client {
-            gateway::serve(&node, listener, config.gateway.clone());
-        }
+        let clients = match self.client {
+            Some(listener) => gateway::serve(&node, listener, config.gateway.clone()),
+            None => Clients::new(&node, config.gateway.clone(), None),
+        };
         if let Some(listener) = self.http {
-            http::serve(&node, listener, config.http_server.clone());
+            http::serve(&node, listener, config.http_server.clone(), &clients);
         }
         Ok(Sidecar {
             node,
             client_addr,
             http_addr,
             tls_dir: None,
+            clients,
         })
     }
 }

@@ -10,7 +10,8 @@ use tidings::{
     Config, Count, Delivery, Inbox, Limits, MailboxConfig, Metadata, Node, Overflow, Pattern,
     Scope, Session, SessionOptions,
 };
-use tidings_sidecar::{HttpConfig, http};
+use tidings_sidecar::gateway::Clients;
+use tidings_sidecar::{GatewayConfig, HttpConfig, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -36,7 +37,8 @@ impl Served {
             ..config
         };
         let node = Node::start(config, None).await.unwrap();
-        http::serve(&node, listener, http);
+        let clients = Clients::new(&node, GatewayConfig::default(), None);
+        http::serve(&node, listener, http, &clients);
         Self { node, addr }
     }
 

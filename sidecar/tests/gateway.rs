@@ -18,6 +18,7 @@ const QUIET: &str = r#"{"verbose":false,"headers":true,"name":"quiet"}"#;
 struct Gateway {
     node: Node,
     addr: SocketAddr,
+    clients: gateway::Clients,
 }
 
 impl Gateway {
@@ -29,8 +30,12 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let node = Node::start(config.node, None).await.unwrap();
-        gateway::serve(&node, listener, config.gateway);
-        Self { node, addr }
+        let clients = gateway::serve(&node, listener, config.gateway);
+        Self {
+            node,
+            addr,
+            clients,
+        }
     }
 
     /// A client that has connected with these options, if any.
@@ -163,11 +168,12 @@ async fn a_client_that_asks_is_told_when_all_nodes_have_its_subscriptions() {
         unreachable!()
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
     let gateway = Gateway {
-        addr: listener.local_addr().unwrap(),
+        addr,
         node: near.clone(),
+        clients: gateway::serve(near, listener, Config::default().gateway),
     };
-    gateway::serve(near, listener, Config::default().gateway);
     let mut other = gateway.client(QUIET).await;
     other.tell("SUB $TIDINGS.> 1\r\n").await;
     let mut client = gateway.client(QUIET).await;
@@ -279,8 +285,12 @@ async fn headers_travel_with_the_message_byte_for_byte() {
     for node in cluster.nodes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, node) = (listener.local_addr().unwrap(), node.clone());
-        gateway::serve(&node, listener, Config::default().gateway);
-        gateways.push(Gateway { node, addr });
+        let clients = gateway::serve(&node, listener, Config::default().gateway);
+        gateways.push(Gateway {
+            node,
+            addr,
+            clients,
+        });
     }
     let mut plain = gateways[0].client(r#"{"verbose":false}"#).await;
     plain.tell("SUB a 1\r\n").await;
@@ -1026,7 +1036,12 @@ async fn a_node_that_leaves_says_that_it_is_not_ready_before_it_refuses_a_client
     let gateway = Gateway::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let http = listener.local_addr().unwrap();
-    http::serve(&gateway.node, listener, HttpConfig::default());
+    http::serve(
+        &gateway.node,
+        listener,
+        HttpConfig::default(),
+        &gateway.clients,
+    );
     let ready = async || {
         let url = format!("http://{http}/readyz");
         let answer = reqwest::get(url).await.unwrap();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings::{AgentName, Config, Count, Message, Metadata, Node, Pattern, SessionOptions, Topic};
-use tidings_sidecar::{HttpConfig, http};
+use tidings_sidecar::gateway::Clients;
+use tidings_sidecar::{GatewayConfig, HttpConfig, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -33,7 +34,8 @@ impl Served {
             ..Config::default()
         };
         let node = Node::start(config, None).await.unwrap();
-        http::serve(&node, listener, http);
+        let clients = Clients::new(&node, GatewayConfig::default(), None);
+        http::serve(&node, listener, http, &clients);
         Self { node, addr }
     }
 
@@ -70,7 +72,7 @@ async fn the_view_is_served_as_json() {
     let incarnation = served.node.incarnation();
     let nodes = json!([{
         "node": "n1", "incarnation": incarnation, "addr": null, "live": true, "self": true,
-        "link": null,
+        "clients": [], "draining": false, "link": null,
     }]);
     assert_eq!(served.json("/v1/nodes").await, (200, nodes));
     assert_eq!(served.json("/v1/topics").await, (200, json!([])));

@@ -130,6 +130,28 @@ impl HttpArgs {
         })
     }
 
+    /// Asks for something to be done: the text of the answer, and what it says.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+    ) -> anyhow::Result<Answer<T>> {
+        let url = self.url(path)?;
+        let (_, text) = self.answer(client()?.post(url.clone())).await?;
+        let item = serde_json::from_str(&text)
+            .with_context(|| format!("{url} does not answer as a node does"))?;
+        Ok(Answer {
+            pages: vec![text],
+            items: vec![item],
+            as_json: self.json,
+        })
+    }
+
+    /// Whether anything listens where the node was.
+    pub(crate) async fn is_there(&self) -> anyhow::Result<bool> {
+        let asked = client()?.get(self.url(&["livez"])?).send().await;
+        Ok(!asked.is_err_and(|error| error.is_connect()))
+    }
+
     /// One page, and where the next is.
     async fn page(
         &self,

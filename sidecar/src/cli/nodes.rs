@@ -8,7 +8,7 @@ use crate::cli::table::table;
 /// List the nodes that a node knows
 #[derive(Debug, Args)]
 pub(crate) struct NodesArgs {
-    /// Show the links to them, too: round trip, what waits, and what was lost
+    /// Show where their clients connect, and the links to them: round trip, what waits, and what was lost
     #[arg(long)]
     long: bool,
     #[command(flatten)]
@@ -41,6 +41,7 @@ fn with_links(nodes: &[NodeAnswer]) -> String {
         address,
         incarnation,
         state,
+        CLIENTS_HEADING,
         up,
         round_trip,
         waiting,
@@ -58,6 +59,7 @@ fn with_links(nodes: &[NodeAnswer]) -> String {
                 addr,
                 incarnation,
                 state,
+                clients(node),
                 link,
                 round_trip,
                 waiting,
@@ -72,13 +74,24 @@ fn with_links(nodes: &[NodeAnswer]) -> String {
 
 fn row(node: &NodeAnswer) -> [String; 4] {
     let state = match (node.live, node.is_self) {
+        (_, true) if node.draining => "draining, this node",
         (_, true) => "live, this node",
+        (true, false) if node.draining => "draining",
         (true, false) => "live",
         (false, false) => "not live",
     };
     let addr = node.addr.map_or("-".into(), |addr| addr.to_string());
     let (name, incarnation) = (node.node.to_string(), node.incarnation.to_string());
     [name, addr, incarnation, state.into()]
+}
+
+fn clients(node: &NodeAnswer) -> String {
+    let addrs: Vec<_> = node.clients.iter().map(ToString::to_string).collect();
+    if addrs.is_empty() {
+        "-".into()
+    } else {
+        addrs.join(" ")
+    }
 }
 
 /// How it stands with a link, under [`LINK_HEADINGS`].
@@ -100,4 +113,6 @@ pub(crate) fn link(link: Option<&LinkAnswer>) -> [String; 6] {
 /// What [`link`] tells.
 pub(crate) const LINK_HEADINGS: [&str; 6] =
     ["LINK", "ROUND TRIP", "WAITING", "DROPPED", "LOST", "GAPS"];
+/// Above where the clients of a node connect.
+const CLIENTS_HEADING: &str = "CLIENTS";
 const HEADINGS: [&str; 4] = ["NODE", "ADDRESS", "INCARNATION", "STATE"];

@@ -9,10 +9,12 @@ use tidings_sidecar::{Sidecar, descriptors};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::cli::signals::{Hangups, Signals};
+use crate::cli::signals::{Drains, Hangups, Signals};
 use crate::settings::{Setting, Settings, SettingsError, Sources};
 
 /// Run a node until it is told to leave by SIGTERM or SIGINT; a second signal ends it at once
+///
+/// On SIGUSR2, or when `tidings drain` says so, it sends its clients to other nodes before it leaves.
 ///
 /// On SIGHUP it reads its certificates and what is revoked again, as it does by itself some seconds
 /// after they were written.
@@ -133,7 +135,7 @@ async fn run_once(
     signals: &mut Signals,
     later: Option<Incarnation>,
 ) -> anyhow::Result<End> {
-    let hangups = Hangups::listen()?;
+    let (hangups, mut drains) = (Hangups::listen()?, Drains::listen()?);
     let Settings {
         mut config,
         identity,
@@ -158,8 +160,17 @@ async fn run_once(
 
     let node = sidecar.node();
     node.spawn(reload(sidecar.clone(), hangups));
+    let clients = sidecar.clients();
+    let drain = async {
+        tokio::select! {
+            () = drains.next() => {}
+            () = clients.drain_asked() => {}
+        }
+        clients.drain().await;
+    };
     tokio::select! {
         stop = signals.next() => info!(signal = ?stop, "leaving"),
+        () = drain => info!("leaving"),
         failure = node.failed() => {
             return Err(anyhow::Error::new(failure).context("the node cannot go on"));
         }

@@ -14,6 +14,10 @@ pub(crate) struct Signals {
 #[derive(Debug)]
 pub(crate) struct Hangups(Signal);
 
+/// The signal that asks a node to send its clients to others and then leave.
+#[derive(Debug)]
+pub(crate) struct Drains(Signal);
+
 /// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -50,6 +54,19 @@ impl Hangups {
     }
 
     /// Waits for the next one. Several that come at once may count as one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+impl Drains {
+    /// From now on SIGUSR2 no longer ends the process.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let drains = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;
+        Ok(Self(drains))
+    }
+
+    /// Waits for the next one.
     pub(crate) async fn next(&mut self) {
         self.0.recv().await;
     }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
@@ -34,6 +35,8 @@ pub(super) struct Client {
     /// The tags by the client's own name for them (`sid`).
     tags: HashMap<Box<str>, u64>,
     last_tag: u64,
+    /// Whether its first PING was answered: before that clients do not expect INFO to come again.
+    is_ponged: bool,
     /// What was published on last. Publishers mostly stay with a topic, which then is parsed and
     /// stored once.
     last_topic: Option<Topic>,
@@ -43,7 +46,7 @@ pub(super) struct Client {
     acks: Acks,
     /// Its subscription for gaps, if it has one.
     gaps: Option<Box<str>>,
-    door: Door,
+    door: Arc<Door>,
     /// Whether what it published has filled somebody's mailbox to where it is to wait.
     pub(super) is_pressing: bool,
     /// Wait for what becomes of its assured messages, and where it wants to be told.
@@ -66,7 +69,7 @@ impl Client {
         session: Session,
         options: ConnectOptions,
         out: BytesMut,
-        door: &Door,
+        door: &Arc<Door>,
     ) -> Self {
         Self {
             session,
@@ -74,11 +77,12 @@ impl Client {
             subscriptions: HashMap::new(),
             tags: HashMap::new(),
             last_tag: 0,
+            is_ponged: false,
             last_topic: None,
             requests: Requests::default(),
             acks: Acks::default(),
             gaps: None,
-            door: door.clone(),
+            door: Arc::clone(door),
             is_pressing: false,
             assured: JoinSet::new(),
             out,
@@ -93,6 +97,7 @@ impl Client {
         let outcome = match op {
             Op::Ping => {
                 reply::pong(&mut self.out);
+                self.is_ponged = true;
                 return Ok(0);
             }
             Op::Pong | Op::Ignored => return Ok(0),
@@ -120,6 +125,16 @@ impl Client {
             }
         }
         Ok(recipients)
+    }
+
+    /// Whether it can be told what is new of the other nodes.
+    pub(super) fn takes_info(&self) -> bool {
+        self.is_ponged && self.options.protocol >= 1
+    }
+
+    /// How many subscriptions it has.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
     }
 
     /// A part of what may wait on the node, for the buffers of the connection.
@@ -335,7 +350,7 @@ impl Client {
         }
         let served = match Request::of(request) {
             Some(asked) => asked.and_then(|asked| {
-                let Door { node, builder, .. } = &self.door;
+                let Door { node, builder, .. } = &*self.door;
                 let with = (node, builder);
                 let reply_to = reply_to.as_ref();
                 let taken = self.requests.take(asked, reply_to, payload, session, with);
@@ -406,7 +421,7 @@ impl Client {
             return Ok(());
         }
         if subject == GAPS {
-            let Door { node, builder, .. } = &self.door;
+            let Door { node, builder, .. } = &*self.door;
             self.requests.watch_gaps(node, builder);
             self.gaps = Some(sid.into());
             return Ok(());

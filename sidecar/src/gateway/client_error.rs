@@ -65,6 +65,22 @@ impl ClientError {
     }
 }
 
+impl ClientError {
+    /// What the NATS server calls the end of a connection for this.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownOperation | Self::Malformed => "Parse Error",
+            Self::LineTooLong => "Maximum Control Line Exceeded",
+            Self::PayloadTooLarge => "Maximum Message Payload Exceeded",
+            Self::ConnectTimeout => "Authentication Timeout",
+            Self::TooManyConnections => "Maximum Connections Exceeded",
+            Self::Stale => "Stale Connection",
+            Self::SlowConsumer => "Slow Consumer (Pending Bytes)",
+            _ => "Protocol Violation",
+        }
+    }
+}
+
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {

@@ -22,6 +22,8 @@ pub(super) struct ConnectOptions {
     pub(super) no_responders: bool,
     /// Whether the client wants nothing but TLS.
     pub(super) tls_required: bool,
+    /// Whether, from 1 on, the client understands that INFO comes again.
+    pub(super) protocol: i64,
     /// What the client calls itself.
     pub(super) name: Option<String>,
     /// Who the client is.
@@ -44,6 +46,7 @@ impl Default for ConnectOptions {
             headers: false,
             no_responders: false,
             tls_required: false,
+            protocol: 0,
             name: None,
             user: None,
             auth_token: None,

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -16,7 +17,8 @@ use super::door::Door;
 use super::end::End;
 use super::op::Op;
 use super::parser::{Parsed, Parser};
-use super::reply::{self, Info};
+use super::place::Place;
+use super::reply;
 use super::turn::Turn;
 use tidings::{AgentName, Held, Inbox, OpenError, SessionOptions};
 
@@ -31,21 +33,18 @@ const READ_BYTES: (usize, usize) = (4 << 10, 64 << 10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves one client until it goes, is refused, or the node stops.
-pub(super) async fn run(door: Door, stream: TcpStream, peer: SocketAddr, client_id: u64) {
+pub(super) async fn run(door: Arc<Door>, stream: TcpStream, peer: SocketAddr, client_id: u64) {
     // Answers are short and awaited. A socket that cannot do it is served all the same.
     let _ = stream.set_nodelay(true);
-    let mut greeting = BytesMut::new();
-    reply::info(
-        &mut greeting,
-        &Info::new(&door.node, &stream, peer, client_id),
-    );
+    let mut place = Place::enter(&door.clients, client_id, peer);
+    let mut greeting = place.greeting(&stream);
     let mut wire = Wire {
         stream,
         input: BytesMut::new(),
         parser: parser(&door),
     };
 
-    let accepting = accept(&door, &mut wire, &mut greeting);
+    let accepting = accept(&door, &mut wire, &mut greeting, &place);
     let accepting = timeout(door.config.connect_timeout.get(), accepting);
     let accepted = match door.node.leaving().run_until_cancelled(accepting).await {
         Some(Ok(accepted)) => accepted,
@@ -56,14 +55,20 @@ pub(super) async fn run(door: Door, stream: TcpStream, peer: SocketAddr, client_
         Ok(accepted) => accepted,
         Err(end) => {
             end.log(peer);
+            place.ends(&end);
             end.close(wire.stream, greeting).await;
             return;
         }
     };
     debug!(%peer, "a client connected");
-    let mut connection = Connection::new(&door, wire, client, inbox);
+    let mut connection = Connection::new(&door, wire, client, inbox, place);
     let end = connection.serve().await;
     end.log(peer);
+    connection.place.ends(&end);
+    if end == End::NodeStopped {
+        let (stream, client) = (&connection.wire.stream, &mut connection.client);
+        connection.place.say_farewell(client, stream);
+    }
     let Connection {
         wire,
         mut client,
@@ -100,9 +105,10 @@ fn parser(door: &Door) -> Parser {
 
 /// Greets the client and opens its session as soon as it says something, CONNECT or not.
 async fn accept(
-    door: &Door,
+    door: &Arc<Door>,
     wire: &mut Wire,
     greeting: &mut BytesMut,
+    place: &Place,
 ) -> Result<(Client, Inbox), End> {
     while !greeting.is_empty() {
         wire.stream.write_buf(greeting).await?;
@@ -137,6 +143,7 @@ async fn accept(
                 ..
             } = &options;
             debug!(?name, ?lang, ?version, "a client says what it is");
+            place.greet(&session, &options);
             Ok((
                 Client::new(session, options, std::mem::take(greeting), door),
                 inbox,
@@ -151,6 +158,7 @@ async fn accept(
 /// while the client sends nothing, and takes messages as long as the client takes them.
 #[derive(Debug)]
 struct Connection {
+    place: Box<Place>,
     wire: Wire,
     client: Client,
     inbox: Inbox,
@@ -187,12 +195,13 @@ enum Barrier {
 }
 
 impl Connection {
-    fn new(door: &Door, wire: Wire, client: Client, inbox: Inbox) -> Self {
+    fn new(door: &Door, wire: Wire, client: Client, inbox: Inbox, place: Box<Place>) -> Self {
         let (limits, gateway) = (&door.node.config().limits, &door.config);
         let ping_interval = gateway.ping_interval.get();
         let mut ticks = interval_at(Instant::now() + ping_interval, ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
+            place,
             wire,
             held: client.hold(),
             client,
@@ -232,6 +241,8 @@ impl Connection {
         loop {
             let is_input_used_up = self.take_operations()?;
             self.take_deliveries()?;
+            let stream = &self.wire.stream;
+            self.place.tell_news(&mut self.client, stream);
             let is_stopped = self.client.is_pressing || !self.may_take_deliveries();
             if is_input_used_up || self.turn.is_over() || is_stopped {
                 self.write()?;
@@ -249,6 +260,8 @@ impl Connection {
         self.held
             .set(self.wire.input.capacity() + self.client.out.capacity());
         let now = Instant::now();
+        let (subscriptions, out_bytes) = (self.client.subscriptions(), self.client.out.len());
+        self.place.look(subscriptions, out_bytes, now);
         let is_paused = self.may_take_operations() && !self.wire.input.is_empty();
         self.paused_since = is_paused.then(|| self.paused_since.unwrap_or(now));
         let overdue = self.paused_since.unwrap_or(now) + self.pause_max;
@@ -292,7 +305,7 @@ impl Connection {
             }
             delivery = delivery => {
                 let delivery = delivery?;
-                self.client.deliver(&delivery);
+                self.place.deliver(&mut self.client, &delivery);
                 self.look_at_barrier();
             }
             () = session.room(), if is_pressing => self.client.is_pressing = false,
@@ -300,6 +313,7 @@ impl Connection {
                 self.client.answer_all(&to, answers);
             }
             Some(Ok((reply_to, outcomes))) = assured.join_next() => self.client.tell(reply_to, outcomes),
+            () = self.place.news() => self.place.take_news(session).await,
             _ = self.ticks.tick() => self.tick()?,
             () = sleep_until(look_again), if is_paused || is_starved => {
                 if is_paused && look_again == overdue {
@@ -341,6 +355,7 @@ impl Connection {
                 }
                 Parsed::Op(op, op_bytes) => {
                     self.barrier = Barrier::Open;
+                    self.place.count_in(&op);
                     let recipients = self.client.apply(&op)?;
                     self.turn.operation(&op, recipients);
                     taken += op_bytes;
@@ -363,7 +378,7 @@ impl Connection {
             let Some(delivery) = self.inbox.try_recv()? else {
                 break;
             };
-            self.client.deliver(&delivery);
+            self.place.deliver(&mut self.client, &delivery);
         }
         self.turn.delivered(self.client.out.len() - out_bytes);
         Ok(())
@@ -440,6 +455,7 @@ impl Connection {
         self.pinged = true;
         self.pings_out += 1;
         reply::ping(&mut self.client.out);
+        self.place.asked();
         Ok(())
     }
 }
@@ -451,6 +467,7 @@ mod tests {
     use tidings::{Config, Node};
     use tokio::net::TcpListener;
 
+    use super::super::clients::Clients;
     use super::*;
     use crate::GatewayConfig;
     use crate::builder::Builder;
@@ -462,12 +479,14 @@ mod tests {
         let stream = TcpStream::connect(addr).await.unwrap();
         let node = Node::start(Config::default(), None).await.unwrap();
         let config = Arc::new(GatewayConfig::default());
+        let clients = Clients::new(&node, GatewayConfig::default(), None);
         let builder = Builder::new();
-        let door = Door {
+        let door = Arc::new(Door {
             node,
             config,
             builder,
-        };
+            clients,
+        });
         let task = run(door, stream, addr, 1);
         let bytes = size_of_val(&task);
         assert!(bytes <= 3 << 10, "{bytes}");

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use tidings::Node;
 
+use super::clients::Clients;
 use crate::GatewayConfig;
 use crate::builder::Builder;
 
@@ -12,4 +13,5 @@ pub(super) struct Door {
     pub(super) config: Arc<GatewayConfig>,
     /// Makes the long answers to all clients.
     pub(super) builder: Builder,
+    pub(super) clients: Clients,
 }

@@ -40,6 +40,20 @@ impl End {
         }
     }
 
+    /// The same in the words of the NATS server, for its tools.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Gone(_) => "Client Closed",
+            Self::Refused(error) => error.reason(),
+            Self::NodeStopped => "Server Shutdown",
+        }
+    }
+
+    /// Whether the client did not keep up with its messages.
+    pub(super) fn is_slow(&self) -> bool {
+        *self == Self::Refused(ClientError::SlowConsumer)
+    }
+
     /// Says the last words and closes, as far as the client goes along.
     pub(super) async fn close(&self, mut stream: TcpStream, mut out: BytesMut) {
         if let Self::Refused(error) = self {

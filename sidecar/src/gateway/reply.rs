@@ -5,8 +5,9 @@ use bytes::BytesMut;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
+use super::announcement::Announcement;
 use super::client_error::ClientError;
-use tidings::{Message, Node, Topic};
+use tidings::{ClientAddr, Message, Node, Topic};
 
 /// What the server says of itself. What is not here it does not offer.
 #[derive(Debug, Serialize)]
@@ -26,6 +27,12 @@ pub(super) struct Info<'a> {
     max_payload: usize,
     client_id: u64,
     client_ip: String,
+    /// Where clients of this node can go, itself included.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    connect_urls: &'a [ClientAddr],
+    /// Whether the client is to go now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ldm: bool,
 }
 
 impl<'a> Info<'a> {
@@ -53,12 +60,29 @@ impl<'a> Info<'a> {
             max_payload: node.config().limits.payload_bytes_max.get(),
             client_id,
             client_ip: peer.ip().to_canonical().to_string(),
+            connect_urls: &[],
+            ldm: false,
         }
+    }
+
+    /// Says what this announces, and if an address is advertised, that it is this node's.
+    pub(super) fn announcing(
+        mut self,
+        announcement: &'a Announcement,
+        advertised: Option<&ClientAddr>,
+        ldm: bool,
+    ) -> Self {
+        self.connect_urls = &announcement.connect_urls;
+        self.ldm = ldm;
+        if let Some(addr) = advertised {
+            (self.host, self.port) = (addr.host().to_owned(), addr.port());
+        }
+        self
     }
 }
 
 /// What clients are told is the NATS server's version.
-const NATS_VERSION: &str = "2.9.10";
+pub(crate) const NATS_VERSION: &str = "2.9.10";
 
 pub(super) fn info(out: &mut BytesMut, info: &Info<'_>) {
     let json = serde_json::to_vec(info).expect("texts and numbers always serialise");

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, info::Info};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::gateway::Clients;
 use crate::log::LostLines;
 use tidings::{Distribution, GossipFault, Node};
 
@@ -22,11 +23,11 @@ pub(super) struct Exposition {
 }
 
 impl Exposition {
-    pub(super) fn new(node: Node) -> Self {
+    pub(super) fn new(node: Node, clients: Clients) -> Self {
         let mut registry = Registry::with_prefix("tidings");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program", version);
-        registry.register_collector(Box::new(Sample { node }));
+        registry.register_collector(Box::new(Sample { node, clients }));
         Self { registry }
     }
 
@@ -41,6 +42,7 @@ impl Exposition {
 #[derive(Debug)]
 struct Sample {
     node: Node,
+    clients: Clients,
 }
 
 impl Collector for Sample {
@@ -77,6 +79,13 @@ impl Collector for Sample {
             "Open sessions, clients included",
             stats.sessions,
         )?;
+        to.gauge(
+            "clients",
+            "Clients that are connected",
+            self.clients.connected(),
+        )?;
+        let help = "Clients cut off because they did not keep up with their messages";
+        to.counter("slow_consumers", help, self.clients.slow_consumers())?;
         let help = "Bytes that wait in mailboxes, for links and in buffers of clients";
         to.gauge("waiting_bytes", help, stats.waiting_bytes)?;
         to.gauge(

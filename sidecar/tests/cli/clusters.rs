@@ -124,7 +124,13 @@ fn the_links_to_the_peers_are_shown() {
         panic!("{table}");
     };
     assert!(headings.contains("ROUND TRIP"), "{table}");
-    assert!(own.contains("this node  -"), "{table}");
+    let is_shown = |line: &str, node: &Node| line.contains(&format!(" {} ", node.client));
+    assert!(
+        own.contains("this node ") && is_shown(own, first),
+        "{table}"
+    );
+    assert!(own.contains(" -  "), "{table}");
+    assert!(is_shown(peer, &pair.second), "{table}");
     assert!(peer.contains(" up ") && peer.contains(" ms "), "{table}");
 }
 

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod clusters;
+mod draining;
 mod messages;
 mod nodes;
 mod process;
