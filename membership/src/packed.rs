@@ -477,6 +477,24 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_in_another_format_is_refused_and_not_misread() {
+        let one = ("a".to_owned(), 1, None, Metadata::default(), None, true);
+        let own = BASE64.decode(told(&bucket(vec![one])).0).unwrap();
+        let read = |format: u8| {
+            let text = BASE64.encode([&[format], &own[1..]].concat());
+            unpack(&text, BUCKET_BYTES_MAX, 0, 1, &Names::default())
+        };
+        assert!(read(FORMAT).is_ok());
+        for format in [0, FORMAT - 1, FORMAT + 1] {
+            let refused = read(format).unwrap_err();
+            assert!(
+                matches!(refused, UnpackError::Format(Some(other)) if other == format),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
     fn a_topic_is_not_in_a_bucket_far_from_its_own() {
         let mut bucket = Bucket::default();
         let entry = MemberEntry {

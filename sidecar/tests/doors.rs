@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tidings::{
 };
 use tidings_sidecar::gateway::Clients;
 use tidings_sidecar::{GatewayConfig, HttpConfig, http};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
@@ -434,10 +435,8 @@ async fn watchers_are_not_idle_and_leave_half_of_the_connections_to_others() {
 async fn for_a_watcher_that_reads_nothing_nothing_is_kept_and_in_the_end_it_is_told_the_net_change()
 {
     let served = Served::start().await;
-    let mut stream = TcpStream::connect(served.addr).await.unwrap();
-    let head = "GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
     let (session, _inbox) = served.subscriber("default", &["first"]);
+    let mut events = served.watch("").await;
     let long = "x".repeat(200);
     let topics: Vec<Pattern> = (0..500)
         .map(|number| format!("{long}.{number}").parse().unwrap())
@@ -450,18 +449,22 @@ async fn for_a_watcher_that_reads_nothing_nothing_is_kept_and_in_the_end_it_is_t
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
     session.subscribe(&"last".parse().unwrap()).unwrap();
-    let (mut told, mut bytes) = (Vec::new(), vec![0; 1 << 16]);
-    let mut served_bytes = 0;
-    while !told.windows(6).any(|text| text == b"\"last\"") {
-        let read = timeout(SOON, stream.read(&mut bytes)).await.unwrap();
-        let read = read.unwrap();
-        assert!(read > 0, "it was closed");
-        // Only what is new is searched, and a little before it.
-        told.drain(..told.len().saturating_sub(6));
-        told.extend_from_slice(&bytes[..read]);
-        served_bytes += read;
+    let deadline = Instant::now() + SOON;
+    let mut members = BTreeSet::from_iter(events.snapshot().await);
+    let mut told = 0;
+    while !members.contains("last") {
+        let (event, topic) = events.change().await;
+        assert!(Instant::now() < deadline, "not told in time: {told} so far");
+        let is_change = match &*event {
+            "joined" => members.insert(topic),
+            "left" => members.remove(&topic),
+            _ => false,
+        };
+        assert!(is_change, "{event}");
+        told += 1;
+        assert!(told < 36_000, "all of 60,000 changes are kept");
     }
-    assert!(served_bytes < 12 << 20, "{served_bytes} bytes");
+    assert_eq!(members, ["first", "last"].map(String::from).into());
 }
 
 #[tokio::test]

@@ -150,3 +150,20 @@ const SUM_BYTES: usize = 16;
 const SUMMED_BYTES: usize = 16 << 10;
 /// The last one in a value counts, though no text has one.
 const DOT: char = '.';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_in_another_format_is_refused_and_not_misread() {
+        let record = |format: u8| {
+            let seal = [&[format][..], &[0; SUM_BYTES + 2 + 64]].concat();
+            format!("text.{}", BASE64.encode(seal))
+        };
+        assert!(Record::read(&record(FORMAT)).is_some());
+        for format in [0, FORMAT + 1, u8::MAX] {
+            assert!(Record::read(&record(format)).is_none(), "{format}");
+        }
+    }
+}

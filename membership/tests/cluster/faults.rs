@@ -152,10 +152,11 @@ async fn a_departure_that_was_broken_off_can_be_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
+async fn of_a_restarted_node_only_the_new_incarnation_is_seen_and_it_learns_all_again() {
     let board = Switchboard::default();
     let mut nodes = cluster(&board, 3).await;
     let old = nodes[2].join("a");
+    let remote = nodes[1].join("b");
     until("the old one is there", SOON, || {
         members(&nodes[0].view(), "a") == [old]
     })
@@ -165,6 +166,10 @@ async fn of_a_restarted_node_only_the_new_incarnation_is_seen() {
     let mut again = setup(2);
     again.run.incarnation = again.run.incarnation.next();
     let again = Node::start_with(&board, again, &[0]).await;
+    until("it has learnt the members of others again", SOON, || {
+        again.live().len() == 3 && members(&again.view(), "b") == [remote]
+    })
+    .await;
     let new = again.join("a");
     until("the new one is there", SOON, || {
         members(&nodes[0].view(), "a") == [new]
