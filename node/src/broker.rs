@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::{MemberId, Scope, Topic};
+use tidings_membership::{MemberId, QueueGroup, Scope, Topic};
 use tidings_transport::Budget;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::answers::Asked;
 use crate::assurance::Assurance;
 use crate::counters::Counters;
 use crate::departed::Departed;
-use crate::envelope::Aim;
+use crate::envelope::{self, Aim, Origin};
 use crate::holds::Holds;
 use crate::homes::{Home, Homes, is_inbox};
 use crate::mailbox::Subscriber;
@@ -29,6 +29,7 @@ use crate::registry::SessionId;
 use crate::remote::Remote;
 use crate::routes::{Matching, Routes};
 use crate::scopes::{HeldRoutes, Scopes};
+use crate::source::Source;
 use crate::waits::Filling;
 
 /// Brings messages to the mailboxes of this node and to the links of others.
@@ -250,6 +251,49 @@ impl Broker {
         let Receipt { local, nodes, .. } = receipt;
         self.counters.broadcast(local + nodes, started.elapsed());
         receipt
+    }
+
+    /// Hands a message, which waited for one of a queue group whose session has ended, to another.
+    pub(crate) fn hand_over(
+        &self,
+        routes: &Routes,
+        from: SessionId,
+        queue: &QueueGroup,
+        message: &Arc<Message>,
+    ) {
+        let matching = routes.matching(&message.topic);
+        let groups = matching.groups();
+        let group = groups.iter().find(|group| group.name == queue);
+        let arrival = Arrival::there(Source::here(from), message);
+        // Nobody is to wait for it.
+        let (mut receipt, mut pressing) = Default::default();
+        let is_here = group.is_some_and(|group| {
+            let here = group.local(&self.dice);
+            let room = &self.mailroom;
+            room.deliver_to_one(&arrival, here, &mut receipt, &mut pressing)
+        });
+        let is_kept = is_here
+            || group
+                .and_then(|group| group.peer(&self.dice, |_| true))
+                .is_some_and(|remote| {
+                    let home = self.home(routes, message);
+                    let aim = Aim::Passed {
+                        queue: queue.clone(),
+                        times: 1,
+                    };
+                    let origin = Origin {
+                        publisher: from.number(),
+                        asks: None,
+                    };
+                    let frame = envelope::encode(origin, &aim, &routes.scope, &home, message);
+                    self.counters.sent_remote.fetch_add(1, Relaxed);
+                    remote.peer.send(from.number(), &frame).is_ok()
+                });
+        let counted = match is_kept {
+            true => &self.counters.handed_over,
+            false => &self.counters.dropped_session_ended,
+        };
+        counted.fetch_add(1, Relaxed);
     }
 
     /// Sends a message to all peers that have subscribers and are wanted, and to those that were chosen

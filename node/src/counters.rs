@@ -28,6 +28,8 @@ pub(crate) struct Counters {
     pub(crate) assured_repeated: AtomicU64,
     /// Assured messages that came again.
     pub(crate) assured_known: AtomicU64,
+    /// Waited for one of a queue group whose session ended, and went to another.
+    pub(crate) handed_over: AtomicU64,
     /// A message of a peer for a queue group of which nobody was left here was sent on to another.
     pub(crate) passed_on: AtomicU64,
     /// Nobody was left anywhere.
@@ -59,6 +61,7 @@ impl Counters {
             dropped_session_ended: AtomicU64::new(0),
             assured_repeated: AtomicU64::new(0),
             assured_known: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
             passed_on: AtomicU64::new(0),
             dropped_queue_empty: AtomicU64::new(0),
             denied_publish: AtomicU64::new(0),
@@ -92,6 +95,7 @@ impl Counters {
             dropped_session_ended: self.dropped_session_ended.load(Relaxed),
             assured_repeated: self.assured_repeated.load(Relaxed),
             assured_known: self.assured_known.load(Relaxed),
+            handed_over: self.handed_over.load(Relaxed),
             passed_on: self.passed_on.load(Relaxed),
             dropped_queue_empty: self.dropped_queue_empty.load(Relaxed),
             denied_publish: self.denied_publish.load(Relaxed),

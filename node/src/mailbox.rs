@@ -105,6 +105,9 @@ impl Subscriber {
     }
 }
 
+/// Messages that waited for members of queue groups, in their order. Others of the group can have them.
+pub(crate) type Leftovers = Vec<(QueueGroup, Arc<Message>)>;
+
 /// A bounded queue between the broker, which pushes from any thread and never waits, and the one
 /// [`Inbox`](crate::Inbox) that receives. Publishers take turns in it.
 #[derive(Debug)]
@@ -311,6 +314,28 @@ impl Mailbox {
         wake(state);
         self.room.notify_waiters();
         lost
+    }
+
+    /// Ends the mailbox as [`close`](Self::close) does. Returns how many messages were lost, and those
+    /// that others of a queue group can have, in their order. A message that is to be acknowledged is not
+    /// among them: its publisher is told that the member has died.
+    pub(crate) fn end(&self, reason: RecvError) -> (u64, Leftovers) {
+        let mut state = self.lock();
+        state.closed.get_or_insert(reason);
+        let (mut lost, mut leftovers) = (0, Leftovers::new());
+        let waiting: Vec<_> = state.queue.clear().collect();
+        for (subscriber, message) in waiting {
+            state.charge.remove(&message);
+            match &subscriber.queue {
+                Some(queue) if message.ticket.0.is_none() => {
+                    leftovers.push((queue.clone(), message));
+                }
+                _ => lost += 1,
+            }
+        }
+        wake(state);
+        self.room.notify_waiters();
+        (lost, leftovers)
     }
 
     /// How many bytes of messages wait.

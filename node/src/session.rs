@@ -1,6 +1,7 @@
 mod admission;
 mod allowed;
 mod finish;
+mod leftovers;
 mod many;
 mod presence;
 
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::everywhere::{NotEverywhere, everywhere};
 use crate::homes::is_private;
 use crate::inbox::Inbox;
-use crate::mailbox::{Mailbox, MailboxConfig};
+use crate::mailbox::{Leftovers, Mailbox, MailboxConfig};
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
 use crate::schemas::Schemas;
@@ -120,8 +121,8 @@ pub(crate) struct Sessions {
     ended: mpsc::UnboundedSender<Ended>,
 }
 
-/// A session that has ended, and the memberships that it still has.
-type Ended = (Arc<SessionState>, HashMap<MemberId, Pattern>);
+/// A session that has ended, the memberships that it still has, and what others can have of its messages.
+type Ended = (Arc<SessionState>, HashMap<MemberId, Pattern>, Leftovers);
 
 /// The sessions that a task of the node has to end. No more wait than there are sessions, because
 /// a session keeps its place until it is done.
@@ -270,19 +271,19 @@ impl Sessions {
     /// time for each membership, which no publisher and no other agent is to spend.
     pub(crate) async fn end(self: Arc<Self>, mut endings: Endings) {
         loop {
-            let (session, memberships) = tokio::select! {
+            let (session, memberships, leftovers) = tokio::select! {
                 Some(ended) = endings.ended.recv() => ended,
                 // If it is not open any more, it has ended by itself meanwhile.
                 Some(id) = endings.cut_off.recv() => match self.open.get(id) {
                     Some(session) => match session.close(RecvError::Ended) {
-                        Some(memberships) => (session, memberships),
+                        Some((memberships, leftovers)) => (session, memberships, leftovers),
                         None => continue,
                     },
                     None => continue,
                 },
                 else => return,
             };
-            session.withdraw_all(memberships).await;
+            session.withdraw_all(memberships, leftovers).await;
         }
     }
 
@@ -522,15 +523,17 @@ impl SessionState {
 
     /// Ends the session for this reason, if it has not ended.
     fn end_for(self: &Arc<Self>, reason: RecvError) {
-        let Some(memberships) = self.close(reason) else {
+        let Some((memberships, leftovers)) = self.close(reason) else {
             return;
         };
-        if memberships.len() > ENDED_AT_ONCE_MAX {
+        if memberships.len().max(leftovers.len()) > ENDED_AT_ONCE_MAX {
             // Nobody listens only when the node has stopped, and all of this with it.
-            let _ = self.node.ended.send((Arc::clone(self), memberships));
+            let ended = (Arc::clone(self), memberships, leftovers);
+            let _ = self.node.ended.send(ended);
             return;
         }
         self.withdraw_routes(&distinct(&memberships));
+        self.hand_over(&leftovers);
         let scope = &self.routes.scope;
         for (member, pattern) in &memberships {
             // Whether or not the cluster's side still had it, it has it no more.
@@ -540,28 +543,29 @@ impl SessionState {
     }
 
     /// Ends the mailbox and lets no subscription be made any more. Returns the memberships that are
-    /// to be ended now; none if that was done before.
-    fn close(&self, reason: RecvError) -> Option<HashMap<MemberId, Pattern>> {
+    /// to be ended now, and the messages that are then to be handed over; none if that was done before.
+    fn close(&self, reason: RecvError) -> Option<(HashMap<MemberId, Pattern>, Leftovers)> {
         let mut subscriptions = lock(&self.subscriptions);
         if self.ended.swap(true, Relaxed) {
             return None;
         }
         let memberships = std::mem::take(&mut subscriptions.patterns);
         drop(subscriptions);
-        let lost = self.mailbox.close(reason);
+        let (lost, leftovers) = self.mailbox.end(reason);
         let broker = &self.node.broker;
         broker.departed.add(memberships.keys().copied());
         let counters = &broker.counters;
         counters.dropped_session_ended.fetch_add(lost, Relaxed);
-        Some(memberships)
+        Some((memberships, leftovers))
     }
 
     /// Ends these memberships, however many, and lets other tasks run in between.
-    async fn withdraw_all(&self, memberships: HashMap<MemberId, Pattern>) {
+    async fn withdraw_all(&self, memberships: HashMap<MemberId, Pattern>, leftovers: Leftovers) {
         for patterns in distinct(&memberships).chunks(ENDED_AT_ONCE_MAX) {
             self.withdraw_routes(patterns);
             yield_now().await;
         }
+        self.hand_over_all(leftovers).await;
         let scope = &self.routes.scope;
         let memberships = memberships
             .into_iter()

@@ -34,6 +34,9 @@ pub struct Stats {
     pub assured_repeated: u64,
     /// Assured messages that came from a peer again, and were not delivered again.
     pub assured_known: u64,
+    /// Messages that waited in a mailbox for a member of a queue group when its session ended, and that another
+    /// member of the group has got, or its node.
+    pub handed_over: u64,
     /// Messages of peers for a queue group of which nobody was left on this node, and that were sent on to
     /// one that has somebody. They count to [`sent_remote`](Self::sent_remote), too.
     pub passed_on: u64,

@@ -209,6 +209,55 @@ async fn what_comes_where_nobody_is_left_goes_on_to_where_somebody_is() {
     cluster.leave().await;
 }
 
+/// Whether the other one is on the same node or on another.
+#[tokio::test]
+async fn what_waits_for_a_member_that_dies_goes_to_others_of_its_group() {
+    let cluster = cluster(2).await;
+    let nodes = cluster.nodes();
+    for there in [0, 1] {
+        let (dies, unread) = session(&nodes[0]);
+        join(&dies, "job", "q");
+        join(&dies, "all", "");
+        let (publisher, _inbox) = session(&nodes[0]);
+        for number in 0..MANY {
+            publisher.broadcast(message("job", number)).unwrap();
+            publisher.broadcast(message("all", number)).unwrap();
+        }
+        let (other, mut inbox) = session(&nodes[there]);
+        join(&other, "job", "q");
+        join(&other, "end", "");
+        shown(&cluster, "job", 2).await;
+        shown(&cluster, "end", 1).await;
+        let before = nodes[0].stats();
+        drop(dies);
+        drop(unread);
+        // Many are ended by a task of the node.
+        let gone = async {
+            while nodes[0].stats().sessions > 2 - there {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(SOON, gone).await.expect("it is gone");
+        let after = nodes[0].stats();
+        assert_eq!(after.handed_over - before.handed_over, MANY as u64);
+        let lost = after.dropped_session_ended - before.dropped_session_ended;
+        assert_eq!(lost, MANY as u64, "what was for it alone");
+        let mut got = Vec::new();
+        while got.len() < MANY {
+            let delivery = timeout(SOON, inbox.recv()).await.expect("all come");
+            let Ok(Delivery::Message { message, .. }) = delivery else {
+                panic!("nothing is missed");
+            };
+            got.push(String::from_utf8(message.payload.to_vec()).unwrap());
+        }
+        let expected: Vec<_> = (0..MANY).map(|number| number.to_string()).collect();
+        assert_eq!(got, expected);
+        drop((other, inbox, publisher));
+        shown(&cluster, "job", 0).await;
+    }
+    cluster.leave().await;
+}
+
 #[tokio::test]
 async fn directly_to_a_node_one_of_each_group_there_gets_it() {
     let cluster = cluster(2).await;

@@ -139,6 +139,9 @@ impl Collector for Sample {
         let help = "Messages that were accepted and lost, by reason";
         to.counters("messages_dropped", help, "reason", &dropped)?;
 
+        let help =
+            "Messages for a member of a queue group whose session ended, which another has got";
+        to.counter("messages_handed_over", help, stats.handed_over)?;
         let help = "Messages for a queue group that has nobody left here, sent on to another node";
         to.counter("messages_passed_on", help, stats.passed_on)?;
 

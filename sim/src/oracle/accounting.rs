@@ -125,7 +125,10 @@ impl Accounting {
 }
 
 fn dropped_local(stats: &Stats) -> u64 {
-    stats.dropped_mailbox_full + stats.dropped_slow_subscriber + stats.dropped_session_ended
+    stats.dropped_mailbox_full
+        + stats.dropped_slow_subscriber
+        + stats.dropped_session_ended
+        + stats.handed_over
 }
 
 /// Frames that do not wait any more.
