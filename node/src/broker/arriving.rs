@@ -161,7 +161,12 @@ impl Broker {
                 return;
             }
             Aim::Topic | Aim::Node | Aim::Assured { .. } => (Vec::new(), None),
-            Aim::Queues(queues) => (queues, None),
+            Aim::Queues(mut queues) => {
+                // A peer that names one twice is not to have it get the message twice.
+                queues.sort_unstable();
+                queues.dedup();
+                (queues, None)
+            }
             Aim::Passed { queue, times } => (vec![queue], Some(times)),
         };
         if times.is_none() {
