@@ -175,17 +175,14 @@ impl Session {
                 Ok(message) = asking.answer() => collect(&mut answers, message),
             }
         };
-        let acknowledged = |own: &&MemberOutcome| own.outcome == Outcome::Acknowledged;
-        let expected = outcomes.iter().filter(acknowledged).count();
-        // Who has acknowledged has answered, and the answer may still be on its way.
-        while answers.len() < expected {
+        while is_one_on_its_way(&outcomes, &answers) {
             let Ok(Ok(message)) = timeout_at(until, asking.answer()).await else {
                 break;
             };
             collect(&mut answers, message);
         }
         let silent = outcomes.into_iter();
-        let silent = silent.filter(|own| answers.iter().all(|answer| answer.member != own.member));
+        let silent = silent.filter(|own| !has_answered(&answers, own.member));
         Ok(Gathered {
             silent: silent.collect(),
             answers,
@@ -333,7 +330,45 @@ fn collect(answers: &mut Vec<Answer>, message: Arc<Message>) {
     let Some(member) = member.and_then(|id| id.parse().ok()) else {
         return;
     };
-    if answers.iter().all(|answer| answer.member != member) {
+    if !has_answered(answers, member) {
         answers.push(Answer { member, message });
+    }
+}
+
+/// Who has acknowledged has answered, and the answer may come later than that is known. There may be answers
+/// besides, of members that were not known when it was asked.
+fn is_one_on_its_way(outcomes: &[MemberOutcome], answers: &[Answer]) -> bool {
+    let lacks = |own: &MemberOutcome| !has_answered(answers, own.member);
+    let mut acknowledged = outcomes
+        .iter()
+        .filter(|own| own.outcome == Outcome::Acknowledged);
+    acknowledged.any(lacks)
+}
+
+fn has_answered(answers: &[Answer], member: MemberId) -> bool {
+    answers.iter().any(|answer| answer.member == member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_one_more_does_not_stand_for_that_of_a_member() {
+        let member = |number: u8| MemberId::from_bytes([number; 16]);
+        let answer = |number: u8| Answer {
+            member: member(number),
+            message: Arc::new(Message::new("_INBOX.a".parse().unwrap(), "")),
+        };
+        let outcome = |(number, outcome): (u8, Outcome)| MemberOutcome {
+            member: member(number),
+            node: "n".parse().unwrap(),
+            agent: None,
+            outcome,
+        };
+        let outcomes = [(1, Outcome::Acknowledged), (2, Outcome::Left)].map(outcome);
+        assert!(is_one_on_its_way(&outcomes, &[]));
+        assert!(is_one_on_its_way(&outcomes, &[answer(9)]));
+        assert!(!is_one_on_its_way(&outcomes, &[answer(9), answer(1)]));
     }
 }
