@@ -97,6 +97,7 @@ impl Agent {
             session,
             member,
             pattern,
+            queue: None,
         });
         Ok(())
     }

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use tidings::{
-    AssuredOptions, BroadcastError, Metadata, Node, Pattern, PresenceError, Scope, SubscribeError,
-    Topic, TopicInfo, WaitFor,
+    AssuredOptions, BroadcastError, PresenceError, Scope, SubscribeError, Topic, TopicInfo, WaitFor,
 };
 
 use crate::agent::Agent;
 use crate::fault::Event;
 use crate::host::Run;
-use crate::name;
 use crate::note::Note;
 use crate::world::World;
+use crate::{name, plan};
 
 impl World {
     /// Lets an event happen.
@@ -67,7 +66,7 @@ impl World {
                 pattern,
                 times,
             } => {
-                let pattern = parse(pattern);
+                let pattern = plan::pattern(pattern);
                 let Some(agent) = self.agent(*host, *agent) else {
                     return;
                 };
@@ -87,7 +86,7 @@ impl World {
                 pattern,
                 metadata,
             } => {
-                let (pattern, metadata) = (parse(pattern), parse_metadata(metadata));
+                let (pattern, metadata) = (plan::pattern(pattern), plan::metadata(metadata));
                 let Some(agent) = self.agent(*host, *agent) else {
                     return;
                 };
@@ -106,7 +105,7 @@ impl World {
                 pattern,
                 times,
             } => {
-                let pattern = parse(pattern);
+                let pattern = plan::pattern(pattern);
                 let Some(agent) = self.agent(*host, *agent) else {
                     return;
                 };
@@ -133,7 +132,7 @@ impl World {
                 topic,
                 description,
             } => {
-                let topic = topic.parse().expect("a plan's topics were checked");
+                let topic = plan::topic(topic);
                 let own = &self.hosts[*host];
                 let Some(run) = own.run().filter(|_| !own.is_frozen()) else {
                     return;
@@ -166,7 +165,7 @@ impl World {
                 reach,
                 refused,
             } => {
-                let topic = topic.parse().expect("a plan's topics were checked");
+                let topic = plan::topic(topic);
                 let Some(agent) = self.agent(*host, *agent) else {
                     return;
                 };
@@ -189,7 +188,7 @@ impl World {
                 timeout_ms,
                 acknowledged,
             } => {
-                let topic = topic.parse().expect("a plan's topics were checked");
+                let topic = plan::topic(topic);
                 for _ in 0..*times {
                     self.assure(
                         (*host, *agent),
@@ -206,7 +205,7 @@ impl World {
                 times,
                 bytes,
             } => {
-                let topic = topic.parse().expect("a plan's topics were checked");
+                let topic = plan::topic(topic);
                 if self.agent(*host, *agent).is_none() {
                     return;
                 }
@@ -217,7 +216,7 @@ impl World {
                     run.life.spawn(agent.flood(topic, *times, *bytes));
                 }
             }
-            _ => {}
+            _ => self.service(event),
         }
     }
 
@@ -280,142 +279,4 @@ impl World {
         }
         self.hosts[host].run_mut()?.agent(&self.site, (host, agent))
     }
-
-    fn expect(&self, event: &Event) -> Result<(), String> {
-        let node = |host: usize| self.hosts[host].run().map(|run| &run.node);
-        let each = |on: &[usize], what: &str, expected: usize, seen: &dyn Fn(&Node) -> usize| {
-            on.iter().try_for_each(|host| match node(*host).map(seen) {
-                Some(seen) if seen != expected => {
-                    Err(format!("host {host} shows {seen} {what}, not {expected}"))
-                }
-                Some(_) => Ok(()),
-                None => Err(format!("host {host} runs no node")),
-            })
-        };
-        let truth_of = |host: usize, agent: usize| {
-            let run = self.hosts[host].run();
-            let session = run
-                .and_then(|run| run.agents.get(&agent))
-                .map(Agent::session);
-            session.ok_or(format!("there is no agent {agent} on host {host}"))
-        };
-        match event {
-            Event::ExpectMembers {
-                on,
-                scope,
-                topic,
-                members,
-                saying,
-            } => {
-                let pattern = parse(topic);
-                let what = match saying {
-                    Some(saying) => format!("members of {topic} in {scope} that say {saying}"),
-                    None => format!("members of {topic} in {scope}"),
-                };
-                let saying = saying.as_deref().map(parse_metadata);
-                let seen = |node: &Node| {
-                    let members = node.members(scope, &pattern).into_iter();
-                    let is_one = |said: &Metadata| saying.as_ref().is_none_or(|own| own == said);
-                    members.filter(|member| is_one(&member.metadata)).count()
-                };
-                each(on, &what, *members, &seen)
-            }
-            Event::ExpectTold {
-                on,
-                topic,
-                description,
-            } => {
-                let of: Topic = topic.parse().expect("a plan's topics were checked");
-                let told = |node: &Node| {
-                    let record = node.topic_info(&Scope::default(), &of);
-                    let told = record.and_then(|record| record.info.description.clone());
-                    usize::from(told.unwrap_or_default() == *description)
-                };
-                each(on, &format!("times {description:?} of {topic}"), 1, &told)
-            }
-            Event::ExpectTopics { on, topics } => {
-                each(on, "topics", *topics, &|node| node.topics().len())
-            }
-            Event::ExpectNodes { on, nodes } => {
-                let live = |node: &Node| node.nodes().iter().filter(|seen| seen.live).count();
-                each(on, "live nodes", *nodes, &live)
-            }
-            Event::ExpectReceived {
-                host,
-                agent,
-                messages,
-            } => {
-                let session = truth_of(*host, *agent)?;
-                let received = self
-                    .site
-                    .journal
-                    .truth(|truth| truth.sessions[session].received);
-                if received == *messages {
-                    return Ok(());
-                }
-                Err(format!(
-                    "agent {agent} of host {host} received {received}, not {messages}"
-                ))
-            }
-            Event::ExpectOutcomes {
-                host,
-                agent,
-                outcome,
-                times,
-            } => {
-                let session = truth_of(*host, *agent)?;
-                let counted = self.site.journal.truth(|truth| {
-                    let outcomes = truth.outcomes.get(&(session, *outcome));
-                    outcomes.copied().unwrap_or_default()
-                });
-                if counted == *times {
-                    return Ok(());
-                }
-                Err(format!(
-                    "of the assured messages of agent {agent} of host {host} {counted} are told as \
-                     {outcome}, not {times}"
-                ))
-            }
-            Event::ExpectMissed { host, agent, any } => {
-                let session = truth_of(*host, *agent)?;
-                let missed = self
-                    .site
-                    .journal
-                    .truth(|truth| truth.sessions[session].missed);
-                if (missed > 0) == *any {
-                    return Ok(());
-                }
-                Err(format!("agent {agent} of host {host} missed {missed}"))
-            }
-            Event::ExpectEverywhere { host, agent, times } => {
-                let session = truth_of(*host, *agent)?;
-                let was = self
-                    .site
-                    .journal
-                    .truth(|truth| truth.sessions[session].everywhere);
-                if was == *times {
-                    return Ok(());
-                }
-                Err(format!(
-                    "the subscriptions of agent {agent} of host {host} were {was} times everywhere, not {times}"
-                ))
-            }
-            Event::ExpectOutboundFull { host } => {
-                let transport = node(*host).and_then(|node| node.stats().transport);
-                match transport.map_or(0, |transport| transport.dropped_outbound_full) {
-                    0 => Err(format!("host {host} dropped nothing for a full queue")),
-                    _ => Ok(()),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn parse_metadata(json: &str) -> Metadata {
-    json.parse().expect("a plan's metadata was checked")
-}
-
-fn parse(pattern: &str) -> Pattern {
-    pattern.parse().expect("a plan's patterns were checked")
 }

@@ -1,5 +1,6 @@
 mod barriers;
 mod liars;
+mod services;
 mod updates;
 
 use rand::Rng;
@@ -15,6 +16,7 @@ use crate::seed;
 
 use barriers::with_barriers;
 pub use liars::with_liars;
+use services::with_services;
 use updates::with_updates;
 
 /// Draws a plan from a seed, swarm-wise: first which kinds of faults there are at all, then how
@@ -32,6 +34,9 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
     }
     if seed::stream(number, "barrier", &[]).random_bool(0.4) {
         plan = with_barriers(plan, topic);
+    }
+    if seed::stream(number, "service", &[]).random_bool(0.4) {
+        plan = with_services(plan);
     }
     if seed::stream(number, "scopes", &[]).random_bool(0.3) {
         let other = Scope::parse("other").expect("it is the name of a scope");

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{Outcome, Scope};
 
 use crate::conditions::Conditions;
-use crate::note::Reach;
+use crate::note::{Asking, Ending, Reach};
 
 /// Something that the plan of a run makes happen. What makes no sense at that moment, such as
 /// crashing a host that runs nothing, does nothing; so any event can be left out of a plan.
@@ -193,6 +193,45 @@ pub enum Event {
         #[serde(default)]
         bytes: usize,
     },
+    /// A server subscribes, and from then on answers each question that it receives. Servers and those
+    /// who ask are in a scope of their own.
+    Serve {
+        /// Where the server is.
+        host: usize,
+        /// Its number.
+        server: usize,
+        /// To what it subscribes.
+        topic: String,
+        /// In which queue group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queue: Option<String>,
+        /// On which topic it passes all questions on, if it does not answer them itself. That is as it
+        /// was when the server served first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        passes_to: Option<String>,
+    },
+    /// A server ends its memberships, and still answers what it has received.
+    Dismiss {
+        /// Where the server is.
+        host: usize,
+        /// Its number.
+        server: usize,
+        /// Whether its session ends as well.
+        #[serde(default)]
+        dies: bool,
+    },
+    /// Somebody asks a question.
+    Ask {
+        /// Where.
+        host: usize,
+        /// On which topic.
+        topic: String,
+        /// How long it waits at most, in milliseconds.
+        within_ms: u64,
+        /// In which way.
+        #[serde(default = "request")]
+        asking: Asking,
+    },
     /// Something is told of a topic, at the node of a host.
     Describe {
         /// The host.
@@ -279,6 +318,15 @@ pub enum Event {
         /// How often.
         times: u64,
     },
+    /// So many questions on a topic must have ended in a way.
+    ExpectReplies {
+        /// The topic.
+        topic: String,
+        /// In which way.
+        ending: Ending,
+        /// The number.
+        times: u64,
+    },
     /// A host must have dropped messages because too many waited for a peer.
     ExpectOutboundFull {
         /// The host.
@@ -288,6 +336,10 @@ pub enum Event {
 
 fn one() -> usize {
     1
+}
+
+fn request() -> Asking {
+    Asking::Request
 }
 
 fn all() -> Reach {
@@ -333,6 +385,7 @@ impl Event {
                 | Self::ExpectOutcomes { .. }
                 | Self::ExpectMissed { .. }
                 | Self::ExpectEverywhere { .. }
+                | Self::ExpectReplies { .. }
                 | Self::ExpectOutboundFull { .. }
         )
     }
@@ -340,7 +393,7 @@ impl Event {
     /// Every host that it names.
     pub fn hosts(&self) -> Vec<usize> {
         match self {
-            Self::Heal => Vec::new(),
+            Self::Heal | Self::ExpectReplies { .. } => Vec::new(),
             Self::Split { groups } => groups.concat(),
             Self::OneWay { from, to } => vec![*from, *to],
             Self::Path { from, to, .. } => from.iter().chain(to).copied().collect(),
@@ -371,6 +424,9 @@ impl Event {
             | Self::Publish { host, .. }
             | Self::Assure { host, .. }
             | Self::Flood { host, .. }
+            | Self::Serve { host, .. }
+            | Self::Dismiss { host, .. }
+            | Self::Ask { host, .. }
             | Self::ExpectReceived { host, .. }
             | Self::ExpectOutcomes { host, .. }
             | Self::ExpectMissed { host, .. }

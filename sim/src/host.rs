@@ -17,6 +17,7 @@ use crate::network::Network;
 use crate::note::Note;
 use crate::plan::Plan;
 use crate::seam::{HostNet, Life};
+use crate::server::Server;
 use crate::told::Told;
 
 /// How long certificates are good for that are not to expire.
@@ -43,6 +44,8 @@ pub struct Run {
     pub node: Node,
     /// The agents that were opened, by number.
     pub agents: BTreeMap<usize, Agent>,
+    /// The servers, by number.
+    pub servers: BTreeMap<usize, Server>,
     /// When its certificate expires, if it does.
     pub expires: Option<Instant>,
     /// What runs there.
@@ -157,6 +160,7 @@ impl Host {
         self.run = Some(Run {
             node,
             agents: BTreeMap::new(),
+            servers: BTreeMap::new(),
             expires,
             life,
             seen_before: Vec::new(),

@@ -101,6 +101,7 @@ impl Journal {
     pub fn finish(&self) {
         let at = self.began.elapsed();
         let mut state = self.lock();
+        state.truth.at = at;
         let State { oracles, truth, .. } = &mut *state;
         let found = oracles
             .iter_mut()
@@ -149,6 +150,7 @@ impl State {
                 note: note.clone(),
             });
         }
+        self.truth.at = at;
         let truth = &self.truth;
         let found = self
             .oracles

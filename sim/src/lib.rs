@@ -15,6 +15,7 @@ mod deed;
 pub mod draw;
 pub mod entropy;
 mod excerpt;
+mod expectation;
 mod explaining;
 /// What a plan makes happen.
 pub mod fault;
@@ -45,12 +46,17 @@ pub mod plan;
 /// Lines over two axes.
 pub mod plot;
 mod progress;
+/// Who asks, and what becomes of it.
+pub mod question;
 /// Runs in processes of their own.
 pub mod runner;
 /// The simulator's side of the one seam.
 pub mod seam;
 /// Random streams.
 pub mod seed;
+/// Sessions that answer.
+pub mod server;
+mod service;
 /// Making failing runs smaller.
 pub mod shrink;
 mod sightings;

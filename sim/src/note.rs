@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Incarnation, MemberId, Metadata, Outcome, Pattern, Scope, Topic};
+use tidings::{Incarnation, MemberId, Metadata, Outcome, Pattern, QueueGroup, Scope, Topic};
 
 use crate::lie::Lie;
 
@@ -46,7 +46,7 @@ pub enum Note {
         /// Whether it stands still now.
         frozen: bool,
     },
-    /// An agent has opened a session.
+    /// An agent, a server or somebody who asks has opened a session.
     Opened {
         /// The session.
         session: SessionNumber,
@@ -78,6 +78,8 @@ pub enum Note {
         member: MemberId,
         /// The pattern.
         pattern: Pattern,
+        /// The queue group that it is in.
+        queue: Option<QueueGroup>,
     },
     /// Memberships of a session say something else of themselves from here on.
     Updated {
@@ -209,6 +211,56 @@ pub enum Note {
         /// How many.
         count: u64,
     },
+    /// A session has asked a question. They are numbered over all hosts, from 0 on.
+    Asked {
+        /// Who asks.
+        session: SessionNumber,
+        /// On this topic.
+        topic: Topic,
+        /// In which way.
+        asking: Asking,
+        /// Whom the node shows as members of the topic at this moment.
+        shown: Vec<MemberId>,
+        /// How long is waited for answers, at most.
+        limit_ms: u64,
+    },
+    /// A server has received a question.
+    Questioned {
+        /// Which.
+        question: u64,
+        /// The member that passed it on, if one did.
+        via: Option<MemberId>,
+        /// The server.
+        session: SessionNumber,
+        /// For which of its memberships.
+        member: MemberId,
+        /// On which topic.
+        topic: Topic,
+        /// Whether it answers; otherwise it passes the question on.
+        answers: bool,
+    },
+    /// Who has asked one question was told what became of it.
+    Replied {
+        /// Which.
+        question: u64,
+        /// What.
+        ending: Ending,
+        /// Which question the answer says that it is for, and from which member.
+        answer: Option<(u64, MemberId)>,
+        /// After how long.
+        took_ms: u64,
+    },
+    /// Who has asked all members was told what became of it.
+    Gathered {
+        /// Which question.
+        question: u64,
+        /// The answers, as in [`Note::Replied`].
+        answers: Vec<(u64, MemberId)>,
+        /// Who has not answered.
+        silent: Vec<(MemberId, Outcome)>,
+        /// After how long.
+        took_ms: u64,
+    },
     /// A node takes another to be running.
     NodeUp {
         /// Where it was seen.
@@ -288,6 +340,32 @@ pub enum Phase {
     Detection,
     /// It is over.
     Done,
+}
+
+/// In which way a question is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asking {
+    /// As a request, which ends with the first answer.
+    Request,
+    /// As a message that names an inbox to which the session itself has subscribed.
+    Inbox,
+    /// Of all members.
+    Gather,
+}
+
+/// What becomes of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// There is an answer; when all members were asked, each has answered.
+    Answered,
+    /// Nobody listens.
+    NoResponders,
+    /// There was none in time; when all members were asked, some have not answered.
+    Unanswered,
+    /// It was not published.
+    Refused,
 }
 
 /// For whom a message is.

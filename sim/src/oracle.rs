@@ -1,9 +1,10 @@
 //! What must hold: one invariant a file.
 //!
 //! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
-//! [`accounting`], [`gossip`], [`barrier`], [`assurance`]. *Eventually*, once the network is whole: [`views`],
-//! [`detection`], [`links`] and [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`] and
-//! [`assurance`] once more.
+//! [`accounting`], [`gossip`], [`barrier`], [`assurance`],
+//! [`questions`]. *Eventually*, once the network is whole: [`views`],
+//! [`detection`], [`links`] and [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`],
+//! [`assurance`] and [`questions`] once more.
 
 use tidings::Stats;
 
@@ -39,6 +40,8 @@ pub mod monitor;
 pub mod order;
 /// Nobody waits for ever.
 pub mod progress;
+/// A question is answered, or it is said why not.
+pub mod questions;
 /// Only members receive.
 pub mod stranger;
 /// Views are the truth.

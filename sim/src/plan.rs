@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Metadata, Overflow, Pattern, Scope, Topic};
+use tidings::{Metadata, Overflow, Pattern, QueueGroup, Scope, Topic};
 
 use crate::conditions::Conditions;
 use crate::fault::Event;
@@ -153,7 +153,18 @@ impl Plan {
             {
                 return wrong(format!("{metadata:?} at {at} s: {error}"));
             }
+            if let Event::Serve {
+                queue, passes_to, ..
+            } = event
+            {
+                let is_queue = |queue: &String| queue.parse::<QueueGroup>().is_ok();
+                let is_topic = |topic: &String| topic.parse::<Topic>().is_ok();
+                if !queue.iter().all(is_queue) || !passes_to.iter().all(is_topic) {
+                    return wrong(format!("{queue:?} or {passes_to:?} cannot be, at {at} s"));
+                }
+            }
             let text = match event {
+                Event::Serve { topic, .. } => topic,
                 Event::Subscribe { pattern, .. }
                 | Event::Update { pattern, .. }
                 | Event::Unsubscribe { pattern, .. } => pattern,
@@ -162,6 +173,8 @@ impl Plan {
                 | Event::Assure { topic, .. }
                 | Event::Flood { topic, .. }
                 | Event::Describe { topic, .. }
+                | Event::Ask { topic, .. }
+                | Event::ExpectReplies { topic, .. }
                 | Event::ExpectTold { topic, .. }
                     if topic.parse::<Topic>().is_err() =>
                 {
@@ -202,6 +215,21 @@ impl Plan {
     pub fn last_event_s(&self) -> f64 {
         self.event.last().map_or(0.0, |timed| timed.at)
     }
+}
+
+/// A topic as a plan names it.
+pub(crate) fn topic(text: &str) -> Topic {
+    text.parse().expect("a plan's topics were checked")
+}
+
+/// A pattern as a plan names it.
+pub(crate) fn pattern(text: &str) -> Pattern {
+    text.parse().expect("a plan's patterns were checked")
+}
+
+/// What a plan lets members say of themselves.
+pub(crate) fn metadata(json: &str) -> Metadata {
+    json.parse().expect("a plan's metadata was checked")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use tidings::{GossipFault, Outcome};
 use crate::fault::Event;
 use crate::lie::Lie;
 use crate::name;
+use crate::note::Ending;
 use crate::world::World;
 
 impl World {
@@ -80,6 +81,20 @@ impl World {
             });
             self.sometimes.add(situation, times);
         }
+        let gathered = self.site.journal.truth(|truth| truth.gathered);
+        self.sometimes.add("question put to all members", gathered);
+        for (situation, ending) in [
+            ("question answered", Ending::Answered),
+            ("question that nobody listens to", Ending::NoResponders),
+            ("question unanswered", Ending::Unanswered),
+        ] {
+            let times = self.site.journal.truth(|truth| {
+                let endings = truth.endings.iter();
+                let same = endings.filter(|((_, own), _)| *own == ending);
+                same.map(|(_, times)| *times).sum()
+            });
+            self.sometimes.add(situation, times);
+        }
         let mut counted = [0; 6];
         for host in &self.hosts {
             let Some(run) = host.run() else { continue };
@@ -87,6 +102,8 @@ impl World {
             let (repeated, known) = (stats.assured_repeated, stats.assured_known);
             self.sometimes.add("assured message sent again", repeated);
             self.sometimes.add("assured message came again", known);
+            let situation = "question passed on to another of a queue group";
+            self.sometimes.add(situation, stats.passed_on);
             let faults = stats.membership.faults;
             let certificate = faults.of(GossipFault::Certificate);
             let of_parts = [GossipFault::Itself, GossipFault::Room, GossipFault::Pace];

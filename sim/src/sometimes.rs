@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 34] = [
+pub const SITUATIONS: [&str; 39] = [
     "assured message came again",
     "assured message refused",
     "assured message sent again",
@@ -36,6 +36,11 @@ pub const SITUATIONS: [&str; 34] = [
     "member says something else",
     "message dropped rather than waited for",
     "messages to an earlier run dropped",
+    "question answered",
+    "question passed on to another of a queue group",
+    "question put to all members",
+    "question that nobody listens to",
+    "question unanswered",
     "queue to a peer full",
     "node stays down",
     "omission told",

@@ -27,6 +27,9 @@ impl Told {
     pub fn add(&mut self, event: &Event) -> Result<(), String> {
         let wrong = |why: &str| Err(format!("{why}: {event:?}"));
         match event {
+            Event::Joined { pattern, .. } if pattern.as_str().starts_with("_INBOX.") => {
+                return wrong("an inbox is shown");
+            }
             Event::NodeUp { run } if !self.nodes.insert(run.node.clone()) => {
                 return wrong("a node goes up that is up");
             }

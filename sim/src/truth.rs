@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tidings::{Incarnation, MemberId, Metadata, Outcome, Pattern, Scope, Topic};
 
 use crate::lie::Lie;
-use crate::note::{Note, Phase, Reach, SessionNumber};
+use crate::note::{Ending, Note, Phase, Reach, SessionNumber};
 
 /// How everything really is: what the simulator, who sees all hosts at once, knows from what it did
 /// itself.
@@ -37,8 +38,16 @@ pub struct Truth {
     pub lies: BTreeMap<(usize, Lie), u64>,
     /// How often what became of the assured messages of a session with their members.
     pub outcomes: BTreeMap<(SessionNumber, Outcome), usize>,
+    /// On which topic each question was asked, in the order in which they were.
+    pub questions: Vec<Topic>,
+    /// What became of how many questions on a topic.
+    pub endings: BTreeMap<(Topic, Ending), u64>,
+    /// How often all members were asked.
+    pub gathered: u64,
     /// Counts what happened, so that before and after can be told within one millisecond.
     pub step: u64,
+    /// The time since the run began.
+    pub at: Duration,
 }
 
 /// How a host is.
@@ -119,7 +128,11 @@ impl Truth {
             liars: 0,
             lies: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            questions: Vec::new(),
+            endings: BTreeMap::new(),
+            gathered: 0,
             step: 0,
+            at: Duration::ZERO,
         }
     }
 
@@ -221,6 +234,7 @@ impl Truth {
                 session,
                 member,
                 pattern,
+                ..
             } => {
                 let truth = MembershipTruth {
                     pattern: pattern.clone(),
@@ -277,6 +291,20 @@ impl Truth {
                     *self.outcomes.entry((*session, *outcome)).or_default() += 1;
                 }
             }
+            Note::Asked { topic, .. } => self.questions.push(topic.clone()),
+            Note::Replied {
+                question, ending, ..
+            } => self.ended(*question, *ending),
+            Note::Gathered {
+                question, silent, ..
+            } => {
+                self.gathered += 1;
+                let ending = match silent.is_empty() {
+                    true => Ending::Answered,
+                    false => Ending::Unanswered,
+                };
+                self.ended(*question, ending);
+            }
             Note::Waiting { .. } => self.waits += 1,
             Note::Lied { liar, lie, .. } => *self.lies.entry((*liar, *lie)).or_default() += 1,
             Note::Everywhere {
@@ -290,11 +318,17 @@ impl Truth {
             | Note::Assured { .. }
             | Note::AssuredDelivered { .. }
             | Note::Acknowledged { .. }
+            | Note::Questioned { .. }
             | Note::Blamed { .. }
             | Note::NodeUp { .. }
             | Note::Gap { .. }
             | Note::View { .. }
             | Note::Violation { .. } => {}
         }
+    }
+
+    fn ended(&mut self, question: u64, ending: Ending) {
+        let topic = self.questions[question as usize].clone();
+        *self.endings.entry((topic, ending)).or_default() += 1;
     }
 }

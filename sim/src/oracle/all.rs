@@ -1,6 +1,6 @@
 use crate::oracle::{
     Oracle, accounting, assurance, barrier, delivery, false_death, gaps, gossip, links, mailbox,
-    monitor, order, progress, stranger,
+    monitor, order, progress, questions, stranger,
 };
 
 /// Those that judge while a run is under way.
@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::<gaps::Gaps>::default(),
         Box::<gossip::Gossip>::default(),
         Box::<monitor::Monitor>::default(),
+        Box::<questions::Questions>::default(),
         Box::<progress::Progress>::default(),
     ]
 }

@@ -288,6 +288,7 @@ mod tests {
                 session: 1,
                 member: member(),
                 pattern: "a".parse().unwrap(),
+                queue: None,
             });
             (0..2).for_each(|number| scene.publish(number));
             scene

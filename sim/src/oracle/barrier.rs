@@ -187,6 +187,7 @@ mod tests {
                 session: 1,
                 member: member(),
                 pattern: "a".parse().unwrap(),
+                queue: None,
             });
             scene
         }

@@ -415,6 +415,7 @@ mod tests {
                 session: 1,
                 member: member(),
                 pattern: "a".parse().unwrap(),
+                queue: None,
             });
             scene.link(1);
             scene
@@ -605,6 +606,7 @@ mod tests {
             session: 0,
             member: MemberId::from_bytes([2; 16]),
             pattern: "a".parse().unwrap(),
+            queue: None,
         });
         scene.publish(&[], 0);
         assert!(!scene.holds());

@@ -255,6 +255,7 @@ mod tests {
             session: 1,
             member: member(),
             pattern: "a".parse().unwrap(),
+            queue: None,
         });
         for (on, host) in [(0, 1), (1, 0)] {
             let incarnation = 7.into();
