@@ -1,11 +1,10 @@
 //! The client gateway: stock clients, and clients that send what no client should.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use async_nats::HeaderMap;
-use tidings_tests::{Cluster, Inbox, Program, RawClient, repository};
+use tidings_tests::{Cluster, Inbox, RawClient};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -47,26 +46,6 @@ async fn async_nats_publishes_and_subscribes_across_nodes() -> Result<()> {
     publisher.publish("mark", "end".into()).await?;
     assert_eq!(mark.text().await?, "end");
     assert_eq!(here.text().await?, "19");
-    cluster.down()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nats_py_publishes_and_subscribes_across_nodes() -> Result<()> {
-    let python = Program::start(Command::new(repository().join("tests/python/venv")))?.finish()?;
-    let cluster = Cluster::up(2)?;
-    let mut client = Command::new(python.trim());
-    client.arg(repository().join("tests/python/pubsub.py"));
-    client.args([cluster.node(1)?.client, cluster.node(2)?.client]);
-    let mut inbox = Inbox::open(&cluster.node(2)?, "python.news").await?;
-    let told = Program::start(client)?.finish()?;
-    assert!(told.contains("in order and once"), "{told}");
-    // What Python publishes, Rust reads.
-    let message = inbox.next().await?;
-    let number = message
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.get("Number"));
-    assert_eq!(number.map(|number| number.as_str()), Some("0"));
     cluster.down()
 }
 

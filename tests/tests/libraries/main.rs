@@ -1,0 +1,136 @@
+//! Client libraries of several languages, as they are, each over three nodes: what NATS promises its
+//! clients, and going on at another node when theirs is killed.
+//!
+//! The programs are in `tests/python`, `tests/node` and `tests/c`, and for Rust in `rust.rs`.
+
+mod rust;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tidings_tests::{Cluster, Program, repository, wait_until};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_py_is_served_across_nodes() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    tours(&cluster, || python("tour.py"))?;
+    goes_on(&cluster, python("failover.py")?).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_js_is_served_across_nodes() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    tours(&cluster, || node("tour.mjs"))?;
+    goes_on(&cluster, node("failover.mjs")?).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_c_client_is_served_across_nodes() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    tours(&cluster, || c("tour"))?;
+    goes_on(&cluster, c("failover")?).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn async_nats_is_served_across_nodes() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    rust::tours(&cluster).await?;
+    rust::goes_on(&cluster).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faststream_runs_its_services_as_they_are() -> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let mut service = python("faststream_service.py")?;
+    service.arg(&cluster.node(1)?.client);
+    let mut service = Program::start(service)?;
+    cluster.wait_members(&[1, 2], "orders", 1, SOON).await?;
+    cluster.wait_members(&[1, 2], "prices.*", 1, SOON).await?;
+
+    let mut client = python("faststream_client.py")?;
+    client.arg(&cluster.node(2)?.client);
+    let told = Program::start(client)?.finish()?;
+    ensure!(told.contains("all of it holds"), "{told}");
+    service.kill()?;
+    cluster.down()
+}
+
+/// What a program asserts of all three nodes holds, whichever of them it publishes at.
+fn tours(cluster: &Cluster, program: impl Fn() -> Result<Command>) -> Result<()> {
+    for order in [[1, 2, 3], [3, 1, 2]] {
+        let mut program = program()?;
+        for number in order {
+            program.arg(cluster.node(number)?.client);
+        }
+        let told = Program::start(program)?.finish()?;
+        ensure!(told.contains("all of it holds"), "{order:?}: {told}");
+    }
+    Ok(())
+}
+
+/// A program that is subscribed at the first node is so at the second when the first is killed.
+async fn goes_on(cluster: &Cluster, mut program: Command) -> Result<()> {
+    let (first, second) = (cluster.node(1)?.client, cluster.node(2)?.client);
+    let mut program = Program::start({
+        program.args([&first, &second]);
+        program
+    })?;
+    wait_until("it has subscribed", SOON, async || {
+        program.output().contains("subscribed at") || !program.runs()
+    })
+    .await;
+    let told = program.output();
+    ensure!(told.contains(&first), "{told}");
+
+    cluster.kill("n1")?;
+    is_heard_of_at_second(cluster).await?;
+    cluster.node(3)?.publish("news", "more").await?;
+    let told = program.finish()?;
+    ensure!(
+        told.contains("got more at ") && told.contains(&second),
+        "{told}"
+    );
+    Ok(())
+}
+
+/// Waits until the third node shows the one member of `news` to be at the second.
+async fn is_heard_of_at_second(cluster: &Cluster) -> Result<()> {
+    let http = cluster.node(3)?.http()?;
+    wait_until("the subscription is at n2", SOON, async || {
+        let members = http.members("news").await.unwrap_or_default();
+        members.len() == 1 && members[0].node == "n2"
+    })
+    .await;
+    Ok(())
+}
+
+fn python(program: &str) -> Result<Command> {
+    let mut command = Command::new(installed("python/venv")?);
+    command.arg(repository().join("tests/python").join(program));
+    Ok(command)
+}
+
+fn node(program: &str) -> Result<Command> {
+    let mut command = Command::new("node");
+    command.arg(installed("node/programs")?.join(program));
+    Ok(command)
+}
+
+fn c(program: &str) -> Result<Command> {
+    Ok(Command::new(installed("c/programs")?.join(program)))
+}
+
+/// What a script of `tests` installs or builds, if it is not there yet.
+fn installed(script: &str) -> Result<PathBuf> {
+    let script = repository().join("tests").join(script);
+    let path = Program::start(Command::new(script))?.finish()?;
+    Ok(Path::new(path.trim()).to_owned())
+}
