@@ -255,7 +255,7 @@ mod tests {
             3 => "[a-c]",
             3 => "[a-c]\\.[*>]",
             2 => "x{130,140}",
-            1 => "y{4090,4096}",
+            1 => (4_090..=4_096_usize).prop_map(|bytes| "y".repeat(bytes)),
         ];
         let agent = proptest::option::of("[a-zé]{1,20}");
         let metadata = prop_oneof![

@@ -6,6 +6,7 @@
 
 mod agent;
 mod cluster;
+pub mod differential;
 mod figure;
 mod first_packets;
 mod guest;

@@ -53,15 +53,19 @@ impl Parser {
         let line = std::str::from_utf8(line).map_err(|_| ParseError::Malformed)?;
         let (verb, arguments) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let is = |name: &str| verb.eq_ignore_ascii_case(name);
-        let op = if is("PUB") {
+        let begins =
+            |name: &[u8]| line.as_bytes()[..name.len().min(line.len())].eq_ignore_ascii_case(name);
+        // As the NATS server has it: these go on with a space, and after those anything may follow.
+        let goes_on = line.len() > verb.len();
+        let op = if is("PUB") && goes_on {
             return self.publish(arguments, input, after);
-        } else if is("HPUB") {
+        } else if is("HPUB") && goes_on {
             return self.publish_with_headers(arguments, input, after);
-        } else if is("PING") {
+        } else if begins(b"PING") {
             Op::Ping
-        } else if is("PONG") {
+        } else if begins(b"PONG") {
             Op::Pong
-        } else if is("SUB") {
+        } else if is("SUB") && goes_on {
             Op::subscribe(arguments).ok_or(ParseError::Malformed)?
         } else if is("UNSUB") && !arguments.trim().is_empty() {
             Op::unsubscribe(arguments).ok_or(ParseError::Malformed)?
@@ -239,6 +243,7 @@ mod tests {
     fn operations_are_read_as_the_nats_server_reads_them() {
         assert_eq!(op("PING\r\n"), Op::Ping);
         assert_eq!(op("pong\n"), Op::Pong);
+        assert_eq!(op("PINGS\r\n"), Op::Ping);
         assert_eq!(op("CONNECT  {\"a\": 1} \r\n"), Op::Connect("{\"a\": 1}"));
         let subject = "a.b";
         let plain = Op::Subscribe {
@@ -315,7 +320,9 @@ mod tests {
             "-ERR 'x'\r\n",
             "UNSUB\r\n",
             "PUB a 1\r\nxyz",
-            "PINGS\r\n",
+            "PUB\r\n",
+            "SUB\r\n",
+            "PINX\r\n",
             "CAT\r\n",
         ] {
             assert_eq!(error(input), ParseError::UnknownOperation, "{input:?}");
@@ -363,6 +370,10 @@ mod tests {
             8 => "(PUB|pub) [a-c.]{1,4} ([a-z]{1,3} )?[0-9]{1,2}\r\n".prop_map(String::into_bytes),
             4 => "PUB a 5\r\n[a-z]{5}\r\n".prop_map(String::into_bytes),
             4 => "HPUB a 12 15\r\nNATS/1.0\r\n\r\n[a-z]{3}\r\n".prop_map(String::into_bytes),
+            4 => proptest::collection::vec(any::<u8>(), 0..16).prop_map(|block| {
+                let line = format!("HPUB a {} {}\r\n", block.len(), block.len() + 1);
+                [line.as_bytes(), &block, b"x\r\n"].concat()
+            }),
             4 => "(SUB|UNSUB|CONNECT|PING|PONG)[ \ta-z0-9>*]{0,12}\r?\n".prop_map(String::into_bytes),
             1 => "[a-z ]{60,70}".prop_map(String::into_bytes),
             1 => proptest::collection::vec(any::<u8>(), 0..20),
