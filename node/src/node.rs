@@ -308,6 +308,15 @@ impl Node {
         access.sees(own, scope, &self.inner.sessions.broker.counters)
     }
 
+    /// Whether who has this access and is in the scope `own` may publish in `scope`. Who may do everything may,
+    /// others in their own scope alone. For who publishes in place of others.
+    ///
+    /// # Errors
+    /// When it may not. That is counted and logged.
+    pub fn lets_enter(&self, access: &Access, own: &Scope, scope: &Scope) -> Result<(), Denied> {
+        access.enters(own, scope, &self.inner.sessions.broker.counters)
+    }
+
     /// Whether who has this access may [describe](Self::describe_topic) this topic, for who does so in place of
     /// others.
     ///

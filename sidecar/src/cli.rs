@@ -1,6 +1,7 @@
 mod check;
 mod client;
 mod completions;
+mod credentials;
 mod dev;
 mod drain;
 mod events;
@@ -8,6 +9,7 @@ mod explain;
 mod http;
 mod members;
 mod nodes;
+mod passwd;
 mod publish;
 mod reply;
 mod request;
@@ -57,6 +59,7 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     Watch(watch::WatchArgs),
     Drain(drain::DrainArgs),
+    Passwd(passwd::PasswdArgs),
     /// Make the certificates by which the nodes of a cluster know each other
     #[command(subcommand)]
     Tls(tls::TlsCommand),
@@ -99,6 +102,7 @@ impl Command {
             Self::Explain(args) => block_on(client(), explain::explain(&args)).map(done),
             Self::Watch(args) => block_on(client(), watch::watch(&args)).map(done),
             Self::Drain(args) => block_on(client(), drain::drain(&args)).map(done),
+            Self::Passwd(args) => passwd::passwd(&args).map(done),
             Self::Tls(command) => command.execute().map(done),
             Self::Config(ConfigCommand::Check(args)) => check::check(&args).map(done),
             Self::Completions(args) => completions::completions(&args, Cli::command()).map(done),

@@ -2,6 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::gateway::Advertise;
+use crate::identities::{Identities, IdentitiesConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use tidings::{ConfigError, Count, Identity, IdentityError, MailboxConfig, Overflow, Scope, Time};
 
@@ -22,6 +23,9 @@ pub struct Config {
     pub tls_dir: Option<PathBuf>,
     /// The client gateway.
     pub gateway: GatewayConfig,
+    /// Who may use the doors. In a file these settings stand beside those above.
+    #[serde(flatten)]
+    pub access: IdentitiesConfig,
     /// The node. In a file its settings stand beside those above.
     #[serde(flatten)]
     pub node: tidings::Config,
@@ -38,6 +42,12 @@ pub struct HttpConfig {
     /// IP addresses. Default none. Each further name has to be one that nobody else can lead to this
     /// machine, or else pages of others in a browser here can read the answers.
     pub http_hosts: Vec<String>,
+    /// The scope of identities whose role names none. No setting of its own: it is that of the gateway.
+    #[serde(skip)]
+    pub scope: Scope,
+    /// Who may ask. No setting of its own: a [sidecar](crate::Sidecar) makes it of [`Config::access`].
+    #[serde(skip)]
+    pub identities: Identities,
 }
 
 /// The client gateway.
@@ -58,6 +68,9 @@ pub struct GatewayConfig {
     /// How long a client may pause within an operation, as in a payload of which it has sent a part
     /// that the node holds. Default 30 s, 10 ms to 1 h.
     pub operation_timeout: Time<10, 3_600_000>,
+    /// Who may connect. No setting of its own: a [sidecar](crate::Sidecar) makes it of [`Config::access`].
+    #[serde(skip)]
+    pub identities: Identities,
     /// The longest line of the protocol, in bytes. Default 4,096, 512 to 1 MiB.
     pub line_bytes_max: Count<512, { 1 << 20 }>,
     /// Which addresses other nodes are told, so that their clients find this one when theirs is gone: up
@@ -100,6 +113,7 @@ impl Default for Config {
             http_server: HttpConfig::default(),
             tls_dir: None,
             gateway: GatewayConfig::default(),
+            access: IdentitiesConfig::default(),
             node: tidings::Config::default(),
         }
     }
@@ -133,6 +147,8 @@ impl Default for HttpConfig {
         Self {
             http_connections_max: Count::of::<64>(),
             http_hosts: Vec::new(),
+            scope: Scope::default(),
+            identities: Identities::default(),
         }
     }
 }
@@ -145,6 +161,7 @@ impl Default for GatewayConfig {
             pings_out_max: Count::of::<2>(),
             connect_timeout: Time::of_ms::<5_000>(),
             operation_timeout: Time::of_ms::<30_000>(),
+            identities: Identities::default(),
             line_bytes_max: Count::of::<4096>(),
             advertise: Advertise::Auto,
             lame_duck_grace: Time::of_ms::<3_000>(),

@@ -10,6 +10,7 @@
 //! [`Session`]: tidings::Session
 
 mod acks;
+mod admission;
 mod advertise;
 mod announcement;
 mod client;

@@ -7,6 +7,7 @@
 //! others out. Those who watch what changes are told of it on connections of their own, half of all at
 //! most; who publishes hands its message to a session.
 
+mod caller;
 mod drain;
 mod error;
 mod explain;
@@ -19,6 +20,7 @@ mod publishers;
 mod served;
 mod server;
 mod socket;
+mod source;
 mod topic;
 mod usage;
 mod watch;
@@ -41,6 +43,7 @@ use crate::acceptor::Acceptor;
 use crate::answers::{MemberAnswer, NodeAnswer, TopicAnswer};
 use crate::gateway::Clients;
 use crate::{HttpConfig, descriptors};
+use caller::{Caller, Overseer};
 use error::Error;
 use hosts::Hosts;
 use page::{After, PAGE_ITEMS, Page, PageItems};
@@ -74,7 +77,11 @@ pub fn serve(node: &Node, listener: TcpListener, config: HttpConfig, clients: &C
     node.spawn(server::run(
         node.clone(),
         acceptor,
-        router(Served::new(node.clone(), slots, clients.clone(), listens)),
+        router(Served::new(
+            (node.clone(), slots),
+            (clients.clone(), listens),
+            (config.identities, config.scope),
+        )),
         hosts,
     ));
 }
@@ -100,8 +107,13 @@ fn router(served: Served) -> Router {
         .with_state(served)
 }
 
-async fn nodes(State(served): State<Served>) -> Json<Vec<NodeAnswer>> {
-    Json(NodeAnswer::all(&served.node))
+async fn nodes(
+    State(served): State<Served>,
+    caller: Caller,
+) -> Result<Json<Vec<NodeAnswer>>, Error> {
+    // They are of no scope: who sees its own sees them.
+    caller.seen(None)?;
+    Ok(Json(NodeAnswer::all(&served.node)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +128,7 @@ struct TopicsQuery {
 
 async fn topics(
     State(served): State<Served>,
+    caller: Caller,
     query: Result<Query<TopicsQuery>, QueryRejection>,
 ) -> Result<Page, Error> {
     let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
@@ -125,6 +138,7 @@ async fn topics(
         after,
         described,
     } = query;
+    let scope = caller.seen_or_all(scope)?;
     let view = served.node.view();
     let build = move || {
         let after = after.as_ref().map(|After(scope, topic)| (scope, topic));
@@ -148,8 +162,7 @@ async fn topics(
 
 #[derive(Debug, Deserialize)]
 struct MembersQuery {
-    #[serde(default)]
-    scope: Scope,
+    scope: Option<Scope>,
     #[serde(default = "page_items")]
     limit: PageItems,
     after: Option<After<NodeId, MemberId>>,
@@ -157,6 +170,7 @@ struct MembersQuery {
 
 async fn members(
     State(served): State<Served>,
+    caller: Caller,
     topic: Result<Path<Pattern>, PathRejection>,
     query: Result<Query<MembersQuery>, QueryRejection>,
 ) -> Result<Page, Error> {
@@ -167,6 +181,7 @@ async fn members(
         limit,
         after,
     } = query;
+    let scope = caller.seen(scope)?;
     let view = served.node.view();
     let build = move || {
         let mut members = view.members(&scope, &pattern);
@@ -207,7 +222,7 @@ async fn ready(State(served): State<Served>) -> Result<Json<Value>, Error> {
     }
 }
 
-async fn metrics(State(served): State<Served>) -> Result<Response, Error> {
+async fn metrics(_: Overseer, State(served): State<Served>) -> Result<Response, Error> {
     let exposition = Arc::clone(&served.exposition);
     match served.builder.build(move || exposition.text()).await? {
         Ok(text) => Ok(([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()),

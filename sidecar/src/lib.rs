@@ -17,6 +17,7 @@ mod config;
 pub mod descriptors;
 pub mod gateway;
 pub mod http;
+pub mod identities;
 pub mod log;
 mod reach;
 mod sidecar;

@@ -8,6 +8,7 @@ use config::{Map, Value, ValueKind};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tidings::{ConfigError, Count, Identity};
+use tidings_sidecar::identities::{Identities, IdentitiesConfig, IdentityConfig, RoleConfig};
 use tidings_sidecar::{Config, GatewayConfig, HttpConfig};
 
 /// Where settings come from. Each source wins over those before it: the file, the environment, the
@@ -112,6 +113,8 @@ struct Doors {
     http_hosts: Option<Vec<String>>,
     tls_dir: Option<PathBuf>,
     gateway: GatewayConfig,
+    identities: Vec<IdentityConfig>,
+    roles: BTreeMap<String, RoleConfig>,
 }
 
 /// Keys that can be `none`, which closes what they open.
@@ -120,24 +123,29 @@ const DOORS: [&str; 2] = ["client", "http"];
 const MAKE_CERTIFICATES: &str = "make some with `tidings tls ca create` and `tidings tls cert \
                                  create`, and name their directory as tls_dir";
 /// The keys that are not the node's.
-const SIDECAR: [&str; 6] = [
+const SIDECAR: [&str; 8] = [
     "client",
     "http",
     "http_connections_max",
     "http_hosts",
     "tls_dir",
     "gateway",
+    "identities",
+    "roles",
 ];
 
 const PREFIX: &str = "TIDINGS_";
 
 /// Variables that are not settings of a node but of this program's commands.
-const OTHER_VARIABLES: [&str; 5] = [
+const OTHER_VARIABLES: [&str; 8] = [
     "TIDINGS_CONFIG",
     "TIDINGS_HTTP_SERVER",
     "TIDINGS_LOG",
     "TIDINGS_LOG_FORMAT",
+    "TIDINGS_PASSWORD",
     "TIDINGS_SERVER",
+    "TIDINGS_TOKEN",
+    "TIDINGS_USER",
 ];
 
 impl Sources {
@@ -272,11 +280,17 @@ fn evaluate(merged: &config::Config) -> Result<(Config, Option<Identity>), Strin
                 .http_connections_max
                 .unwrap_or(http.http_connections_max),
             http_hosts: doors.http_hosts.unwrap_or(http.http_hosts),
+            ..HttpConfig::default()
         },
         tls_dir: doors.tls_dir,
         gateway: doors.gateway,
+        access: IdentitiesConfig {
+            identities: doors.identities,
+            roles: doors.roles,
+        },
         node,
     };
+    Identities::new(&config.access).map_err(|error| error.to_string())?;
     let identity = config.identity().map_err(|error| {
         let cause = std::error::Error::source(&error).map_or(String::new(), |e| format!(": {e}"));
         format!("tls_dir: {error}{cause}")

@@ -5,8 +5,9 @@ use tidings::{ConfigError, Identity, Node, StartError};
 use tokio::net::TcpListener;
 
 use crate::gateway::Clients;
+use crate::identities::{Identities, IdentitiesError};
 use crate::tls_dir::{self, ReloadError, TlsDir};
-use crate::{Config, gateway, http};
+use crate::{Config, GatewayConfig, HttpConfig, gateway, http};
 
 /// A node with its doors, the client gateway and HTTP: what the `tidings` program runs.
 ///
@@ -16,6 +17,7 @@ pub struct Sidecar {
     node: Node,
     client_addr: Option<SocketAddr>,
     http_addr: Option<SocketAddr>,
+    identities: Identities,
     tls_dir: Option<TlsDir>,
     clients: Clients,
 }
@@ -40,9 +42,10 @@ impl Sidecar {
     /// See [`SidecarError`]; nothing is left running then.
     pub async fn start(config: Config, identity: Option<Identity>) -> Result<Self, SidecarError> {
         config.check(identity.as_ref())?;
+        let identities = Identities::new(&config.access)?;
         let doors = Doors::bind(&config).await?;
         let node = Node::start(config.node.clone(), identity).await?;
-        let mut sidecar = doors.open(node, &config)?;
+        let mut sidecar = doors.open(node, &config, identities)?;
         if let Some(path) = config.tls_dir {
             let tls_dir = TlsDir::new(path, sidecar.node.clone());
             sidecar.node.spawn(tls_dir.clone().follow());
@@ -57,7 +60,13 @@ impl Sidecar {
     /// # Errors
     /// When a door cannot be bound; the node goes on.
     pub async fn open(node: Node, config: &Config) -> Result<Self, SidecarError> {
-        Doors::bind(config).await?.open(node, config)
+        let identities = Identities::new(&config.access)?;
+        Doors::bind(config).await?.open(node, config, identities)
+    }
+
+    /// Who may use the doors, to put others in their place.
+    pub fn identities(&self) -> &Identities {
+        &self.identities
     }
 
     /// Reads certificate, key, authorities and revocations again, and goes on with them.
@@ -104,7 +113,12 @@ impl Doors {
         })
     }
 
-    fn open(self, node: Node, config: &Config) -> Result<Sidecar, SidecarError> {
+    fn open(
+        self,
+        node: Node,
+        config: &Config,
+        identities: Identities,
+    ) -> Result<Sidecar, SidecarError> {
         let addr = |listener: &Option<TcpListener>| {
             listener
                 .as_ref()
@@ -113,17 +127,27 @@ impl Doors {
                 .map_err(SidecarError::Address)
         };
         let (client_addr, http_addr) = (addr(&self.client)?, addr(&self.http)?);
+        let gateway = GatewayConfig {
+            identities: identities.clone(),
+            ..config.gateway.clone()
+        };
         let clients = match self.client {
-            Some(listener) => gateway::serve(&node, listener, config.gateway.clone()),
-            None => Clients::new(&node, config.gateway.clone(), None),
+            Some(listener) => gateway::serve(&node, listener, gateway),
+            None => Clients::new(&node, gateway, None),
         };
         if let Some(listener) = self.http {
-            http::serve(&node, listener, config.http_server.clone(), &clients);
+            let config = HttpConfig {
+                identities: identities.clone(),
+                scope: config.gateway.scope.clone(),
+                ..config.http_server.clone()
+            };
+            http::serve(&node, listener, config, &clients);
         }
         Ok(Sidecar {
             node,
             client_addr,
             http_addr,
+            identities,
             tls_dir: None,
             clients,
         })
@@ -162,6 +186,9 @@ pub enum SidecarError {
     /// The config does not hold.
     #[error("invalid configuration")]
     Config(#[from] ConfigError),
+    /// Who may connect.
+    #[error("invalid configuration")]
+    Identities(#[from] IdentitiesError),
     /// The node.
     #[error("the node did not start")]
     Node(#[from] StartError),

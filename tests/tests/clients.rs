@@ -1,10 +1,11 @@
 //! The client gateway: stock clients, and clients that send what no client should.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use async_nats::HeaderMap;
-use tidings_tests::{Cluster, Inbox, RawClient};
+use tidings_tests::{Cluster, Inbox, Program, RawClient, repository};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -46,6 +47,34 @@ async fn async_nats_publishes_and_subscribes_across_nodes() -> Result<()> {
     publisher.publish("mark", "end".into()).await?;
     assert_eq!(mark.text().await?, "end");
     assert_eq!(here.text().await?, "19");
+    cluster.down()
+}
+
+/// The hashes of `s3cret` and `t0ken`.
+const IDENTITIES: &str = r#"
+    [[identities]]
+    name = "worker"
+    role = "workers"
+    password = "$2b$04$Zl3nVYJ1XWbYkJYqv7rKJewOHIFSbjY6uwf0s17HKKkfeVVPX6UpS"
+    [[identities]]
+    name = "tok"
+    role = "all"
+    token = "sha256:b46c09677343261f0b439a472422225e3a230c9c094d6ab16762e2036b597053"
+    [roles.workers]
+    publish = { allow = ["work.>"] }
+    subscribe = { allow = ["work.>"] }
+    [roles.all]
+"#;
+
+#[test]
+fn nats_py_shows_who_it_is_and_hears_what_is_denied() -> Result<()> {
+    let python = Program::start(Command::new(repository().join("tests/python/venv")))?.finish()?;
+    let cluster = Cluster::with_config(1, IDENTITIES)?;
+    let mut client = Command::new(python.trim());
+    client.arg(repository().join("tests/python/identities.py"));
+    client.arg(cluster.node(1)?.client.to_string());
+    let told = Program::start(client)?.finish()?;
+    assert!(told.contains("hears what is denied"), "{told}");
     cluster.down()
 }
 

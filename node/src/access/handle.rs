@@ -122,6 +122,15 @@ impl Access {
         }
     }
 
+    /// Whether this is the same access, and not just another one like it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it was withdrawn.
     pub fn is_withdrawn(&self) -> bool {
         let shared = self.0.as_ref();

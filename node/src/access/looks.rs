@@ -1,4 +1,4 @@
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tidings_membership::{Scope, Topic};
 use tracing::info;
@@ -17,14 +17,32 @@ impl Access {
         scope: Option<&Scope>,
         counters: &Counters,
     ) -> Result<(), Denied> {
-        let sight = self
-            .rules()
-            .map_or(Sight::Everything, |rules| rules.permissions.sight);
-        match (sight, scope) {
+        match (self.sight(), scope) {
+            _ if self.is_withdrawn() => Err(self.denied(&counters.denied_view, Denied::See)),
             (Sight::Everything, _) => Ok(()),
             (Sight::Scope, Some(scope)) if scope == own => Ok(()),
-            _ => Err(self.denied(counters, Denied::See)),
+            _ => Err(self.denied(&counters.denied_view, Denied::See)),
         }
+    }
+
+    /// What may be seen of the cluster by who has it.
+    pub fn sight(&self) -> Sight {
+        let rules = self.rules();
+        rules.map_or(Sight::Everything, |rules| rules.permissions.sight)
+    }
+
+    /// Whether who is in the scope `own` may publish in `scope`, which is that scope alone unless it may do
+    /// everything.
+    pub(crate) fn enters(
+        &self,
+        own: &Scope,
+        scope: &Scope,
+        counters: &Counters,
+    ) -> Result<(), Denied> {
+        if own == scope || !self.is_restricted() {
+            return Ok(());
+        }
+        Err(self.denied(&counters.denied_publish, Denied::Scope))
     }
 
     /// Whether who has it may describe this topic.
@@ -35,11 +53,11 @@ impl Access {
         if describes {
             return Ok(());
         }
-        Err(self.denied(counters, Denied::Describe))
+        Err(self.denied(&counters.denied_view, Denied::Describe))
     }
 
-    fn denied(&self, counters: &Counters, what: Denied) -> Denied {
-        counters.denied_view.fetch_add(1, Relaxed);
+    fn denied(&self, counter: &AtomicU64, what: Denied) -> Denied {
+        counter.fetch_add(1, Relaxed);
         info!(identity = self.name(), "refused: {what}");
         what
     }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use tidings_bounds::{Count, Time};
 use tidings_membership::{Pattern, TopicError};
 
@@ -37,17 +38,25 @@ pub struct Permissions {
 }
 
 /// What is allowed and what is not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    bound(deserialize = "R: Deserialize<'de>")
+)]
 pub struct Rules<R> {
     /// None: everything. An empty list: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<R>>,
     /// Denied all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<R>,
 }
 
 /// What may or may not be subscribed to: `kb.>`, or `kb.> workers` for subscriptions in that queue group
 /// alone. The name of a group may have wildcards, as a pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SubscribeRule {
     /// The topics.
     pub pattern: Pattern,
@@ -56,16 +65,20 @@ pub struct SubscribeRule {
 }
 
 /// How a session may answer what it has received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Responses {
     /// How many answers to each request. Default 1, up to 1,000,000.
+    #[serde(rename = "max")]
     pub answers_max: Count<1, 1_000_000>,
     /// For how long after it was received. Default 2 min, 1 ms to a day.
+    #[serde(rename = "expires")]
     pub expiry: Time<1, 86_400_000>,
 }
 
 /// What a session may see of the cluster: members, topics, nodes, and what changes of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Sight {
     /// Nothing.
     Nothing,
@@ -136,6 +149,20 @@ impl FromStr for SubscribeRule {
         })?;
         let queue = queue.map(Box::from);
         Ok(Self { pattern, queue })
+    }
+}
+
+impl TryFrom<String> for SubscribeRule {
+    type Error = RuleError;
+
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        text.parse()
+    }
+}
+
+impl From<SubscribeRule> for String {
+    fn from(rule: SubscribeRule) -> Self {
+        rule.to_string()
     }
 }
 

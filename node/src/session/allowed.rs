@@ -9,7 +9,7 @@ use super::{Session, SessionState, lock};
 use crate::RecvError;
 use crate::access::{Access, Denied, Disallowed, Holder};
 use crate::registry::OpenError;
-use crate::session_error::BroadcastError;
+use crate::session_error::{BroadcastError, SubscribeError};
 
 impl Session {
     /// What it may do.
@@ -25,6 +25,17 @@ impl Session {
     pub fn may_ask(&self, subject: &Pattern) -> Result<(), BroadcastError> {
         match &self.state.grant {
             Some(grant) => Ok(grant.publish_all(subject)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it may listen to what the node tells under this name: whether it may subscribe to it.
+    ///
+    /// # Errors
+    /// When it may not. That is counted and logged.
+    pub fn may_listen(&self, subject: &Pattern) -> Result<(), SubscribeError> {
+        match &self.state.grant {
+            Some(grant) => Ok(grant.subscribe(subject, None)?),
             None => Ok(()),
         }
     }

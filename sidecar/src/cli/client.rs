@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
+use crate::cli::credentials::CredentialsArgs;
+
 /// Which node to connect to, and as whom.
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
@@ -35,6 +37,8 @@ pub(crate) struct ClientArgs {
     /// The scope of all topics; that of the node's clients if none is given
     #[arg(long, value_name = "SCOPE")]
     scope: Option<Scope>,
+    #[command(flatten)]
+    credentials: CredentialsArgs,
 }
 
 /// A connection to a node.
@@ -93,7 +97,7 @@ impl ClientArgs {
     /// Connects.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
         let addr = self.server.strip_prefix("nats://").unwrap_or(&self.server);
-        let connecting = Client::connect(addr, self.agent.as_deref(), self.scope.as_ref());
+        let connecting = Client::connect(addr, self);
         let greeted = timeout(PATIENCE, connecting).await;
         let client = greeted.context("no answer").and_then(|client| client);
         client.with_context(|| format!("cannot connect to {addr}"))
@@ -101,11 +105,13 @@ impl ClientArgs {
 }
 
 impl Client {
-    async fn connect(
-        addr: &str,
-        agent: Option<&str>,
-        scope: Option<&Scope>,
-    ) -> anyhow::Result<Self> {
+    async fn connect(addr: &str, args: &ClientArgs) -> anyhow::Result<Self> {
+        let ClientArgs {
+            agent,
+            scope,
+            credentials,
+            ..
+        } = args;
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
@@ -129,6 +135,7 @@ impl Client {
         if let Some(scope) = scope {
             options["user"] = format!("scope={scope}").into();
         }
+        credentials.add_to(&mut options);
         client
             .write(format!("CONNECT {options}\r\n").as_bytes())
             .await?;
@@ -395,6 +402,7 @@ mod tests {
             server,
             agent: None,
             scope: None,
+            credentials: CredentialsArgs::default(),
         }
         .connect()
         .await

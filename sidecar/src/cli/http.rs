@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tidings_sidecar::answers::ErrorAnswer;
 use tokio::time::timeout;
 
+use crate::cli::credentials::CredentialsArgs;
 use crate::cli::events::Events;
 
 /// Which node to ask, and in which form to tell.
@@ -23,6 +24,8 @@ pub(crate) struct HttpArgs {
         hide_env_values = true
     )]
     http: String,
+    #[command(flatten)]
+    credentials: CredentialsArgs,
     /// Print the node's answer as it is, in JSON
     #[arg(long)]
     json: bool,
@@ -78,7 +81,8 @@ impl HttpArgs {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
         let client = reqwest::Client::builder().no_proxy().build()?;
-        let asked = timeout(PATIENCE, client.get(url).send()).await;
+        let request = self.credentials.sign(client.get(url));
+        let asked = timeout(PATIENCE, request.send()).await;
         let problem = || format!("cannot ask the node at {}", self.http);
         let answer = asked.context("no answer").with_context(problem)?;
         let answer = answer
@@ -166,6 +170,7 @@ impl HttpArgs {
         &self,
         request: reqwest::RequestBuilder,
     ) -> anyhow::Result<(Option<String>, String)> {
+        let request = self.credentials.sign(request);
         let ask = async || {
             let answer = request.send().await?;
             let link = answer
@@ -256,6 +261,7 @@ mod tests {
         let args = HttpArgs {
             http: http.to_owned(),
             json: false,
+            credentials: CredentialsArgs::default(),
         };
         args.url(path).map(String::from)
     }

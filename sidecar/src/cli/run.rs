@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use tidings::Incarnation;
 use tidings_sidecar::{Sidecar, descriptors};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::cli::signals::{Drains, Hangups, Signals};
 use crate::settings::{Setting, Settings, SettingsError, Sources};
@@ -17,7 +18,7 @@ use crate::settings::{Setting, Settings, SettingsError, Sources};
 /// On SIGUSR2, or when `tidings drain` says so, it sends its clients to other nodes before it leaves.
 ///
 /// On SIGHUP it reads its certificates and what is revoked again, as it does by itself some seconds
-/// after they were written.
+/// after they were written, and the identities and roles of its settings.
 ///
 /// Flags win over the environment, which wins over the file, which wins over the defaults. In the
 /// environment a setting such as `gossip.interval` is TIDINGS_GOSSIP__INTERVAL; lists are separated by
@@ -159,7 +160,7 @@ async fn run_once(
     log_listening(&sidecar, clients_wanted);
 
     let node = sidecar.node();
-    node.spawn(reload(sidecar.clone(), hangups));
+    node.spawn(reload(sidecar.clone(), args.settings.clone(), hangups));
     let clients = sidecar.clients();
     let drain = async {
         tokio::select! {
@@ -194,11 +195,23 @@ async fn run_once(
     Ok(End::Exit(ExitCode::SUCCESS))
 }
 
-/// Reads the certificates again whenever it is asked to.
-async fn reload(sidecar: Sidecar, mut hangups: Hangups) {
+/// Reads again what may change while a node runs, whenever it is asked to.
+async fn reload(sidecar: Sidecar, settings: SettingsArgs, mut hangups: Hangups) {
     loop {
         hangups.next().await;
         sidecar.reload_and_tell().await;
+        let (settings, identities) = (settings.clone(), sidecar.identities().clone());
+        // Files may be on a disk that takes its time, and so may many subscriptions that end.
+        let reloading = spawn_blocking(move || {
+            let settings = settings.load()?;
+            anyhow::Ok(identities.replace(&settings.config.access)?)
+        });
+        match reloading.await {
+            Ok(Ok(())) => info!("identities and roles were read again"),
+            Ok(Err(error)) => error!("identities and roles stay as they were: {error:#}"),
+            // The process ends.
+            Err(_) => return,
+        }
     }
 }
 
@@ -225,12 +238,37 @@ fn log_listening(sidecar: &Sidecar, clients_wanted: usize) {
             "the limit of open files has room for so many clients only"
         );
     }
+    log_who_may_connect(sidecar);
     if node.addr().is_none() {
         info!(
             "without certificates this node runs alone; to form a cluster: `tidings tls ca create`, \
              `tidings tls cert create --node {}`, then run it with --tls-dir, and others with --seed",
             node.name()
         );
+    }
+}
+
+/// Tells the log who may use the doors.
+fn log_who_may_connect(sidecar: &Sidecar) {
+    let doors = [sidecar.client_addr(), sidecar.http_addr()];
+    let mut doors = doors.into_iter().flatten().peekable();
+    if doors.peek().is_none() {
+        return;
+    }
+    let is_reached_from_here_alone = doors.all(|addr| addr.ip().is_loopback());
+    match (sidecar.identities().is_open(), is_reached_from_here_alone) {
+        (true, true) => info!(
+            "there are no identities: whoever has an account on this machine may do everything, as client and over HTTP"
+        ),
+        (true, false) => warn!(
+            "there are no identities: whoever reaches this machine may do everything, as client and over HTTP; add \
+             [[identities]] to the settings, or listen on loopback"
+        ),
+        (false, true) => info!("who does not show to be one of the identities is refused"),
+        (false, false) => warn!(
+            "who does not show to be one of the identities is refused; passwords and tokens cross the network \
+             as they are where there is no TLS"
+        ),
     }
 }
 

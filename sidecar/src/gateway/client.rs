@@ -16,9 +16,9 @@ use super::{reply, service};
 use crate::answers::AssuredAnswer;
 use crate::reach::Reach;
 use tidings::{
-    AssuredOptions, BroadcastError, Delivery, Headers, Held, MemberId, Message, Outcomes, Pattern,
-    QueueGroup, Receipt, Scope, Session, SubscribeError, SubscribeOptions, TimeError, Topic,
-    TopicError, WaitFor,
+    AssuredOptions, BroadcastError, Delivery, Disallowed, Headers, Held, MemberId, Message,
+    Outcomes, Pattern, QueueGroup, Receipt, Scope, Session, SubscribeError, SubscribeOptions,
+    TimeError, Topic, TopicError, WaitFor,
 };
 
 /// One client as the gateway sees it: translates what it asks for into calls of its session, and
@@ -154,7 +154,7 @@ impl Client {
         let answer = answer.expect("answers have nothing that JSON cannot hold");
         let told = self
             .session
-            .local_broadcast(Message::new(reply_to.clone(), answer));
+            .answered_by_node(Message::new(reply_to.clone(), answer));
         if let Err(BroadcastError::PayloadTooLarge { .. }) = told {
             let error = "what became of the message with so many members is too long";
             self.answer(&reply_to, json!({ "error": error }).to_string());
@@ -285,7 +285,10 @@ impl Client {
         let reach = Reach::of(&message.headers).map_err(|error| refuse(error.to_string()))?;
         if message.headers.get(ASSURED).is_some() {
             let options = assured_options(&message, &reach).map_err(refuse)?;
-            return self.broadcast_assured(message, options).map_err(refuse);
+            return match self.broadcast_assured(message, options) {
+                Err(BroadcastError::Denied(_)) => Err(publish_denied(subject)),
+                outcome => outcome.map_err(|error| refuse(error.to_string())),
+            };
         }
         match reach.publish(&self.session, message, self.options.echo) {
             Ok(receipt) => {
@@ -297,6 +300,7 @@ impl Client {
                 }
                 Ok(receipt)
             }
+            Err(BroadcastError::Denied(_)) => Err(publish_denied(subject)),
             // The inbox will say why.
             Err(BroadcastError::Ended) => Ok(Receipt::default()),
             Err(BroadcastError::PayloadTooLarge { .. }) => Err(ClientError::PayloadTooLarge),
@@ -317,7 +321,7 @@ impl Client {
         &mut self,
         mut message: Message,
         options: AssuredOptions,
-    ) -> Result<Receipt, String> {
+    ) -> Result<Receipt, BroadcastError> {
         let mut receipt = Receipt::default();
         let Some(reply_to) = message.reply_to.take() else {
             return Ok(receipt);
@@ -332,7 +336,7 @@ impl Client {
             }
             // The inbox will say why.
             Err(BroadcastError::Ended) => Ok(receipt),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error),
         }
     }
 
@@ -344,6 +348,12 @@ impl Client {
         publication: &Publication<'_>,
     ) -> Result<Receipt, ClientError> {
         let reply_to = reply_to(publication)?;
+        // What is no pattern is no request either.
+        if let Ok(asked) = Pattern::parse(publication.subject)
+            && self.session.may_ask(&asked).is_err()
+        {
+            return Err(publish_denied(publication.subject));
+        }
         let (session, payload) = (&self.session, publication.payload);
         if let Some((ACK, number)) = request.split_once('.') {
             return self.acknowledge(number, publication);
@@ -371,7 +381,7 @@ impl Client {
         let mut receipt = Receipt::default();
         if let Some(topic) = reply_to {
             // The inbox will say why it was not taken.
-            let answered = self.session.local_broadcast(Message::new(topic, answer));
+            let answered = self.session.answered_by_node(Message::new(topic, answer));
             receipt = answered.unwrap_or_default();
             self.is_pressing |= receipt.pressing;
         }
@@ -421,6 +431,13 @@ impl Client {
             return Ok(());
         }
         if subject == GAPS {
+            let asked = Pattern::parse(GAPS).map(|gaps| self.session.may_listen(&gaps));
+            if !matches!(asked, Ok(Ok(()))) {
+                return Err(ClientError::SubscribeDenied {
+                    subject: subject.to_owned(),
+                    queue: queue.map(str::to_owned),
+                });
+            }
             let Door { node, builder, .. } = &*self.door;
             self.requests.watch_gaps(node, builder);
             self.gaps = Some(sid.into());
@@ -453,6 +470,10 @@ impl Client {
             }
             // The inbox will say why.
             Err(SubscribeError::Ended) => Ok(()),
+            Err(SubscribeError::Denied(_)) => Err(ClientError::SubscribeDenied {
+                subject: subject.to_owned(),
+                queue: queue.map(str::to_owned),
+            }),
             Err(SubscribeError::TooMany { .. }) => Err(ClientError::TooManySubscriptions),
             Err(error) => Err(refuse(error.to_string())),
         }
@@ -476,6 +497,23 @@ impl Client {
         }
     }
 
+    /// Tells the client which of its subscriptions have ended because they are not allowed any more.
+    pub(super) fn disallow(&mut self, ended: &[Disallowed]) {
+        let ended: HashMap<_, _> = ended.iter().map(|own| (own.member, &own.pattern)).collect();
+        self.subscriptions.retain(|_, subscription| {
+            let Some(pattern) = ended.get(&subscription.member) else {
+                return true;
+            };
+            self.tags.remove(&subscription.sid);
+            let error = ClientError::SubscriptionEnded {
+                subject: pattern.to_string(),
+                sid: subscription.sid.to_string(),
+            };
+            reply::error(&mut self.out, &error);
+            false
+        });
+    }
+
     fn end_subscription(&mut self, tag: u64) {
         if let Some(subscription) = self.subscriptions.remove(&tag) {
             self.tags.remove(&subscription.sid);
@@ -489,6 +527,11 @@ impl Subscription {
     fn is_used_up(&self) -> bool {
         self.max.is_some_and(|max| self.delivered >= max)
     }
+}
+
+fn publish_denied(subject: &str) -> ClientError {
+    let subject = subject.to_owned();
+    ClientError::PublishDenied { subject }
 }
 
 /// Whoever subscribes to this is told of messages that were lost.

@@ -14,6 +14,7 @@ pub(super) enum ClientError {
     LineTooLong,
     PayloadTooLarge,
     ConnectTimeout,
+    NotAuthorized,
     TlsNotServed,
     NoRespondersWithoutHeaders,
     HeadersNotAnnounced,
@@ -28,6 +29,18 @@ pub(super) enum ClientError {
     TooManySubscriptions,
     InvalidSubject,
     InvalidPublishSubject,
+    PublishDenied {
+        subject: String,
+    },
+    SubscribeDenied {
+        subject: String,
+        queue: Option<String>,
+    },
+    /// What was allowed when it was made is not any more.
+    SubscriptionEnded {
+        subject: String,
+        sid: String,
+    },
     Publish {
         subject: String,
         reason: String,
@@ -48,6 +61,7 @@ impl ClientError {
             | Self::LineTooLong
             | Self::PayloadTooLarge
             | Self::ConnectTimeout
+            | Self::NotAuthorized
             | Self::TlsNotServed
             | Self::NoRespondersWithoutHeaders
             | Self::HeadersNotAnnounced
@@ -59,6 +73,9 @@ impl ClientError {
             Self::TooManySubscriptions
             | Self::InvalidSubject
             | Self::InvalidPublishSubject
+            | Self::PublishDenied { .. }
+            | Self::SubscribeDenied { .. }
+            | Self::SubscriptionEnded { .. }
             | Self::Publish { .. }
             | Self::Subscribe { .. } => false,
         }
@@ -89,6 +106,7 @@ impl fmt::Display for ClientError {
             Self::LineTooLong => "maximum control line exceeded",
             Self::PayloadTooLarge => "Maximum Payload Violation",
             Self::ConnectTimeout => "Authentication Timeout",
+            Self::NotAuthorized => "Authorization Violation",
             Self::TlsNotServed => "Secure Connection - TLS Not Available",
             Self::NoRespondersWithoutHeaders => "no responders requires headers support",
             Self::HeadersNotAnnounced => "message headers not supported",
@@ -102,25 +120,40 @@ impl fmt::Display for ClientError {
             Self::TooManySubscriptions => "maximum subscriptions exceeded",
             Self::InvalidSubject => "Invalid Subject",
             Self::InvalidPublishSubject => "Invalid Publish Subject",
+            Self::PublishDenied { subject } => {
+                return write!(f, "Permissions Violation for Publish to {subject:?}");
+            }
             Self::Publish { subject, reason } => {
                 return write!(
                     f,
                     "Permissions Violation for Publish to {subject:?}: {reason}"
                 );
             }
+            Self::SubscribeDenied { subject, queue } => {
+                return subscription(f, subject, queue.as_deref());
+            }
+            Self::SubscriptionEnded { subject, sid } => {
+                subscription(f, subject, None)?;
+                return write!(f, " (sid {sid:?})");
+            }
             Self::Subscribe {
                 subject,
                 queue,
                 reason,
             } => {
-                write!(f, "Permissions Violation for Subscription to {subject:?}")?;
-                if let Some(queue) = queue {
-                    write!(f, " using queue {queue:?}")?;
-                }
+                subscription(f, subject, queue.as_deref())?;
                 return write!(f, ": {reason}");
             }
         };
         f.write_str(text)
+    }
+}
+
+fn subscription(f: &mut fmt::Formatter<'_>, subject: &str, queue: Option<&str>) -> fmt::Result {
+    write!(f, "Permissions Violation for Subscription to {subject:?}")?;
+    match queue {
+        Some(queue) => write!(f, " using queue {queue:?}"),
+        None => Ok(()),
     }
 }
 

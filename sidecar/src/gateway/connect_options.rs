@@ -3,10 +3,10 @@ use serde_json::Value;
 use tidings::{Scope, ScopeError};
 
 use super::client_error::ClientError;
+use crate::identities::Claim;
 
 /// What a client says of itself in CONNECT. Fields it leaves out, and clients that send no CONNECT,
-/// get what the NATS server gives them. Fields that are not here are ignored, and so are credentials
-/// that name no scope: there is no authentication.
+/// get what the NATS server gives them. Fields that are not here are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct ConnectOptions {
@@ -31,6 +31,14 @@ pub(super) struct ConnectOptions {
     /// By what the client shows who it is. What stands before the host in an address, if there is no
     /// password, comes here with most clients.
     pub(super) auth_token: Option<String>,
+    /// The password of the user.
+    pub(super) pass: Option<String>,
+    /// The public key of the client.
+    pub(super) nkey: Option<String>,
+    /// What it has signed with it: the nonce that it was told.
+    pub(super) sig: Option<String>,
+    /// What accounts of the NATS server give their users; not served.
+    pub(super) jwt: Option<Value>,
     /// What the client is written in.
     pub(super) lang: Option<String>,
     /// The version of the client's library.
@@ -50,6 +58,10 @@ impl Default for ConnectOptions {
             name: None,
             user: None,
             auth_token: None,
+            pass: None,
+            nkey: None,
+            sig: None,
+            jwt: None,
             lang: None,
             version: None,
         }
@@ -74,6 +86,35 @@ impl ConnectOptions {
         } else {
             Ok(options)
         }
+    }
+
+    /// Who the client says that it is, and what it shows for it, having been told this nonce.
+    pub(super) fn claim<'a>(&'a self, nonce: Option<&'a str>) -> Claim<'a> {
+        let given = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
+        let has_jwt = self.jwt.as_ref().is_some_and(|jwt| jwt != "");
+        match (
+            given(&self.nkey),
+            given(&self.user),
+            given(&self.auth_token),
+        ) {
+            (Some(key), _, _) => Claim::Nkey {
+                key,
+                signature: given(&self.sig).unwrap_or_default(),
+                nonce: nonce.unwrap_or_default(),
+            },
+            (None, Some(user), _) => Claim::Password {
+                user,
+                password: given(&self.pass).unwrap_or_default(),
+            },
+            (None, None, Some(token)) => Claim::Token(token),
+            (None, None, None) if has_jwt => Claim::Unknown,
+            (None, None, None) => Claim::Nothing,
+        }
+    }
+
+    /// Keeps no secret of the client.
+    pub(super) fn forget_secrets(&mut self) {
+        (self.pass, self.auth_token, self.sig, self.jwt) = Default::default();
     }
 
     /// The scope that the client asks for, if it does, or the text that is none.

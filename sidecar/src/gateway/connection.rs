@@ -10,7 +10,8 @@ use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::debug;
 
-use super::client::{self, Client};
+use super::admission;
+use super::client::Client;
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
@@ -20,7 +21,7 @@ use super::parser::{Parsed, Parser};
 use super::place::Place;
 use super::reply;
 use super::turn::Turn;
-use tidings::{AgentName, Held, Inbox, OpenError, SessionOptions};
+use tidings::{Held, Inbox, OpenError};
 
 /// Above this many bytes that wait to be written, nothing more is taken from the inbox. Messages
 /// then wait in the mailbox, whose overflow policy decides what becomes of them.
@@ -44,7 +45,7 @@ pub(super) async fn run(door: Arc<Door>, stream: TcpStream, peer: SocketAddr, cl
         parser: parser(&door),
     };
 
-    let accepting = accept(&door, &mut wire, &mut greeting, &place);
+    let accepting = Box::pin(accept(&door, &mut wire, &mut greeting, &place));
     let accepting = timeout(door.config.connect_timeout.get(), accepting);
     let accepted = match door.node.leaving().run_until_cancelled(accepting).await {
         Some(Ok(accepted)) => accepted,
@@ -113,7 +114,16 @@ async fn accept(
     while !greeting.is_empty() {
         wire.stream.write_buf(greeting).await?;
     }
-    let options = loop {
+    let identities = &door.config.identities;
+    let mut options = loop {
+        // Nothing else is held in memory for who has not said who it is.
+        let is_connect = wire
+            .input
+            .first()
+            .is_none_or(|byte| matches!(byte, b'C' | b'c'));
+        if !is_connect && identities.asks() {
+            return Err(ClientError::NotAuthorized.into());
+        }
         match wire.parser.parse(&wire.input)? {
             // Whatever it is, it is applied once the session is open.
             Parsed::Op(Op::Connect(json), _) => break ConnectOptions::read(json)?,
@@ -126,15 +136,8 @@ async fn accept(
             }
         }
     };
-    let agent = options.name.as_deref().and_then(AgentName::nearest);
-    let scope = client::scope(&options)?.unwrap_or_else(|| door.config.scope.clone());
-    let mailbox = door.config.mailbox.clone();
-    match door.node.session(SessionOptions {
-        scope,
-        agent,
-        mailbox,
-        ..SessionOptions::default()
-    }) {
+    let opening = admission::admit(door, &mut options, place.told()).await?;
+    match door.node.session(opening) {
         Ok((session, inbox)) => {
             let ConnectOptions {
                 name,
@@ -149,7 +152,10 @@ async fn accept(
                 inbox,
             ))
         }
-        Err(OpenError::TooMany { .. }) => Err(End::Refused(ClientError::TooManyConnections)),
+        Err(OpenError::Withdrawn) => Err(End::Refused(ClientError::NotAuthorized)),
+        Err(OpenError::TooMany { .. } | OpenError::TooManyOfIdentity { .. }) => {
+            Err(End::Refused(ClientError::TooManyConnections))
+        }
         Err(_) => Err(End::NodeStopped),
     }
 }
@@ -312,6 +318,7 @@ impl Connection {
             (to, answers) = requests.next(), if may_take_deliveries => {
                 self.client.answer_all(&to, answers);
             }
+            ended = session.disallowed() => self.client.disallow(&ended),
             Some(Ok((reply_to, outcomes))) = assured.join_next() => self.client.tell(reply_to, outcomes),
             () = self.place.news() => self.place.take_news(session).await,
             _ = self.ticks.tick() => self.tick()?,

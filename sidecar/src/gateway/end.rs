@@ -84,6 +84,7 @@ impl From<RecvError> for End {
     fn from(closed: RecvError) -> Self {
         match closed {
             RecvError::Overflow { .. } => Self::Refused(ClientError::SlowConsumer),
+            RecvError::Withdrawn => Self::Refused(ClientError::NotAuthorized),
             // The session has ended, and only a node that stops ends one whose inbox is here.
             _ => Self::NodeStopped,
         }

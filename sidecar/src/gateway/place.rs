@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -20,6 +20,8 @@ use tidings::{Delivery, Session};
 #[derive(Debug)]
 pub(super) struct Place {
     clients: Clients,
+    /// What it may sign to show who it is.
+    nonce: Option<String>,
     record: Arc<Record>,
     told: Arc<Announcement>,
     /// Whether there may be something that it was not told.
@@ -40,6 +42,7 @@ impl Place {
         // Moved about with the rest of a connection it would take its room twice.
         Box::new(Self {
             clients: clients.clone(),
+            nonce: clients.config().identities.nonce(),
             record,
             told,
             has_news: false,
@@ -55,6 +58,11 @@ impl Place {
         let mut greeting = BytesMut::new();
         self.say(&self.told, false, stream, &mut greeting);
         greeting
+    }
+
+    /// What it was told for showing who it is, and where it comes from.
+    pub(super) fn told(&self) -> (Option<&str>, IpAddr) {
+        (self.nonce.as_deref(), self.record.peer.ip())
     }
 
     pub(super) fn greet(&self, session: &Session, options: &ConnectOptions) {
@@ -101,6 +109,7 @@ impl Place {
     fn say(&self, news: &Announcement, is_drain: bool, stream: &TcpStream, out: &mut BytesMut) {
         let (node, config) = (self.clients.node(), self.clients.config());
         let info = Info::new(node, stream, self.record.peer, self.record.id);
+        let info = info.asking(config.identities.asks(), self.nonce.as_deref());
         reply::info(
             out,
             &info.announcing(news, config.advertise.first(), is_drain),

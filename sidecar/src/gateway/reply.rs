@@ -24,6 +24,10 @@ pub(super) struct Info<'a> {
     host: String,
     port: u16,
     headers: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    auth_required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
     max_payload: usize,
     client_id: u64,
     client_ip: String,
@@ -57,6 +61,8 @@ impl<'a> Info<'a> {
             host: local.ip().to_string(),
             port: local.port(),
             headers: true,
+            auth_required: false,
+            nonce: None,
             max_payload: node.config().limits.payload_bytes_max.get(),
             client_id,
             client_ip: peer.ip().to_canonical().to_string(),
@@ -78,6 +84,17 @@ impl<'a> Info<'a> {
             (self.host, self.port) = (addr.host().to_owned(), addr.port());
         }
         self
+    }
+}
+
+impl<'a> Info<'a> {
+    /// Whether the client has to show who it is, and what it may sign for that.
+    pub(super) fn asking(self, auth_required: bool, nonce: Option<&'a str>) -> Self {
+        Self {
+            auth_required,
+            nonce,
+            ..self
+        }
     }
 }
 

@@ -128,7 +128,9 @@ impl Requests {
                 sees(Some(scope))?;
                 let watched = Watched::Topic(scope.clone(), pattern);
                 let watching = Watching::new(node, watched, builder);
-                (Kind::Watch, watch(watching))
+                let (node, access, scope) = (node.clone(), session.access().clone(), scope.clone());
+                let sees = move || node.shows(&access, &scope, Some(&scope)).is_ok();
+                (Kind::Watch, watch(watching, sees))
             }
         };
         self.admit(kind)?;
@@ -210,10 +212,11 @@ impl fmt::Debug for Requests {
     }
 }
 
-/// What a watch tells, and then goes on to tell.
-fn watch(mut watching: Watching) -> Next {
+/// What a watch tells, and then goes on to tell, for as long as it may be seen.
+fn watch(mut watching: Watching, sees: impl Fn() -> bool + Send + 'static) -> Next {
     Box::pin(async move {
-        let Some(told) = watching.next(Instant::now() + BEAT).await else {
+        let told = watching.next(Instant::now() + BEAT).await;
+        let Some(told) = told.filter(|_| sees()) else {
             return Step {
                 answers: Vec::new(),
                 then: None,
@@ -226,7 +229,7 @@ fn watch(mut watching: Watching) -> Next {
         };
         Step {
             answers,
-            then: Some(watch(watching)),
+            then: Some(watch(watching, sees)),
         }
     })
 }

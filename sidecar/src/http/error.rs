@@ -1,5 +1,6 @@
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::answers::ErrorAnswer;
@@ -44,6 +45,14 @@ impl From<BuildError> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let error = self.problem;
-        (self.status, Json(ErrorAnswer { error })).into_response()
+        let mut response = (self.status, Json(ErrorAnswer { error })).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let schemes = HeaderValue::from_static(SCHEMES);
+            response.headers_mut().insert(WWW_AUTHENTICATE, schemes);
+        }
+        response
     }
 }
+
+/// How a caller may show who it is.
+const SCHEMES: &str = "Basic realm=\"tidings\", charset=\"UTF-8\", Bearer realm=\"tidings\"";

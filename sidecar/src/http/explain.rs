@@ -4,14 +4,14 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use tidings::{Pattern, Scope, Time};
 
+use super::caller::Caller;
 use super::error::Error;
 use super::served::Served;
 use crate::answers::ExplainAnswer;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ExplainQuery {
-    #[serde(default)]
-    scope: Scope,
+    scope: Option<Scope>,
     /// How long the other nodes have to answer.
     #[serde(default = "timeout")]
     timeout: Timeout,
@@ -21,12 +21,14 @@ pub(super) struct ExplainQuery {
 /// each costs all nodes something.
 pub(super) async fn explain(
     State(served): State<Served>,
+    caller: Caller,
     topic: Result<Path<Pattern>, PathRejection>,
     query: Result<Query<ExplainQuery>, QueryRejection>,
 ) -> Result<Json<ExplainAnswer>, Error> {
     let Path(topic) = topic.map_err(|e| Error::bad_request(e.body_text()))?;
     let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
     let ExplainQuery { scope, timeout } = query;
+    let scope = caller.seen(scope)?;
     let _place = served.explainer.place().await?;
     let explained = served
         .node

@@ -9,6 +9,7 @@ use prometheus_client::metrics::{MetricType, info::Info};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::gateway::Clients;
+use crate::identities::Identities;
 use crate::log::LostLines;
 use tidings::{Distribution, GossipFault, Node};
 
@@ -23,11 +24,15 @@ pub(super) struct Exposition {
 }
 
 impl Exposition {
-    pub(super) fn new(node: Node, clients: Clients) -> Self {
+    pub(super) fn new(node: Node, clients: Clients, identities: Identities) -> Self {
         let mut registry = Registry::with_prefix("tidings");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program", version);
-        registry.register_collector(Box::new(Sample { node, clients }));
+        registry.register_collector(Box::new(Sample {
+            node,
+            clients,
+            identities,
+        }));
         Self { registry }
     }
 
@@ -43,6 +48,7 @@ impl Exposition {
 struct Sample {
     node: Node,
     clients: Clients,
+    identities: Identities,
 }
 
 impl Collector for Sample {
@@ -144,6 +150,16 @@ impl Collector for Sample {
         to.counter("messages_handed_over", help, stats.handed_over)?;
         let help = "Messages for a queue group that has nobody left here, sent on to another node";
         to.counter("messages_passed_on", help, stats.passed_on)?;
+        let denied = [
+            ("publish", stats.denied_publish),
+            ("subscribe", stats.denied_subscribe),
+            ("view", stats.denied_view),
+        ];
+        let help = "What was refused because permissions do not allow it";
+        to.counters("denied", help, "what", &denied)?;
+        let help = "Clients and callers that did not show who they are";
+        let failures = self.identities.failures();
+        to.counter("authentication_failures", help, failures)?;
 
         let again = [
             ("sent", stats.assured_repeated),

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tidings::{AssuredOptions, BroadcastError, Headers, Message, Scope, Session, Time, Topic};
 use tokio::time::timeout;
 
+use super::caller::Caller;
 use super::error::Error;
 use super::served::Served;
 use super::server::Asking;
@@ -22,8 +23,7 @@ use crate::reach::Reach;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PublishQuery {
-    #[serde(default)]
-    scope: Scope,
+    scope: Option<Scope>,
     reach: Option<String>,
     node: Option<String>,
     member: Option<String>,
@@ -36,6 +36,7 @@ pub(super) struct PublishQuery {
 pub(super) async fn publish(
     State(served): State<Served>,
     Extension(asking): Extension<Asking>,
+    caller: Caller,
     topic: Result<Path<Topic>, PathRejection>,
     query: Result<Query<PublishQuery>, QueryRejection>,
     headers: HeaderMap,
@@ -64,7 +65,8 @@ pub(super) async fn publish(
         let problem = "an assured message is for all members of its topic";
         return Err(Error::bad_request(problem.to_owned()));
     }
-    let session = served.publishers.session(&scope)?;
+    let scope = caller.scope(scope)?;
+    let session = served.publishers.session(&caller.access, &scope)?;
     let limits = &served.node.config().limits;
     let payload = payload(&asking, &session, body, limits.payload_bytes_max.get()).await?;
     let message = Message::new(topic, payload).with_headers(headers);
@@ -141,6 +143,7 @@ async fn payload(
 
 fn refusal(error: BroadcastError) -> Error {
     let status = match error {
+        BroadcastError::Denied(_) => StatusCode::FORBIDDEN,
         BroadcastError::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BroadcastError::UnknownNode { .. } | BroadcastError::UnknownMember { .. } => {
             StatusCode::NOT_FOUND

@@ -1,12 +1,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidings::{Node, Scope, Session, SessionOptions};
+use tidings::{Access, Node, Scope, Session, SessionOptions};
 
 use super::error::Error;
 
-/// The sessions of those who publish by HTTP: one for each scope.
+/// The sessions of those who publish by HTTP: one for each identity and scope.
 ///
-/// All who publish in a scope are one publisher, because a caller makes a connection for each message
+/// All who publish as the same in a scope are one publisher, because a caller makes a connection for each message
 /// and still wants its messages to arrive in order. The sessions of the scopes published in last are
 /// kept; that of another is closed when there are too many, and its scope begins anew.
 #[derive(Debug)]
@@ -24,11 +24,13 @@ impl Publishers {
         }
     }
 
-    /// The session of this scope.
-    pub(super) fn session(&self, scope: &Scope) -> Result<Arc<Session>, Error> {
+    /// The session of those with this access in this scope.
+    pub(super) fn session(&self, access: &Access, scope: &Scope) -> Result<Arc<Session>, Error> {
         // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = match open.iter().position(|own| own.scope() == scope) {
+        open.retain(|own| !own.access().is_withdrawn());
+        let is_it = |own: &Arc<Session>| own.scope() == scope && own.access().is_same(access);
+        let session = match open.iter().position(is_it) {
             Some(place) => open.remove(place),
             None => {
                 if open.len() >= SESSIONS_MAX {
@@ -37,16 +39,17 @@ impl Publishers {
                     let idle = open.iter().position(is_idle);
                     open.remove(idle.ok_or(Error::unavailable(problem))?);
                 }
-                Arc::new(self.open(scope)?)
+                Arc::new(self.open(access, scope)?)
             }
         };
         open.push(Arc::clone(&session));
         Ok(session)
     }
 
-    fn open(&self, scope: &Scope) -> Result<Session, Error> {
+    fn open(&self, access: &Access, scope: &Scope) -> Result<Session, Error> {
         let options = SessionOptions {
             scope: scope.clone(),
+            access: access.clone(),
             ..SessionOptions::default()
         };
         // It subscribes to nothing, so it needs no inbox.
@@ -73,23 +76,40 @@ mod tests {
     async fn a_scope_has_one_publisher_and_only_so_many_are_kept() {
         let node = Node::start(Config::default(), None).await.unwrap();
         let publishers = Publishers::new(node.clone());
-        let first = publishers.session(&scope(0)).unwrap();
-        assert!(Arc::ptr_eq(&first, &publishers.session(&scope(0)).unwrap()));
+        let first = publishers.session(&Access::default(), &scope(0)).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &publishers.session(&Access::default(), &scope(0)).unwrap()
+        ));
         for number in 1..=3 * SESSIONS_MAX {
-            publishers.session(&scope(number)).unwrap();
+            publishers
+                .session(&Access::default(), &scope(number))
+                .unwrap();
         }
         assert_eq!(node.stats().sessions, SESSIONS_MAX);
-        let again = publishers.session(&scope(0)).unwrap();
+        let again = publishers.session(&Access::default(), &scope(0)).unwrap();
         assert!(
             Arc::ptr_eq(&first, &again),
             "who is at it keeps its session"
         );
 
         let all: Vec<_> = (1..SESSIONS_MAX)
-            .map(|number| publishers.session(&scope(number)).unwrap())
+            .map(|number| {
+                publishers
+                    .session(&Access::default(), &scope(number))
+                    .unwrap()
+            })
             .collect();
-        assert!(publishers.session(&scope(SESSIONS_MAX)).is_err());
+        assert!(
+            publishers
+                .session(&Access::default(), &scope(SESSIONS_MAX))
+                .is_err()
+        );
         drop(all);
-        assert!(publishers.session(&scope(SESSIONS_MAX)).is_ok());
+        assert!(
+            publishers
+                .session(&Access::default(), &scope(SESSIONS_MAX))
+                .is_ok()
+        );
     }
 }

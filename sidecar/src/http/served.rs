@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings::Node;
+use tidings::{Node, Scope};
 
 use crate::builder::Builder;
 
@@ -10,6 +10,7 @@ use super::publishers::Publishers;
 use super::usage::Usage;
 use super::watchers::Watchers;
 use crate::gateway::Clients;
+use crate::identities::Identities;
 
 /// What the answers are made of.
 #[derive(Debug, Clone)]
@@ -25,18 +26,25 @@ pub(super) struct Served {
     /// Where it listens.
     pub(super) listens: Option<SocketAddr>,
     pub(super) usage: Arc<Usage>,
+    /// Who may ask.
+    pub(super) identities: Identities,
+    /// The scope of those whose role names none.
+    pub(super) scope: Scope,
 }
 
 impl Served {
-    /// For a server with so many connections.
+    /// For a server with so many connections, which knows these clients and listens there, for those who may
+    /// ask and are in that scope unless their role names another.
     pub(super) fn new(
-        node: Node,
-        connections: usize,
-        clients: Clients,
-        listens: Option<SocketAddr>,
+        (node, connections): (Node, usize),
+        (clients, listens): (Clients, Option<SocketAddr>),
+        (identities, scope): (Identities, Scope),
     ) -> Self {
+        let exposition = Exposition::new(node.clone(), clients.clone(), identities.clone());
         Self {
-            exposition: Arc::new(Exposition::new(node.clone(), clients.clone())),
+            exposition: Arc::new(exposition),
+            identities,
+            scope,
             builder: Builder::new(),
             explainer: Builder::new(),
             publishers: Arc::new(Publishers::new(node.clone())),

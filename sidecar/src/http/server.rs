@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +21,7 @@ use tracing::{debug, info};
 
 use super::hosts::Hosts;
 use super::socket::Socket;
+use super::source::Source;
 use crate::acceptor::{Acceptor, Arrival};
 
 /// Serves these answers on all connections until the node stops.
@@ -56,7 +56,7 @@ pub(super) async fn run(node: Node, mut acceptor: Acceptor, app: Router, hosts: 
         server.lock().insert(number, Arc::clone(&connection));
         let (server, token) = (Arc::clone(&server), node.token().clone());
         node.spawn(async move {
-            let serving = server.serve(stream, peer, &connection);
+            let serving = server.serve(stream, Source(peer), &connection);
             token.run_until_cancelled(serving).await;
             server.lock().remove(&number);
             drop::<OwnedSemaphorePermit>(slot);
@@ -91,10 +91,6 @@ pub(super) struct Lasting;
 #[derive(Debug, Clone)]
 pub(super) struct Asking(Arc<Connection>);
 
-/// Where a request came from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caller(pub(super) SocketAddr);
-
 impl Asking {
     /// Waits for the caller. Nothing is being answered meanwhile, so the connection may be closed for
     /// another.
@@ -107,7 +103,7 @@ impl Asking {
 }
 
 impl Server {
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr, connection: &Arc<Connection>) {
+    async fn serve(&self, stream: TcpStream, source: Source, connection: &Arc<Connection>) {
         let app = TowerToHyperService::new(self.app.clone());
         let service = service_fn(async |mut request: Request<Incoming>| {
             if let Err(refusal) = self.hosts.check(&request) {
@@ -115,7 +111,7 @@ impl Server {
             }
             let asking = Asking(Arc::clone(connection));
             request.extensions_mut().insert(asking);
-            request.extensions_mut().insert(Caller(peer));
+            request.extensions_mut().insert(source);
             connection.is_asked.store(true, Relaxed);
             let answer = app.call(request).await;
             let lasts = answer.as_ref().is_ok_and(|answer| {

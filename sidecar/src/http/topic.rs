@@ -8,6 +8,7 @@ use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use tidings::{DescribeError, Pattern, SchemaError, Scope, Topic};
 
+use super::caller::Caller;
 use super::error::Error;
 use super::publish::publish;
 use super::served::Served;
@@ -24,29 +25,34 @@ pub(super) fn routes() -> MethodRouter<Served> {
 
 #[derive(Debug, Deserialize)]
 struct TopicQuery {
-    #[serde(default)]
-    scope: Scope,
+    scope: Option<Scope>,
 }
 
 async fn show(
     State(Served { node, .. }): State<Served>,
+    caller: Caller,
     topic: Result<Path<Pattern>, PathRejection>,
     query: Result<Query<TopicQuery>, QueryRejection>,
 ) -> Result<Json<TopicAnswer>, Error> {
     let Path(pattern) = topic.map_err(|e| bad_request(e.body_text()))?;
     let Query(TopicQuery { scope }) = query.map_err(|e| bad_request(e.body_text()))?;
+    let scope = caller.seen(scope)?;
     let view = node.view();
     Ok(Json(TopicAnswer::new(view.topic(&scope, &pattern), &view)))
 }
 
 async fn describe(
     State(Served { node, .. }): State<Served>,
+    caller: Caller,
     topic: Result<Path<Topic>, PathRejection>,
     query: Result<Query<TopicQuery>, QueryRejection>,
     body: Result<Json<DescribeRequest>, JsonRejection>,
 ) -> Result<Json<TopicAnswer>, Error> {
     let Path(topic) = topic.map_err(|e| bad_request(e.body_text()))?;
     let Query(TopicQuery { scope }) = query.map_err(|e| bad_request(e.body_text()))?;
+    caller.describes(&topic)?;
+    // What is answered is seen.
+    let scope = caller.seen(Some(caller.scope(scope)?))?;
     let Json(request) = body.map_err(|e| Error::new(e.status(), e.body_text()))?;
     let info = request.try_into();
     let info = info.map_err(|error: SchemaError| bad_request(error.to_string()))?;

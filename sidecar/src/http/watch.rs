@@ -16,6 +16,7 @@ use tidings::{Node, Pattern, Scope, Watched};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::caller::Caller;
 use super::error::Error;
 use super::served::Served;
 use super::server::Lasting;
@@ -33,12 +34,13 @@ pub(super) struct WatchQuery {
 
 pub(super) async fn watch(
     State(served): State<Served>,
+    caller: Caller,
     query: Result<Query<WatchQuery>, QueryRejection>,
 ) -> Result<Response, Error> {
     let Query(query) = query.map_err(|e| Error::bad_request(e.body_text()))?;
-    let watched = query.watched()?;
+    let watched = query.watched(&caller)?;
     let place = served.watchers.place()?;
-    let told = Told::new(&served.node, watched, served.builder, place);
+    let told = Told::new(caller, &served.node, watched, served.builder, place);
     let stream = unfold(told, async |mut told| {
         let text = told.next().await?;
         Some((Ok::<_, Infallible>(text), told))
@@ -55,51 +57,70 @@ pub(super) async fn watch(
 }
 
 impl WatchQuery {
-    fn watched(self) -> Result<Watched, Error> {
-        match self {
+    /// What is to be told, of what the caller may see.
+    fn watched(self, caller: &Caller) -> Result<Watched, Error> {
+        let watched = match self {
             Self {
                 topic: None,
                 scope: None,
                 nodes,
-            } if nodes => Ok(Watched::Nodes),
+            } if nodes => return caller.seen(None).map(|_| Watched::Nodes),
             Self { nodes: true, .. } => {
                 let problem = "nodes: who watches nodes watches no topic and no scope";
-                Err(Error::bad_request(problem))
+                return Err(Error::bad_request(problem));
             }
             Self {
                 topic: Some(topic),
                 scope,
                 ..
-            } => Ok(Watched::Topic(scope.unwrap_or_default(), topic)),
-            Self {
-                scope: Some(scope), ..
-            } => Ok(Watched::Scope(scope)),
-            Self { .. } => Ok(Watched::Everything),
-        }
+            } => Watched::Topic(caller.seen(scope)?, topic),
+            Self { scope, .. } => match caller.seen_or_all(scope)? {
+                Some(scope) => Watched::Scope(scope),
+                None => Watched::Everything,
+            },
+        };
+        Ok(watched)
     }
 }
 
 /// What one client is told.
 struct Told {
+    caller: Caller,
+    /// In which scope it sees what it is told.
+    scope: Option<Scope>,
     node: Node,
     watching: Watching,
     _place: OwnedSemaphorePermit,
 }
 
 impl Told {
-    fn new(node: &Node, watched: Watched, builder: Builder, place: OwnedSemaphorePermit) -> Self {
+    fn new(
+        caller: Caller,
+        node: &Node,
+        watched: Watched,
+        builder: Builder,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let scope = match &watched {
+            Watched::Topic(scope, _) | Watched::Scope(scope) => Some(scope.clone()),
+            Watched::Nodes => caller.seen(None).ok(),
+            _ => None,
+        };
         Self {
+            caller,
+            scope,
             node: node.clone(),
             watching: Watching::new(node, watched, builder),
             _place: place,
         }
     }
 
-    /// What is to be sent next; none when the node leaves.
+    /// What is to be sent next; none when the node leaves, or the caller may not see any more what it watches.
     async fn next(&mut self) -> Option<Bytes> {
         let leaving = self.node.leaving().clone();
         let told = self.watching.next(Instant::now() + BEAT);
         let answers = leaving.run_until_cancelled(told).await??;
+        self.caller.sees(self.scope.as_ref()).ok()?;
         if answers.is_empty() {
             return Some(BEAT_TEXT.into());
         }

@@ -8,6 +8,7 @@
 mod certificates;
 mod clusters;
 mod draining;
+mod identities;
 mod messages;
 mod nodes;
 mod process;

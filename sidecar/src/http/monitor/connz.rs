@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::moment::{moment, span};
 use super::part::{Part, flag, number};
 use crate::gateway::Facts;
+use crate::http::caller::Overseer;
 use crate::http::error::Error;
 use crate::http::served::Served;
 
@@ -106,6 +107,7 @@ struct Connection {
 
 /// Who is connected.
 pub(super) async fn connz(
+    _: Overseer,
     State(served): State<Served>,
     query: Result<Query<ConnzQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Error> {

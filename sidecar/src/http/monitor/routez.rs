@@ -3,10 +3,11 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::moment::moment;
+use crate::http::caller::Overseer;
 use crate::http::served::Served;
 
 /// The links to other nodes that are up.
-pub(super) async fn routez(State(served): State<Served>) -> Json<Value> {
+pub(super) async fn routez(_: Overseer, State(served): State<Served>) -> Json<Value> {
     let links = served.node.links();
     let routes: Vec<_> = (1_u64..)
         .zip(&links)

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::moment::moment;
 use super::part::{Part, flag};
+use crate::http::caller::Overseer;
 use crate::http::error::Error;
 use crate::http::served::Served;
 
@@ -19,6 +20,7 @@ pub(super) struct SubszQuery {
 
 /// What clients are subscribed to.
 pub(super) async fn subsz(
+    _: Overseer,
     State(served): State<Served>,
     query: Result<Query<SubszQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Error> {

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::moment::{moment, span};
 use crate::gateway::NATS_VERSION;
+use crate::http::caller::Overseer;
 use crate::http::error::Error;
 use crate::http::served::Served;
 
 /// The node in numbers.
-pub(super) async fn varz(State(served): State<Served>) -> Result<Json<Value>, Error> {
+pub(super) async fn varz(_: Overseer, State(served): State<Served>) -> Result<Json<Value>, Error> {
     let builder = served.builder.clone();
     Ok(builder.build(move || Json(answer(&served))).await?)
 }

@@ -1,0 +1,5 @@
+use std::net::SocketAddr;
+
+/// Whence a request comes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source(pub(super) SocketAddr);
