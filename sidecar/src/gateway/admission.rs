@@ -1,19 +1,20 @@
 use std::net::IpAddr;
 
-use tidings::{AgentName, SessionOptions};
+use tidings::{AgentName, Inbox, OpenError, Session, SessionOptions};
 
 use super::client;
 use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
+use super::end::End;
 
-/// How the session of a client is opened that says this, was told this nonce and comes from that address. What
-/// it says of itself is then no secret any more.
+/// Finds out who a client is that says this, was told this nonce and comes from that address, and opens its
+/// session. What is left of what it says is no secret.
 pub(super) async fn admit(
     door: &Door,
     options: &mut ConnectOptions,
     (nonce, from): (Option<&str>, IpAddr),
-) -> Result<SessionOptions, ClientError> {
+) -> Result<(Session, Inbox), End> {
     let identities = &door.config.identities;
     let admitted = identities.admit(options.claim(nonce), from).await;
     let admitted = admitted.map_err(|_| ClientError::NotAuthorized)?;
@@ -23,11 +24,18 @@ pub(super) async fn admit(
         false => admitted.scope,
     };
     options.forget_secrets();
-    Ok(SessionOptions {
+    let opened = door.node.session(SessionOptions {
         scope: scope.unwrap_or_else(|| door.config.scope.clone()),
         agent: options.name.as_deref().and_then(AgentName::nearest),
         mailbox: door.config.mailbox.clone(),
         access: admitted.access,
         ..SessionOptions::default()
+    });
+    opened.map_err(|error| match error {
+        OpenError::Withdrawn => ClientError::NotAuthorized.into(),
+        OpenError::TooMany { .. } | OpenError::TooManyOfIdentity { .. } => {
+            ClientError::TooManyConnections.into()
+        }
+        _ => End::NodeStopped,
     })
 }

@@ -286,7 +286,7 @@ impl Client {
         if message.headers.get(ASSURED).is_some() {
             let options = assured_options(&message, &reach).map_err(refuse)?;
             return match self.broadcast_assured(message, options) {
-                Err(BroadcastError::Denied(_)) => Err(publish_denied(subject)),
+                Err(BroadcastError::Denied(_)) => Err(ClientError::publish_denied(subject)),
                 outcome => outcome.map_err(|error| refuse(error.to_string())),
             };
         }
@@ -300,7 +300,7 @@ impl Client {
                 }
                 Ok(receipt)
             }
-            Err(BroadcastError::Denied(_)) => Err(publish_denied(subject)),
+            Err(BroadcastError::Denied(_)) => Err(ClientError::publish_denied(subject)),
             // The inbox will say why.
             Err(BroadcastError::Ended) => Ok(Receipt::default()),
             Err(BroadcastError::PayloadTooLarge { .. }) => Err(ClientError::PayloadTooLarge),
@@ -352,7 +352,7 @@ impl Client {
         if let Ok(asked) = Pattern::parse(publication.subject)
             && self.session.may_ask(&asked).is_err()
         {
-            return Err(publish_denied(publication.subject));
+            return Err(ClientError::publish_denied(publication.subject));
         }
         let (session, payload) = (&self.session, publication.payload);
         if let Some((ACK, number)) = request.split_once('.') {
@@ -431,13 +431,9 @@ impl Client {
             return Ok(());
         }
         if subject == GAPS {
-            let asked = Pattern::parse(GAPS).map(|gaps| self.session.may_listen(&gaps));
-            if !matches!(asked, Ok(Ok(()))) {
-                return Err(ClientError::SubscribeDenied {
-                    subject: subject.to_owned(),
-                    queue: queue.map(str::to_owned),
-                });
-            }
+            let gaps = Pattern::parse(GAPS).expect("it is a topic");
+            let may_listen = self.session.may_listen(&gaps);
+            may_listen.map_err(|_| ClientError::subscribe_denied(subject, queue))?;
             let Door { node, builder, .. } = &*self.door;
             self.requests.watch_gaps(node, builder);
             self.gaps = Some(sid.into());
@@ -470,10 +466,7 @@ impl Client {
             }
             // The inbox will say why.
             Err(SubscribeError::Ended) => Ok(()),
-            Err(SubscribeError::Denied(_)) => Err(ClientError::SubscribeDenied {
-                subject: subject.to_owned(),
-                queue: queue.map(str::to_owned),
-            }),
+            Err(SubscribeError::Denied(_)) => Err(ClientError::subscribe_denied(subject, queue)),
             Err(SubscribeError::TooMany { .. }) => Err(ClientError::TooManySubscriptions),
             Err(error) => Err(refuse(error.to_string())),
         }
@@ -527,11 +520,6 @@ impl Subscription {
     fn is_used_up(&self) -> bool {
         self.max.is_some_and(|max| self.delivered >= max)
     }
-}
-
-fn publish_denied(subject: &str) -> ClientError {
-    let subject = subject.to_owned();
-    ClientError::PublishDenied { subject }
 }
 
 /// Whoever subscribes to this is told of messages that were lost.

@@ -53,6 +53,18 @@ pub(super) enum ClientError {
 }
 
 impl ClientError {
+    pub(super) fn publish_denied(subject: &str) -> Self {
+        let subject = subject.to_owned();
+        Self::PublishDenied { subject }
+    }
+
+    pub(super) fn subscribe_denied(subject: &str, queue: Option<&str>) -> Self {
+        Self::SubscribeDenied {
+            subject: subject.to_owned(),
+            queue: queue.map(str::to_owned),
+        }
+    }
+
     /// Whether the connection ends with it.
     pub(super) fn is_fatal(&self) -> bool {
         match self {

@@ -21,7 +21,7 @@ use super::parser::{Parsed, Parser};
 use super::place::Place;
 use super::reply;
 use super::turn::Turn;
-use tidings::{Held, Inbox, OpenError};
+use tidings::{Held, Inbox};
 
 /// Above this many bytes that wait to be written, nothing more is taken from the inbox. Messages
 /// then wait in the mailbox, whose overflow policy decides what becomes of them.
@@ -136,28 +136,17 @@ async fn accept(
             }
         }
     };
-    let opening = admission::admit(door, &mut options, place.told()).await?;
-    match door.node.session(opening) {
-        Ok((session, inbox)) => {
-            let ConnectOptions {
-                name,
-                lang,
-                version,
-                ..
-            } = &options;
-            debug!(?name, ?lang, ?version, "a client says what it is");
-            place.greet(&session, &options);
-            Ok((
-                Client::new(session, options, std::mem::take(greeting), door),
-                inbox,
-            ))
-        }
-        Err(OpenError::Withdrawn) => Err(End::Refused(ClientError::NotAuthorized)),
-        Err(OpenError::TooMany { .. } | OpenError::TooManyOfIdentity { .. }) => {
-            Err(End::Refused(ClientError::TooManyConnections))
-        }
-        Err(_) => Err(End::NodeStopped),
-    }
+    let (session, inbox) = admission::admit(door, &mut options, place.told()).await?;
+    let ConnectOptions {
+        name,
+        lang,
+        version,
+        ..
+    } = &options;
+    debug!(?name, ?lang, ?version, "a client says what it is");
+    place.greet(&session, &options);
+    let greeting = std::mem::take(greeting);
+    Ok((Client::new(session, options, greeting, door), inbox))
 }
 
 /// A client with a session. One task does everything: it reads while a write is pending, writes
