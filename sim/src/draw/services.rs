@@ -14,6 +14,7 @@ pub(super) fn with_services(mut plan: Plan) -> Plan {
     for server in 0..servers {
         let at = random.random_range(0.0..plan.chaos_s / 2.0);
         let host = random.random_range(0..plan.nodes);
+        let own = topic(random);
         plan.event.push(Timed {
             at,
             event: Event::Serve {
@@ -21,7 +22,7 @@ pub(super) fn with_services(mut plan: Plan) -> Plan {
                 server,
                 topic: match random.random_range(0..10) {
                     0 => "ask.*".into(),
-                    _ => topic(random),
+                    _ => own.clone(),
                 },
                 queue: match random.random_range(0..4) {
                     0 => None,
@@ -40,24 +41,25 @@ pub(super) fn with_services(mut plan: Plan) -> Plan {
             });
             // Before others can know of it.
             for _ in 0..random.random_range(0..4) {
-                let at = at + random.random_range(0.0..0.02);
-                ask(&mut plan, random, at);
+                let at = at + random.random_range(0.0..0.01);
+                ask(&mut plan, random, at, own.clone());
             }
         }
     }
     for _ in 0..random.random_range(5..40) {
         let at = random.random_range(0.0..plan.chaos_s);
-        ask(&mut plan, random, at);
+        let topic = topic(random);
+        ask(&mut plan, random, at, topic);
     }
     // Of one moment they stay in their order.
     plan.event.sort_by(|a, b| a.at.total_cmp(&b.at));
     plan
 }
 
-fn ask(plan: &mut Plan, random: &mut ChaCha8Rng, at: f64) {
+fn ask(plan: &mut Plan, random: &mut ChaCha8Rng, at: f64, topic: String) {
     let event = Event::Ask {
         host: random.random_range(0..plan.nodes),
-        topic: topic(random),
+        topic,
         within_ms: random.random_range(20..4_000),
         asking: match random.random_range(0..5) {
             0 => Asking::Gather,

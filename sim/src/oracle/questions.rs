@@ -327,7 +327,7 @@ impl Questions {
             && question.limit_ms >= ENOUGH_MS
             && !question.is_passed
             && question.shown.iter().all(is_known)
-            // With one that dies what waits for it is lost. A question that finds nobody is passed on some
+            // What one that dies has received is lost with it. A question that finds nobody is passed on some
             // times, to whom a node knows; a liar may be among them.
             && !gone.contains(&Gone::Died)
             && gone.len() <= LEAVING_MAX
