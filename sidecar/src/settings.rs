@@ -1,3 +1,5 @@
+mod identities;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -8,7 +10,7 @@ use config::{Map, Value, ValueKind};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tidings::{ConfigError, Count, Identity};
-use tidings_sidecar::identities::{Identities, IdentitiesConfig, IdentityConfig, RoleConfig};
+use tidings_sidecar::identities::IdentitiesConfig;
 use tidings_sidecar::{Config, GatewayConfig, HttpConfig};
 
 /// Where settings come from. Each source wins over those before it: the file, the environment, the
@@ -113,8 +115,6 @@ struct Doors {
     http_hosts: Option<Vec<String>>,
     tls_dir: Option<PathBuf>,
     gateway: GatewayConfig,
-    identities: Vec<IdentityConfig>,
-    roles: BTreeMap<String, RoleConfig>,
 }
 
 /// Keys that can be `none`, which closes what they open.
@@ -123,15 +123,13 @@ const DOORS: [&str; 2] = ["client", "http"];
 const MAKE_CERTIFICATES: &str = "make some with `tidings tls ca create` and `tidings tls cert \
                                  create`, and name their directory as tls_dir";
 /// The keys that are not the node's.
-const SIDECAR: [&str; 8] = [
+const SIDECAR: [&str; 6] = [
     "client",
     "http",
     "http_connections_max",
     "http_hosts",
     "tls_dir",
     "gateway",
-    "identities",
-    "roles",
 ];
 
 const PREFIX: &str = "TIDINGS_";
@@ -171,11 +169,13 @@ impl Sources {
     pub(crate) fn load(&self) -> Result<Settings, SettingsError> {
         let (variables, unknown_variables) = self.variables();
         let file = self.file.as_deref().map(read_file).transpose()?;
+        let (file, access) = file.unzip();
         let flags = self.flags.iter().map(|(flag, key, setting)| Layer {
             source: Source::Flag(flag),
             values: [((*key).to_owned(), value(key, setting))].into(),
         });
-        let (config, identity) = merge(file.into_iter().chain(variables).chain(flags))?;
+        let (mut config, identity) = merge(file.into_iter().chain(variables).chain(flags))?;
+        config.access = access.unwrap_or_default();
         Ok(Settings {
             config,
             identity,
@@ -284,13 +284,9 @@ fn evaluate(merged: &config::Config) -> Result<(Config, Option<Identity>), Strin
         },
         tls_dir: doors.tls_dir,
         gateway: doors.gateway,
-        access: IdentitiesConfig {
-            identities: doors.identities,
-            roles: doors.roles,
-        },
+        access: IdentitiesConfig::default(),
         node,
     };
-    Identities::new(&config.access).map_err(|error| error.to_string())?;
     let identity = config.identity().map_err(|error| {
         let cause = std::error::Error::source(&error).map_or(String::new(), |e| format!(": {e}"));
         format!("tls_dir: {error}{cause}")
@@ -311,12 +307,12 @@ fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-fn read_file(path: &Path) -> Result<Layer, SettingsError> {
+fn read_file(path: &Path) -> Result<(Layer, IdentitiesConfig), SettingsError> {
     let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
         path: path.to_owned(),
         source,
     })?;
-    let table: toml::Table = toml::from_str(&text).map_err(|error| SettingsError::Syntax {
+    let mut table: toml::Table = toml::from_str(&text).map_err(|error| SettingsError::Syntax {
         path: path.to_owned(),
         line: 1 + error
             .span()
@@ -324,6 +320,10 @@ fn read_file(path: &Path) -> Result<Layer, SettingsError> {
         message: error.message().to_owned(),
     })?;
     let source = Source::File(path.to_owned());
+    let access = identities::take(&mut table).map_err(|problem| SettingsError::Value {
+        from: source.clone(),
+        problem,
+    })?;
     let values = config::Config::try_from(&table).and_then(|values| values.cache.into_table());
     let mut values = values.map_err(|error| SettingsError::Value {
         from: source.clone(),
@@ -339,7 +339,7 @@ fn read_file(path: &Path) -> Result<Layer, SettingsError> {
             values.insert(door.to_owned(), value);
         }
     }
-    Ok(Layer { source, values })
+    Ok((Layer { source, values }, access))
 }
 
 fn value(key: &str, setting: &Setting) -> Value {

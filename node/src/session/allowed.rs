@@ -54,7 +54,8 @@ impl Session {
     /// there are some. Each is told once. Cancelling the call loses nothing.
     pub async fn disallowed(&self) -> Vec<Disallowed> {
         match &self.state.grant {
-            Some(grant) => grant.disallowed().await,
+            // Apart, so that it takes no room where there is nothing to wait for.
+            Some(grant) => Box::pin(grant.disallowed()).await,
             None => pending().await,
         }
     }

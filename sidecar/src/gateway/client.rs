@@ -241,7 +241,9 @@ impl Client {
         match scope(&options)? {
             Some(other) if other != *self.session.scope() => Err(ClientError::ScopeIsKept),
             _ => {
+                // Who it is it has shown before.
                 self.options = options;
+                self.options.forget_secrets();
                 Ok(())
             }
         }

@@ -28,21 +28,29 @@ pub(super) struct ConnectOptions {
     pub(super) name: Option<String>,
     /// Who the client is.
     pub(super) user: Option<String>,
-    /// By what the client shows who it is. What stands before the host in an address, if there is no
-    /// password, comes here with most clients.
-    pub(super) auth_token: Option<String>,
-    /// The password of the user.
-    pub(super) pass: Option<String>,
-    /// The public key of the client.
-    pub(super) nkey: Option<String>,
-    /// What it has signed with it: the nonce that it was told.
-    pub(super) sig: Option<String>,
-    /// What accounts of the NATS server give their users; not served.
-    pub(super) jwt: Option<Value>,
+    /// What else it shows for who it is, until that is known.
+    #[serde(skip)]
+    shown: Option<Box<Shown>>,
     /// What the client is written in.
     pub(super) lang: Option<String>,
     /// The version of the client's library.
     pub(super) version: Option<String>,
+}
+
+/// By what a client shows who it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Shown {
+    /// A token. What stands before the host in an address, if there is no password, comes here with most clients.
+    auth_token: Option<String>,
+    /// The password of the user.
+    pass: Option<String>,
+    /// The public key of the client.
+    nkey: Option<String>,
+    /// What it has signed with it: the nonce that it was told.
+    sig: Option<String>,
+    /// What accounts of the NATS server give their users; not served.
+    jwt: Option<Value>,
 }
 
 impl Default for ConnectOptions {
@@ -57,11 +65,7 @@ impl Default for ConnectOptions {
             protocol: 0,
             name: None,
             user: None,
-            auth_token: None,
-            pass: None,
-            nkey: None,
-            sig: None,
-            jwt: None,
+            shown: None,
             lang: None,
             version: None,
         }
@@ -77,8 +81,10 @@ impl ConnectOptions {
         };
         let said = said.into_iter().filter(|(_, value)| !value.is_null());
         let said = said.map(|(name, value)| (name.to_ascii_lowercase(), value));
-        let options: Self = serde_json::from_value(Value::Object(said.collect()))
-            .map_err(|_| ClientError::Malformed)?;
+        let said = Value::Object(said.collect());
+        let shown = Shown::deserialize(&said).map_err(|_| ClientError::Malformed)?;
+        let mut options: Self = serde_json::from_value(said).map_err(|_| ClientError::Malformed)?;
+        options.shown = (shown != Shown::default()).then(|| Box::new(shown));
         if options.tls_required {
             Err(ClientError::TlsNotServed)
         } else if options.no_responders && !options.headers {
@@ -90,21 +96,24 @@ impl ConnectOptions {
 
     /// Who the client says that it is, and what it shows for it, having been told this nonce.
     pub(super) fn claim<'a>(&'a self, nonce: Option<&'a str>) -> Claim<'a> {
-        let given = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
-        let has_jwt = self.jwt.as_ref().is_some_and(|jwt| jwt != "");
-        match (
-            given(&self.nkey),
-            given(&self.user),
-            given(&self.auth_token),
-        ) {
+        fn given(text: Option<&String>) -> Option<&str> {
+            text.map(String::as_str).filter(|text| !text.is_empty())
+        }
+        let shown = self.shown.as_deref();
+        let nkey = given(shown.and_then(|own| own.nkey.as_ref()));
+        let signature = given(shown.and_then(|own| own.sig.as_ref()));
+        let password = given(shown.and_then(|own| own.pass.as_ref()));
+        let token = given(shown.and_then(|own| own.auth_token.as_ref()));
+        let has_jwt = shown.is_some_and(|own| own.jwt.as_ref().is_some_and(|jwt| jwt != ""));
+        match (nkey, given(self.user.as_ref()), token) {
             (Some(key), _, _) => Claim::Nkey {
                 key,
-                signature: given(&self.sig).unwrap_or_default(),
+                signature: signature.unwrap_or_default(),
                 nonce: nonce.unwrap_or_default(),
             },
             (None, Some(user), _) => Claim::Password {
                 user,
-                password: given(&self.pass).unwrap_or_default(),
+                password: password.unwrap_or_default(),
             },
             (None, None, Some(token)) => Claim::Token(token),
             (None, None, None) if has_jwt => Claim::Unknown,
@@ -114,12 +123,16 @@ impl ConnectOptions {
 
     /// Keeps no secret of the client.
     pub(super) fn forget_secrets(&mut self) {
-        (self.pass, self.auth_token, self.sig, self.jwt) = Default::default();
+        self.shown = None;
     }
 
     /// The scope that the client asks for, if it does, or the text that is none.
     pub(super) fn scope(&self) -> Option<Result<Scope, (&str, ScopeError)>> {
-        let mut given = [&self.user, &self.auth_token].into_iter().flatten();
+        let token = self
+            .shown
+            .as_deref()
+            .and_then(|own| own.auth_token.as_ref());
+        let mut given = self.user.iter().chain(token);
         let name = given.find_map(|text| text.strip_prefix(SCOPE))?;
         Some(Scope::parse(name).map_err(|error| (name, error)))
     }
@@ -137,7 +150,7 @@ mod tests {
     fn what_clients_say_is_read_as_the_nats_server_reads_it() {
         let read = |json| ConnectOptions::read(json);
         assert_eq!(read("{}"), Ok(ConnectOptions::default()));
-        assert_eq!(read(r#"{"echo":null,"jwt":7}"#), read("{}"));
+        assert_eq!(read(r#"{"echo":null,"whatever":7}"#), read("{}"));
         let quiet = read(r#"{"verbose":false}"#);
         assert_eq!(read(r#"{"verbose":true,"verbose":false}"#), quiet);
         assert_eq!(read(r#"{"Verbose":false}"#), quiet);

@@ -122,7 +122,7 @@ fn settings_with_identities_print_as_they_are_and_name_what_is_wrong() {
         assert!(told.contains(expected), "{told}");
     }
     for (wrong, instead, expected) in [
-        ("view = 'nothing'", "view = 'all'", "view"),
+        ("view = 'nothing'", "view = 'all'", "unknown variant"),
         (
             "'b.* workers'",
             "'b.* workers x'",
