@@ -211,7 +211,7 @@ impl Roll {
         }
         self.announcement = Arc::new(announcement);
         for record in self.open.values() {
-            record.news.notify_one();
+            record.tell_news();
         }
     }
 }

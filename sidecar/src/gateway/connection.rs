@@ -168,14 +168,12 @@ struct Connection {
     turn: Turn,
     /// Since when there is the beginning of an operation and nothing has come for it.
     paused_since: Option<Instant>,
-    pause_max: Duration,
     ticks: Interval,
     /// Whether the client gave a sign of life since the last tick.
     heard: bool,
     /// Whether the client was sent a PING, ever.
     pinged: bool,
     pings_out: usize,
-    pings_out_max: usize,
 }
 
 /// An operation whose answer comes after the messages that were there before it waits for them.
@@ -207,12 +205,10 @@ impl Connection {
             barrier: Barrier::Open,
             turn: Turn::default(),
             paused_since: None,
-            pause_max: gateway.operation_timeout.get(),
             ticks,
             heard: true,
             pinged: false,
             pings_out: 0,
-            pings_out_max: gateway.pings_out_max.get(),
         }
     }
 
@@ -259,7 +255,8 @@ impl Connection {
         self.place.look(subscriptions, out_bytes, now);
         let is_paused = self.may_take_operations() && !self.wire.input.is_empty();
         self.paused_since = is_paused.then(|| self.paused_since.unwrap_or(now));
-        let overdue = self.paused_since.unwrap_or(now) + self.pause_max;
+        let overdue =
+            self.paused_since.unwrap_or(now) + self.place.config().operation_timeout.get();
         let may_read = self.may_read();
         let is_starved = self.may_take_operations() && !may_read;
         let look_again = if is_starved {
@@ -309,7 +306,10 @@ impl Connection {
             }
             ended = session.disallowed() => self.client.disallow(&ended),
             Some(Ok((reply_to, outcomes))) = assured.join_next() => self.client.tell(reply_to, outcomes),
-            () = self.place.news() => self.place.take_news(session).await,
+            () = self.place.news() => if self.place.take_news() {
+                // Rarely needed, so not kept room for.
+                Box::pin(session.finish()).await;
+            },
             _ = self.ticks.tick() => self.tick()?,
             () = sleep_until(look_again), if is_paused || is_starved => {
                 if is_paused && look_again == overdue {
@@ -445,7 +445,7 @@ impl Connection {
             self.pings_out = 0;
             return Ok(());
         }
-        if self.pings_out >= self.pings_out_max {
+        if self.pings_out >= self.place.config().pings_out_max.get() {
             return Err(End::Refused(ClientError::Stale));
         }
         self.pinged = true;
@@ -458,8 +458,6 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tidings::{Config, Node};
     use tokio::net::TcpListener;
 

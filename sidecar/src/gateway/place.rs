@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::end::End;
 use super::op::Op;
 use super::record::{Counts, Record};
 use super::reply::{self, Info};
+use crate::GatewayConfig;
 use tidings::{Delivery, Session};
 
 /// A client's place among those of the gateway, which it has until this is dropped: what is counted of it,
@@ -53,6 +55,11 @@ impl Place {
         })
     }
 
+    /// How the gateway is to be.
+    pub(super) fn config(&self) -> &GatewayConfig {
+        self.clients.config()
+    }
+
     /// What the client is told first: who the node is, and where else the client can go.
     pub(super) fn greeting(&self, stream: &TcpStream) -> BytesMut {
         let mut greeting = BytesMut::new();
@@ -71,17 +78,15 @@ impl Place {
     }
 
     /// Waits until there is something to tell the client, or to do about it.
-    pub(super) async fn news(&self) {
-        self.record.news.notified().await;
+    pub(super) fn news(&self) -> impl Future<Output = ()> {
+        poll_fn(|cx| self.record.poll_news(cx))
     }
 
-    /// Notes that there is something to tell the client. If the connection is to end, nothing new comes
-    /// from now on, and once the client has what waits for it, its inbox says that this was all.
-    pub(super) async fn take_news(&mut self, session: &Session) {
+    /// Notes that there is something to tell the client. True if its session is to be finished: nothing new
+    /// comes from then on, and once the client has what waits for it, its inbox says that this was all.
+    pub(super) fn take_news(&mut self) -> bool {
         self.has_news = true;
-        if self.record.is_to_end() {
-            session.finish().await;
-        }
+        self.record.is_to_end()
     }
 
     /// Tells the client where else it can go, if that is news and it wants to know.

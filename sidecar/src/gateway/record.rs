@@ -1,10 +1,14 @@
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::task::AtomicWaker;
 use tidings::{Observer, Scope};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connect_options::ConnectOptions;
@@ -28,8 +32,9 @@ pub(crate) struct Record {
     active_ms: AtomicU64,
     /// The last round trip in microseconds, and 1; 0 if none is known.
     round_trip_us: AtomicU64,
-    /// Told when there is news for the client.
-    pub(super) news: Notify,
+    /// Whether there is something to tell the client, or to do about it, and who is woken then.
+    has_news: AtomicBool,
+    waiting: AtomicWaker,
     /// Whether the connection is to end.
     is_to_end: AtomicBool,
 }
@@ -97,7 +102,8 @@ impl Record {
             out_bytes: AtomicUsize::new(0),
             active_ms: AtomicU64::new(0),
             round_trip_us: AtomicU64::new(0),
-            news: Notify::new(),
+            has_news: AtomicBool::new(false),
+            waiting: AtomicWaker::new(),
             is_to_end: AtomicBool::new(false),
         }
     }
@@ -136,7 +142,23 @@ impl Record {
     /// Ends the connection, once it has what it was sent.
     pub(super) fn end(&self) {
         self.is_to_end.store(true, Relaxed);
-        self.news.notify_one();
+        self.tell_news();
+    }
+
+    /// There is something to tell the client, or to do about it.
+    pub(super) fn tell_news(&self) {
+        self.has_news.store(true, Release);
+        self.waiting.wake();
+    }
+
+    /// Ready once after there was news. Who asked last is woken.
+    pub(super) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waiting.register(cx.waker());
+        if self.has_news.swap(false, Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     pub(super) fn is_to_end(&self) -> bool {
