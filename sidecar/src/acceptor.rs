@@ -15,36 +15,58 @@ use tracing::warn;
 /// It keeps a descriptor for nothing but to be closed when the process has none left: so a newcomer
 /// can be told that there is no room, instead of waiting for an answer that never comes.
 #[derive(Debug)]
-pub(crate) struct Acceptor {
-    listener: TcpListener,
+pub(crate) struct Acceptor<L: Listener = TcpListener> {
+    listener: L,
     slots: Arc<Semaphore>,
     spare: Option<OwnedFd>,
     /// Whether the spare descriptor was given up, and is not back yet.
     is_short: bool,
 }
 
+/// What connections come to.
+pub(crate) trait Listener: AsFd {
+    type Stream;
+    /// From where one came.
+    type Addr;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+    type Addr = SocketAddr;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
+        self.accept()
+    }
+}
+
 /// A connection that was accepted.
 #[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+pub(crate) struct Arrival<S = TcpStream, A = SocketAddr> {
+    pub(crate) stream: S,
+    pub(crate) peer: A,
     /// To be kept as long as the connection is served; none when all are taken.
     pub(crate) slot: Option<OwnedSemaphorePermit>,
 }
 
-impl Acceptor {
-    pub(crate) fn new(listener: TcpListener, slots: usize) -> Self {
-        let slots = Semaphore::new(slots.min(Semaphore::MAX_PERMITS));
+/// So many connections at a time, of all who accept with them.
+pub(crate) fn slots(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))
+}
+
+impl<L: Listener> Acceptor<L> {
+    pub(crate) fn new(listener: L, slots: Arc<Semaphore>) -> Self {
         Self {
             spare: spare(&listener),
             listener,
-            slots: Arc::new(slots),
+            slots,
             is_short: false,
         }
     }
 
     /// Waits for the next connection. One without a slot has to be closed before the next call.
-    pub(crate) async fn next(&mut self) -> Arrival {
+    pub(crate) async fn next(&mut self) -> Arrival<L::Stream, L::Addr> {
         if self.is_short {
             self.spare = spare(&self.listener);
             self.is_short = self.spare.is_none();
@@ -83,7 +105,7 @@ impl Acceptor {
 }
 
 /// A descriptor of no other use, if there is one left.
-fn spare(listener: &TcpListener) -> Option<OwnedFd> {
+fn spare(listener: &impl AsFd) -> Option<OwnedFd> {
     listener.as_fd().try_clone_to_owned().ok()
 }
 

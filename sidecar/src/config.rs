@@ -6,6 +6,8 @@ use crate::identities::{Identities, IdentitiesConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use tidings::{ConfigError, Count, Identity, IdentityError, MailboxConfig, Overflow, Scope, Time};
 
+use crate::{FileMode, TlsConfig};
+
 /// How a sidecar runs: its node, and its doors. Every field has a default, so that
 /// `Config::default()` is a node on its own with doors on loopback.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,6 +84,17 @@ pub struct GatewayConfig {
     /// Over which time those are closed that are left then, one after the other. Default 30 s, at
     /// most 1 h. A shorter one brings more of them to the other nodes at a time.
     pub lame_duck_duration: Time<0, 3_600_000>,
+    /// TLS for those who connect over the network. Default none.
+    pub tls: TlsConfig,
+    /// Where clients on this machine connect by a Unix socket: the path of its file. Default none.
+    pub unix: Option<PathBuf>,
+    /// Who may use that file. Default `0600`: processes of the same user.
+    pub unix_mode: FileMode,
+    /// Where clients connect by WebSocket, under any path. Default none: they do at `http`, under `/nats`.
+    pub websocket: Option<SocketAddr>,
+    /// The pages that may connect by WebSocket, by what browsers say as `Origin`, such as
+    /// `https://app.example`. Default none. What is no page in a browser always may.
+    pub origins: Vec<String>,
     /// What may wait for a client that reads slowly. By default it is disconnected when more does.
     #[serde(deserialize_with = "client_mailbox")]
     pub mailbox: MailboxConfig,
@@ -166,6 +179,11 @@ impl Default for GatewayConfig {
             advertise: Advertise::Auto,
             lame_duck_grace: Time::of_ms::<3_000>(),
             lame_duck_duration: Time::of_ms::<30_000>(),
+            tls: TlsConfig::default(),
+            unix: None,
+            unix_mode: FileMode::OWNER,
+            websocket: None,
+            origins: Vec::new(),
             mailbox: MailboxConfig {
                 overflow: Overflow::Disconnect,
                 ..MailboxConfig::default()

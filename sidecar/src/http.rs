@@ -8,6 +8,7 @@
 //! most; who publishes hands its message to a session.
 
 mod caller;
+mod clients;
 mod drain;
 mod error;
 mod explain;
@@ -39,9 +40,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::acceptor::Acceptor;
+use crate::acceptor::{self, Acceptor};
 use crate::answers::{MemberAnswer, NodeAnswer, TopicAnswer};
-use crate::gateway::Clients;
+use crate::gateway::{Clients, Gateway};
 use crate::{HttpConfig, descriptors};
 use caller::{Caller, Overseer};
 use error::Error;
@@ -70,16 +71,39 @@ use tidings::{MemberId, Node, NodeId, Pattern, Scope};
 /// It tells of these clients. Like the client gateway, this keeps the node going: it ends with [`Node::leave`] or when its
 /// token is cancelled.
 pub fn serve(node: &Node, listener: TcpListener, config: HttpConfig, clients: &Clients) {
+    serve_all(node, listener, config, clients, None);
+}
+
+/// The same, and clients of this gateway connect by WebSocket under `/nats`. They count among those of
+/// the gateway and no longer among the connections of HTTP.
+pub fn serve_with_gateway(
+    node: &Node,
+    listener: TcpListener,
+    config: HttpConfig,
+    gateway: &Gateway,
+) {
+    let clients = gateway.clients();
+    serve_all(node, listener, config, clients, Some(gateway.clone()));
+}
+
+fn serve_all(
+    node: &Node,
+    listener: TcpListener,
+    config: HttpConfig,
+    clients: &Clients,
+    gateway: Option<Gateway>,
+) {
     let listens = listener.local_addr().ok();
     let hosts = Hosts::new(listens.map(|addr| addr.ip()), config.http_hosts);
     let slots = descriptors::http_slots(config.http_connections_max.get());
-    let acceptor = Acceptor::new(listener, slots);
+    let acceptor = Acceptor::new(listener, acceptor::slots(slots));
     node.spawn(server::run(
         node.clone(),
         acceptor,
         router(Served::new(
             (node.clone(), slots),
-            (clients.clone(), listens),
+            (clients.clone(), gateway),
+            listens,
             (config.identities, config.scope),
         )),
         hosts,
@@ -96,6 +120,7 @@ fn router(served: Served) -> Router {
         .route("/v1/watch", get(watch::watch))
         .route("/v1/drain", get(drain::state).post(drain::drain))
         .merge(monitor::routes())
+        .route(hosts::CLIENTS, get(clients::connect))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tidings::{ConfigError, Count, Identity};
 use tidings_sidecar::identities::IdentitiesConfig;
-use tidings_sidecar::{Config, GatewayConfig, HttpConfig};
+use tidings_sidecar::{Config, GatewayConfig, HttpConfig, gateway};
 
 /// Where settings come from. Each source wins over those before it: the file, the environment, the
 /// flags; below them all are the defaults.
@@ -291,6 +291,10 @@ fn evaluate(merged: &config::Config) -> Result<(Config, Option<Identity>), Strin
         let cause = std::error::Error::source(&error).map_or(String::new(), |e| format!(": {e}"));
         format!("tls_dir: {error}{cause}")
     })?;
+    gateway::check_tls(&config.gateway).map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or(String::new(), |e| format!(": {e}"));
+        format!("{error}{cause}")
+    })?;
     config
         .check(identity.as_ref())
         .map_err(|error| match error {
@@ -539,6 +543,32 @@ mod tests {
         let config = first.config();
         let printed = to_toml(&config).unwrap();
         assert_eq!(given(&printed, &[]).config(), config, "{printed}");
+    }
+
+    #[test]
+    fn ways_for_clients_are_set_by_every_source() {
+        let file = "gateway.unix = '/run/tidings.sock'\ngateway.unix_mode = '660'\n\
+                    [gateway.tls]\nhandshake_first = true";
+        let environment = [
+            ("TIDINGS_GATEWAY__WEBSOCKET", "127.0.0.1:0"),
+            (
+                "TIDINGS_GATEWAY__ORIGINS",
+                "https://a.example, https://b.example",
+            ),
+            ("TIDINGS_GATEWAY__TLS__VERIFY", "false"),
+        ];
+        let gateway = given(file, &environment).config().gateway;
+        assert_eq!(gateway.unix, Some("/run/tidings.sock".into()));
+        assert_eq!(gateway.unix_mode.bits(), 0o660);
+        assert_eq!(gateway.websocket.map(|addr| addr.port()), Some(0));
+        assert_eq!(gateway.origins, ["https://a.example", "https://b.example"]);
+        assert!(gateway.tls.handshake_first && !gateway.tls.verify);
+        let error = given("gateway.unix_mode = 'rw'", &[]).error();
+        assert!(error.starts_with("in FILE: gateway.unix_mode: "), "{error}");
+        let error = given("", &[("TIDINGS_GATEWAY__TLS__CERT", "c.pem")]).error();
+        let start =
+            "in environment variable TIDINGS_GATEWAY__TLS__CERT: gateway.tls.key: is not set";
+        assert!(error.starts_with(start), "{error}");
     }
 
     #[test]

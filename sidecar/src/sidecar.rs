@@ -1,13 +1,14 @@
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tidings::{ConfigError, Identity, Node, StartError};
 use tokio::net::TcpListener;
 
-use crate::gateway::Clients;
+use crate::gateway::{self, Clients, Gateway, TlsError, UnixDoor};
 use crate::identities::{Identities, IdentitiesError};
 use crate::tls_dir::{self, ReloadError, TlsDir};
-use crate::{Config, GatewayConfig, HttpConfig, gateway, http};
+use crate::{Config, GatewayConfig, HttpConfig, http};
 
 /// A node with its doors, the client gateway and HTTP: what the `tidings` program runs.
 ///
@@ -16,15 +17,19 @@ use crate::{Config, GatewayConfig, HttpConfig, gateway, http};
 pub struct Sidecar {
     node: Node,
     client_addr: Option<SocketAddr>,
+    web_socket_addr: Option<SocketAddr>,
     http_addr: Option<SocketAddr>,
     identities: Identities,
     tls_dir: Option<TlsDir>,
     clients: Clients,
+    gateway: Option<Gateway>,
 }
 
 /// Listeners that nobody serves yet.
 struct Doors {
     client: Option<TcpListener>,
+    web_socket: Option<TcpListener>,
+    unix: Option<UnixDoor>,
     http: Option<TcpListener>,
 }
 
@@ -44,6 +49,8 @@ impl Sidecar {
         config.check(identity.as_ref())?;
         let identities = Identities::new(&config.access)?;
         let doors = Doors::bind(&config).await?;
+        // Before others have heard of the node.
+        gateway::check_tls(&config.gateway)?;
         let node = Node::start(config.node.clone(), identity).await?;
         let mut sidecar = doors.open(node, &config, identities)?;
         if let Some(path) = config.tls_dir {
@@ -78,9 +85,16 @@ impl Sidecar {
         tls_dir.reload().await
     }
 
-    /// The same, and tells the log what came of it.
+    /// Reads all certificates again, those for [clients](Gateway::reload), too, and tells the log what
+    /// came of it.
     pub async fn reload_and_tell(&self) {
-        tls_dir::tell(&self.reload().await);
+        let with_tls = self.gateway.as_ref().filter(|gateway| gateway.has_tls());
+        if self.tls_dir.is_some() || with_tls.is_none() {
+            tls_dir::tell(&self.reload().await);
+        }
+        if let Some(gateway) = with_tls {
+            gateway.reload_and_tell().await;
+        }
     }
 
     /// The clients of its gateway, which can be sent to other nodes before this one leaves
@@ -99,6 +113,12 @@ impl Sidecar {
         self.client_addr
     }
 
+    /// Where clients connect by WebSocket alone; none if there is no such door. They do where HTTP is
+    /// served, too.
+    pub fn web_socket_addr(&self) -> Option<SocketAddr> {
+        self.web_socket_addr
+    }
+
     /// Where HTTP is served; none if that door is closed.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http_addr
@@ -109,6 +129,8 @@ impl Doors {
     async fn bind(config: &Config) -> Result<Self, SidecarError> {
         Ok(Self {
             client: bind("client", config.client).await?,
+            web_socket: bind("gateway.websocket", config.gateway.websocket).await?,
+            unix: bind_unix(&config.gateway).await?,
             http: bind("http", config.http).await?,
         })
     }
@@ -127,29 +149,49 @@ impl Doors {
                 .map_err(SidecarError::Address)
         };
         let (client_addr, http_addr) = (addr(&self.client)?, addr(&self.http)?);
-        let gateway = GatewayConfig {
+        let web_socket_addr = addr(&self.web_socket)?;
+        let is_open = self.client.is_some() || self.web_socket.is_some() || self.unix.is_some();
+        let gateway_config = GatewayConfig {
             identities: identities.clone(),
             ..config.gateway.clone()
         };
-        let clients = match self.client {
-            Some(listener) => gateway::serve(&node, listener, gateway),
-            None => Clients::new(&node, gateway, None),
+        let gateway = is_open.then(|| Gateway::new(&node, gateway_config.clone(), client_addr));
+        let gateway = gateway.transpose()?;
+        if let Some(gateway) = &gateway {
+            if let Some(listener) = self.client {
+                gateway.serve(listener);
+            }
+            if let Some(listener) = self.web_socket {
+                gateway.serve_web_socket(listener);
+            }
+            if let Some(unix) = self.unix {
+                gateway.serve_unix(unix);
+            }
+        }
+        let clients = match &gateway {
+            Some(gateway) => gateway.clients().clone(),
+            None => Clients::new(&node, gateway_config, None),
         };
         if let Some(listener) = self.http {
-            let config = HttpConfig {
+            let http = HttpConfig {
                 identities: identities.clone(),
                 scope: config.gateway.scope.clone(),
                 ..config.http_server.clone()
             };
-            http::serve(&node, listener, config, &clients);
+            match &gateway {
+                Some(gateway) => http::serve_with_gateway(&node, listener, http, gateway),
+                None => http::serve(&node, listener, http, &clients),
+            }
         }
         Ok(Sidecar {
             node,
             client_addr,
+            web_socket_addr,
             http_addr,
             identities,
             tls_dir: None,
             clients,
+            gateway,
         })
     }
 }
@@ -165,6 +207,19 @@ async fn bind(
     }
 }
 
+async fn bind_unix(config: &GatewayConfig) -> Result<Option<UnixDoor>, SidecarError> {
+    let Some(path) = &config.unix else {
+        return Ok(None);
+    };
+    match UnixDoor::bind(path, config.unix_mode).await {
+        Ok(unix) => Ok(Some(unix)),
+        Err(source) => Err(SidecarError::BindUnix {
+            path: path.clone(),
+            source,
+        }),
+    }
+}
+
 /// Why a sidecar did not start. Nothing of it is left running then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -172,7 +227,7 @@ pub enum SidecarError {
     /// The address of a door cannot be had.
     #[error("cannot listen on {addr} (the address `{door}`)")]
     Bind {
-        /// Which door, as in the config: `client` or `http`.
+        /// Which door, as in the config: `client`, `http` or `gateway.websocket`.
         door: &'static str,
         /// Its address.
         addr: SocketAddr,
@@ -180,6 +235,18 @@ pub enum SidecarError {
         #[source]
         source: io::Error,
     },
+    /// The path of the Unix socket cannot be had.
+    #[error("cannot listen on {} (the path `gateway.unix`)", path.display())]
+    BindUnix {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no TLS for clients as the config says.
+    #[error("cannot serve TLS to clients")]
+    Tls(#[from] TlsError),
     /// The system does not say which address was bound.
     #[error("cannot tell the address of a listener")]
     Address(#[source] io::Error),

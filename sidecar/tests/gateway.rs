@@ -30,7 +30,7 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let node = Node::start(config.node, None).await.unwrap();
-        let clients = gateway::serve(&node, listener, config.gateway);
+        let clients = gateway::serve(&node, listener, config.gateway).unwrap();
         Self {
             node,
             addr,
@@ -172,7 +172,7 @@ async fn a_client_that_asks_is_told_when_all_nodes_have_its_subscriptions() {
     let gateway = Gateway {
         addr,
         node: near.clone(),
-        clients: gateway::serve(near, listener, Config::default().gateway),
+        clients: gateway::serve(near, listener, Config::default().gateway).unwrap(),
     };
     let mut other = gateway.client(QUIET).await;
     other.tell("SUB $TIDINGS.> 1\r\n").await;
@@ -285,7 +285,7 @@ async fn headers_travel_with_the_message_byte_for_byte() {
     for node in cluster.nodes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, node) = (listener.local_addr().unwrap(), node.clone());
-        let clients = gateway::serve(&node, listener, Config::default().gateway);
+        let clients = gateway::serve(&node, listener, Config::default().gateway).unwrap();
         gateways.push(Gateway {
             node,
             addr,

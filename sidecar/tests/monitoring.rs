@@ -33,7 +33,7 @@ impl Served {
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (listener, http) = (listen().await, listen().await);
         let (client, http_addr) = (listener.local_addr().unwrap(), http.local_addr().unwrap());
-        let clients = gateway::serve(&node, listener, config);
+        let clients = gateway::serve(&node, listener, config).unwrap();
         http::serve(&node, http, HttpConfig::default(), &clients);
         Self {
             node,

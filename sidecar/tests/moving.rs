@@ -31,7 +31,7 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self {
             addr: listener.local_addr().unwrap(),
-            clients: gateway::serve(node, listener, config),
+            clients: gateway::serve(node, listener, config).unwrap(),
             node: node.clone(),
         }
     }

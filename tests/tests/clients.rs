@@ -72,7 +72,7 @@ fn nats_py_shows_who_it_is_and_hears_what_is_denied() -> Result<()> {
     let cluster = Cluster::with_config(1, IDENTITIES)?;
     let mut client = Command::new(python.trim());
     client.arg(repository().join("tests/python/identities.py"));
-    client.arg(cluster.node(1)?.client.to_string());
+    client.arg(cluster.node(1)?.client);
     let told = Program::start(client)?.finish()?;
     assert!(told.contains("hears what is denied"), "{told}");
     cluster.down()

@@ -50,6 +50,8 @@ pub(super) struct Client {
     door: Arc<Door>,
     /// Whether what it published has filled somebody's mailbox to where it is to wait.
     pub(super) is_pressing: bool,
+    /// Whether it is connected without TLS.
+    pub(super) is_plain: bool,
     /// Wait for what becomes of its assured messages, and where it wants to be told.
     assured: JoinSet<(Topic, Outcomes)>,
     pub(super) out: BytesMut,
@@ -85,6 +87,7 @@ impl Client {
             gaps: None,
             door: Arc::clone(door),
             is_pressing: false,
+            is_plain: true,
             assured: JoinSet::new(),
             out,
         }
@@ -181,6 +184,9 @@ impl Client {
     /// cannot be changed, and who asks for it is not to think that it was.
     fn connect(&mut self, json: &str) -> Result<(), ClientError> {
         let options = ConnectOptions::read(json)?;
+        if options.tls_required && self.is_plain {
+            return Err(ClientError::TlsNotServed);
+        }
         match scope(&options)? {
             Some(other) if other != *self.session.scope() => Err(ClientError::ScopeIsKept),
             _ => {

@@ -16,6 +16,7 @@ pub(super) enum ClientError {
     ConnectTimeout,
     NotAuthorized,
     TlsNotServed,
+    TlsRequired,
     NoRespondersWithoutHeaders,
     HeadersNotAnnounced,
     InvalidScope {
@@ -75,6 +76,7 @@ impl ClientError {
             | Self::ConnectTimeout
             | Self::NotAuthorized
             | Self::TlsNotServed
+            | Self::TlsRequired
             | Self::NoRespondersWithoutHeaders
             | Self::HeadersNotAnnounced
             | Self::InvalidScope { .. }
@@ -120,6 +122,7 @@ impl fmt::Display for ClientError {
             Self::ConnectTimeout => "Authentication Timeout",
             Self::NotAuthorized => "Authorization Violation",
             Self::TlsNotServed => "Secure Connection - TLS Not Available",
+            Self::TlsRequired => "Secure Connection - TLS Required",
             Self::NoRespondersWithoutHeaders => "no responders requires headers support",
             Self::HeadersNotAnnounced => "message headers not supported",
             Self::InvalidScope { name, reason } => {

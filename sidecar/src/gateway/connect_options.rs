@@ -85,9 +85,7 @@ impl ConnectOptions {
         let shown = Shown::deserialize(&said).map_err(|_| ClientError::Malformed)?;
         let mut options: Self = serde_json::from_value(said).map_err(|_| ClientError::Malformed)?;
         options.shown = (shown != Shown::default()).then(|| Box::new(shown));
-        if options.tls_required {
-            Err(ClientError::TlsNotServed)
-        } else if options.no_responders && !options.headers {
+        if options.no_responders && !options.headers {
             Err(ClientError::NoRespondersWithoutHeaders)
         } else {
             Ok(options)

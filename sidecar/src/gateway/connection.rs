@@ -1,11 +1,9 @@
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::Interest;
 use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::debug;
@@ -16,10 +14,12 @@ use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
 use super::end::End;
+use super::entry::Entry;
 use super::op::Op;
 use super::parser::{Parsed, Parser};
 use super::place::Place;
 use super::reply;
+use super::stream::Stream;
 use super::turn::Turn;
 use tidings::{Held, Inbox};
 
@@ -34,64 +34,64 @@ const READ_BYTES: (usize, usize) = (4 << 10, 64 << 10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves one client until it goes, is refused, or the node stops.
-pub(super) async fn run(door: Arc<Door>, stream: TcpStream, peer: SocketAddr, client_id: u64) {
-    // Answers are short and awaited. A socket that cannot do it is served all the same.
-    let _ = stream.set_nodelay(true);
-    let mut place = Place::enter(&door.clients, client_id, peer);
-    let mut greeting = place.greeting(&stream);
+pub(super) async fn run(door: Arc<Door>, entry: Entry) {
+    let Some(mut connection) = open(&door, entry).await else {
+        return;
+    };
+    let end = connection.serve().await;
+    end.log(&connection.place.peer);
+    connection.place.ends(&end);
+    if end == End::NodeStopped {
+        connection.place.say_farewell(&mut connection.client);
+    }
+    let out = std::mem::take(&mut connection.client.out);
+    if end == End::NodeStopped {
+        // The node waits for its sessions, so that they get what it has accepted for them.
+        end.close(&mut connection.wire.stream, out).await;
+    } else {
+        // First the session, so that others see at once that the agent is gone.
+        drop((connection.client, connection.inbox));
+        end.close(&mut connection.wire.stream, out).await;
+    }
+}
+
+/// Lets a client in, or tells it why not.
+async fn open(door: &Arc<Door>, entry: Entry) -> Option<Connection> {
+    let Entry {
+        stream,
+        mut place,
+        mut greeting,
+    } = entry;
     let mut wire = Wire {
         stream,
         input: BytesMut::new(),
-        parser: parser(&door),
+        parser: parser(door),
     };
-
-    let accepting = Box::pin(accept(&door, &mut wire, &mut greeting, &place));
+    let accepting = Box::pin(accept(door, &mut wire, &mut greeting, &place));
     let accepting = timeout(door.config.connect_timeout.get(), accepting);
     let accepted = match door.node.leaving().run_until_cancelled(accepting).await {
         Some(Ok(accepted)) => accepted,
         Some(Err(_)) => Err(End::Refused(ClientError::ConnectTimeout)),
         None => Err(End::NodeStopped),
     };
-    let (client, inbox) = match accepted {
-        Ok(accepted) => accepted,
-        Err(end) => {
-            end.log(peer);
-            place.ends(&end);
-            end.close(wire.stream, greeting).await;
-            return;
+    match accepted {
+        Ok((client, inbox)) => {
+            debug!(peer = %place.peer, "a client connected");
+            Some(Connection::new(door, wire, client, inbox, place))
         }
-    };
-    debug!(%peer, "a client connected");
-    let mut connection = Connection::new(&door, wire, client, inbox, place);
-    let end = connection.serve().await;
-    end.log(peer);
-    connection.place.ends(&end);
-    if end == End::NodeStopped {
-        let (stream, client) = (&connection.wire.stream, &mut connection.client);
-        connection.place.say_farewell(client, stream);
-    }
-    let Connection {
-        wire,
-        mut client,
-        inbox,
-        ..
-    } = connection;
-    let out = std::mem::take(&mut client.out);
-    if end == End::NodeStopped {
-        // The node waits for its sessions, so that they get what it has accepted for them.
-        end.close(wire.stream, out).await;
-        drop((client, inbox));
-    } else {
-        // First the session, so that others see at once that the agent is gone.
-        drop((client, inbox));
-        end.close(wire.stream, out).await;
+        Err(end) => {
+            end.log(&place.peer);
+            place.ends(&end);
+            end.close(&mut wire.stream, greeting).await;
+            None
+        }
     }
 }
 
-/// The socket, and what has been read from it and not yet understood.
+/// The stream, and what has been read from it and not yet understood.
 #[derive(Debug)]
 struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     parser: Parser,
 }
@@ -111,9 +111,7 @@ async fn accept(
     greeting: &mut BytesMut,
     place: &Place,
 ) -> Result<(Client, Inbox), End> {
-    while !greeting.is_empty() {
-        wire.stream.write_buf(greeting).await?;
-    }
+    wire.stream.write_all(greeting).await?;
     let identities = &door.config.identities;
     let mut options = loop {
         // Nothing else is held in memory for who has not said who it is.
@@ -146,7 +144,9 @@ async fn accept(
     debug!(?name, ?lang, ?version, "a client says what it is");
     place.greet(&session, &options);
     let greeting = std::mem::take(greeting);
-    Ok((Client::new(session, options, greeting, door), inbox))
+    let mut client = Client::new(session, options, greeting, door);
+    client.is_plain = wire.stream.is_plain();
+    Ok((client, inbox))
 }
 
 /// A client with a session. One task does everything: it reads while a write is pending, writes
@@ -232,8 +232,7 @@ impl Connection {
         loop {
             let is_input_used_up = self.take_operations()?;
             self.take_deliveries()?;
-            let stream = &self.wire.stream;
-            self.place.tell_news(&mut self.client, stream);
+            self.place.tell_news(&mut self.client);
             let is_stopped = self.client.is_pressing || !self.may_take_deliveries();
             if is_input_used_up || self.turn.is_over() || is_stopped {
                 self.write()?;
@@ -265,7 +264,8 @@ impl Connection {
             overdue
         };
 
-        let interest = match (may_read, !self.client.out.is_empty()) {
+        let may_write = !self.client.out.is_empty() || self.wire.stream.is_behind();
+        let interest = match (may_read, may_write) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
             (false, true) => Some(Interest::WRITABLE),
@@ -410,9 +410,9 @@ impl Connection {
 
     /// Writes what the socket takes now.
     fn write(&mut self) -> Result<(), End> {
-        let out = &mut self.client.out;
-        while !out.is_empty() {
-            match self.wire.stream.try_write(out) {
+        let (out, stream) = (&mut self.client.out, &mut self.wire.stream);
+        while !out.is_empty() || stream.is_behind() {
+            match stream.try_write(out) {
                 Ok(written) => out.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -459,12 +459,11 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use tidings::{Config, Node};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
-    use super::super::clients::Clients;
-    use super::*;
+    use super::super::Gateway;
+    use super::super::peer::Peer;
     use crate::GatewayConfig;
-    use crate::builder::Builder;
 
     #[tokio::test]
     async fn what_a_connection_needs_while_nothing_happens_is_little() {
@@ -472,16 +471,8 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let stream = TcpStream::connect(addr).await.unwrap();
         let node = Node::start(Config::default(), None).await.unwrap();
-        let config = Arc::new(GatewayConfig::default());
-        let clients = Clients::new(&node, GatewayConfig::default(), None);
-        let builder = Builder::new();
-        let door = Arc::new(Door {
-            node,
-            config,
-            builder,
-            clients,
-        });
-        let task = run(door, stream, addr, 1);
+        let gateway = Gateway::new(&node, GatewayConfig::default(), None).unwrap();
+        let task = gateway.serve_tcp(stream, Peer::network(addr));
         let bytes = size_of_val(&task);
         assert!(bytes <= 3 << 10, "{bytes}");
     }

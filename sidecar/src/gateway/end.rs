@@ -1,16 +1,16 @@
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::client_error::ClientError;
 use super::parser::ParseError;
+use super::peer::Peer;
 use super::reply;
+use super::stream::Stream;
 use tidings::RecvError;
 
 /// How long a client has to take the last words, and then to close its side.
@@ -29,7 +29,7 @@ pub(super) enum End {
 
 impl End {
     /// Tells whoever runs the node what they may have to know.
-    pub(super) fn log(&self, peer: SocketAddr) {
+    pub(super) fn log(&self, peer: &Peer) {
         match self {
             Self::Gone(kind) => debug!(%peer, reason = %kind, "a client went"),
             Self::Refused(ClientError::SlowConsumer) => {
@@ -55,19 +55,19 @@ impl End {
     }
 
     /// Says the last words and closes, as far as the client goes along.
-    pub(super) async fn close(&self, mut stream: TcpStream, mut out: BytesMut) {
+    pub(super) async fn close(&self, stream: &mut Stream, mut out: BytesMut) {
         if let Self::Refused(error) = self {
             reply::error(&mut out, error);
         }
+        // What browsers are told besides, with WebSocket.
+        let code = match self {
+            Self::Gone(_) => CloseCode::Normal,
+            Self::Refused(_) => CloseCode::Policy,
+            Self::NodeStopped => CloseCode::Away,
+        };
         let last_words = async {
-            while !out.is_empty() {
-                stream.write_buf(&mut out).await?;
-            }
-            stream.shutdown().await?;
-            // Closing with input unread would reset the connection and lose the last words.
-            let mut unread = vec![0; 4096];
-            while stream.read(&mut unread).await? > 0 {}
-            io::Result::Ok(())
+            stream.write_all(&mut out).await?;
+            stream.close(code).await
         };
         // Who is not there any more needs no last words.
         let _ = timeout(CLOSE_TIMEOUT, last_words).await;

@@ -1,9 +1,8 @@
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::announcement::Announcement;
@@ -12,8 +11,9 @@ use super::clients::Clients;
 use super::connect_options::ConnectOptions;
 use super::end::End;
 use super::op::Op;
+use super::peer::{Origin, Peer};
 use super::record::{Counts, Record};
-use super::reply::{self, Info};
+use super::reply::{self, Info, TlsOffer};
 use crate::GatewayConfig;
 use tidings::{Delivery, Session};
 
@@ -25,6 +25,13 @@ pub(super) struct Place {
     /// What it may sign to show who it is.
     nonce: Option<String>,
     record: Arc<Record>,
+    pub(super) peer: Peer,
+    /// Where it has reached the node; none if that is no address in the network.
+    local: Option<SocketAddr>,
+    /// What it is told of TLS.
+    tls: Option<TlsOffer>,
+    /// Whether the addresses of other nodes are of use to it.
+    goes_elsewhere: bool,
     told: Arc<Announcement>,
     /// Whether there may be something that it was not told.
     has_news: bool,
@@ -39,13 +46,23 @@ pub(super) struct Place {
 
 impl Place {
     /// One more client comes.
-    pub(super) fn enter(clients: &Clients, id: u64, peer: SocketAddr) -> Box<Self> {
-        let (record, told) = clients.enter(id, peer);
+    pub(super) fn enter(
+        clients: &Clients,
+        id: u64,
+        peer: Peer,
+        local: Option<SocketAddr>,
+        tls: Option<TlsOffer>,
+    ) -> Box<Self> {
+        let (record, told) = clients.enter(id, peer.addr());
         // Moved about with the rest of a connection it would take its room twice.
         Box::new(Self {
             clients: clients.clone(),
             nonce: clients.config().identities.nonce(),
             record,
+            goes_elsewhere: matches!(peer.origin, Origin::Network(_)),
+            peer,
+            local,
+            tls,
             told,
             has_news: false,
             is_drain_told: false,
@@ -60,16 +77,25 @@ impl Place {
         self.clients.config()
     }
 
+    /// Where other nodes are reached over TCP is nothing to it.
+    pub(super) fn stays(&mut self) {
+        self.goes_elsewhere = false;
+    }
+
     /// What the client is told first: who the node is, and where else the client can go.
-    pub(super) fn greeting(&self, stream: &TcpStream) -> BytesMut {
+    pub(super) fn greeting(&self) -> BytesMut {
         let mut greeting = BytesMut::new();
-        self.say(&self.told, false, stream, &mut greeting);
+        self.say(&self.told, false, &mut greeting);
         greeting
     }
 
     /// What it was told for showing who it is, and where it comes from.
     pub(super) fn told(&self) -> (Option<&str>, IpAddr) {
-        (self.nonce.as_deref(), self.record.peer.ip())
+        let from = match self.peer.origin {
+            Origin::Network(addr) => addr.ip(),
+            Origin::Process { .. } => Ipv4Addr::LOCALHOST.into(),
+        };
+        (self.nonce.as_deref(), from)
     }
 
     pub(super) fn greet(&self, session: &Session, options: &ConnectOptions) {
@@ -90,7 +116,7 @@ impl Place {
     }
 
     /// Tells the client where else it can go, if that is news and it wants to know.
-    pub(super) fn tell_news(&mut self, client: &mut Client, stream: &TcpStream) {
+    pub(super) fn tell_news(&mut self, client: &mut Client) {
         if !self.has_news || !client.takes_info() {
             return;
         }
@@ -98,27 +124,30 @@ impl Place {
         let newest = self.clients.announcement();
         if !Arc::ptr_eq(&newest, &self.told) {
             let is_drain = newest.is_draining && !std::mem::replace(&mut self.is_drain_told, true);
-            self.say(&newest, is_drain, stream, &mut client.out);
+            self.say(&newest, is_drain, &mut client.out);
             self.told = newest;
         }
     }
 
     /// Tells the client to go elsewhere, unless it was told before.
-    pub(super) fn say_farewell(&mut self, client: &mut Client, stream: &TcpStream) {
+    pub(super) fn say_farewell(&mut self, client: &mut Client) {
         if client.takes_info() && !std::mem::replace(&mut self.is_drain_told, true) {
             let newest = self.clients.announcement();
-            self.say(&newest, true, stream, &mut client.out);
+            self.say(&newest, true, &mut client.out);
         }
     }
 
-    fn say(&self, news: &Announcement, is_drain: bool, stream: &TcpStream, out: &mut BytesMut) {
+    fn say(&self, news: &Announcement, is_drain: bool, out: &mut BytesMut) {
         let (node, config) = (self.clients.node(), self.clients.config());
-        let info = Info::new(node, stream, self.record.peer, self.record.id);
+        let (nothing, advertised) = (Announcement::default(), config.advertise.first());
+        let (news, advertised) = if self.goes_elsewhere {
+            (news, advertised)
+        } else {
+            (&nothing, None)
+        };
+        let info = Info::new(node, self.local, &self.peer, self.record.id).offering(self.tls);
         let info = info.asking(config.identities.asks(), self.nonce.as_deref());
-        reply::info(
-            out,
-            &info.announcing(news, config.advertise.first(), is_drain),
-        );
+        reply::info(out, &info.announcing(news, advertised, is_drain));
     }
 
     /// Translates a delivery, and counts it if it was for one of the subscriptions there are.

@@ -3,10 +3,10 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use serde::Serialize;
-use tokio::net::TcpStream;
 
 use super::announcement::Announcement;
 use super::client_error::ClientError;
+use super::peer::Peer;
 use tidings::{ClientAddr, Message, Node, Topic};
 
 /// What the server says of itself. What is not here it does not offer.
@@ -30,7 +30,15 @@ pub(super) struct Info<'a> {
     nonce: Option<&'a str>,
     max_payload: usize,
     client_id: u64,
-    client_ip: String,
+    /// None for who has no address in the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_ip: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_available: bool,
     /// Where clients of this node can go, itself included.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     connect_urls: &'a [ClientAddr],
@@ -39,18 +47,25 @@ pub(super) struct Info<'a> {
     ldm: bool,
 }
 
+/// What a client is told of TLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TlsOffer {
+    /// Whether it has to go on with TLS.
+    pub(super) is_required: bool,
+    /// Whether it has to show a certificate then.
+    pub(super) is_verifying: bool,
+}
+
 impl<'a> Info<'a> {
-    /// For this client.
+    /// For this client, which has reached the node at this address.
     pub(super) fn new(
         node: &'a Node,
-        stream: &TcpStream,
-        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        peer: &Peer,
         client_id: u64,
     ) -> Self {
-        // A socket that has no address any more will not carry this either.
-        let local = stream
-            .local_addr()
-            .unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
+        // A Unix socket has none. One that has none any more will not carry this either.
+        let local = local.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
         Self {
             server_id: format!("{}-{}", node.name(), node.incarnation()),
             server_name: node.name().as_str(),
@@ -65,10 +80,23 @@ impl<'a> Info<'a> {
             nonce: None,
             max_payload: node.config().limits.payload_bytes_max.get(),
             client_id,
-            client_ip: peer.ip().to_canonical().to_string(),
+            client_ip: peer.ip(),
+            tls_required: false,
+            tls_verify: false,
+            tls_available: false,
             connect_urls: &[],
             ldm: false,
         }
+    }
+
+    /// To a client that is to go on with TLS, or may, or has done so.
+    pub(super) fn offering(mut self, tls: Option<TlsOffer>) -> Self {
+        if let Some(tls) = tls {
+            self.tls_required = tls.is_required;
+            self.tls_available = !tls.is_required;
+            self.tls_verify = tls.is_verifying;
+        }
+        self
     }
 
     /// Says what this announces, and if an address is advertised, that it is this node's.

@@ -29,7 +29,9 @@ impl Hosts {
 
     /// Whether this is to be answered.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Error> {
-        if is_cross_site(request.headers()) {
+        // From which pages clients connect, the gateway decides.
+        let is_client = request.uri().path() == CLIENTS;
+        if is_cross_site(request.headers()) && !is_client {
             let problem = "pages of other sites are not answered";
             return Err(Error::new(StatusCode::FORBIDDEN, problem));
         }
@@ -47,6 +49,9 @@ impl Hosts {
         Err(Error::new(StatusCode::MISDIRECTED_REQUEST, problem))
     }
 }
+
+/// Where clients of the gateway connect.
+pub(super) const CLIENTS: &str = "/nats";
 
 fn is_cross_site(headers: &HeaderMap) -> bool {
     headers
@@ -130,6 +135,15 @@ mod tests {
         let both = [("host", "localhost"), ("host", "evil.example")];
         assert_eq!(status(&hosts, "/", &both), 421);
         assert_eq!(status(&hosts, "/", &[]), 200, "no browser leaves it out");
+    }
+
+    #[test]
+    fn clients_come_from_any_page_but_under_no_other_names() {
+        let hosts = Hosts::new(Some(Ipv4Addr::LOCALHOST.into()), Vec::new());
+        let from = |host| [("host", host), ("sec-fetch-site", "cross-site")];
+        assert_eq!(status(&hosts, CLIENTS, &from("localhost")), 200);
+        assert_eq!(status(&hosts, CLIENTS, &from("evil.example")), 421);
+        assert_eq!(status(&hosts, "/v1/nodes", &from("localhost")), 403);
     }
 
     #[test]

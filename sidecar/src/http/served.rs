@@ -9,7 +9,7 @@ use super::exposition::Exposition;
 use super::publishers::Publishers;
 use super::usage::Usage;
 use super::watchers::Watchers;
-use crate::gateway::Clients;
+use crate::gateway::{Clients, Gateway};
 use crate::identities::Identities;
 
 /// What the answers are made of.
@@ -23,6 +23,8 @@ pub(super) struct Served {
     pub(super) publishers: Arc<Publishers>,
     pub(super) watchers: Watchers,
     pub(super) clients: Clients,
+    /// Whose clients connect here; none if they do not.
+    pub(super) gateway: Option<Gateway>,
     /// Where it listens.
     pub(super) listens: Option<SocketAddr>,
     pub(super) usage: Arc<Usage>,
@@ -37,7 +39,8 @@ impl Served {
     /// ask and are in that scope unless their role names another.
     pub(super) fn new(
         (node, connections): (Node, usize),
-        (clients, listens): (Clients, Option<SocketAddr>),
+        (clients, gateway): (Clients, Option<Gateway>),
+        listens: Option<SocketAddr>,
         (identities, scope): (Identities, Scope),
     ) -> Self {
         let exposition = Exposition::new(node.clone(), clients.clone(), identities.clone());
@@ -50,6 +53,7 @@ impl Served {
             publishers: Arc::new(Publishers::new(node.clone())),
             watchers: Watchers::among(connections),
             clients,
+            gateway,
             listens,
             usage: Arc::default(),
             node,

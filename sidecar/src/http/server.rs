@@ -133,7 +133,8 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         let mut serving = pin!(serving);
         let served = tokio::select! {
             served = serving.as_mut() => served,

@@ -28,6 +28,11 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
         }
     }
 
+    /// The connection itself, when it is somebody else's business.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Lets no write wait for ever.
     fn watch<T>(
         &mut self,

@@ -224,6 +224,35 @@ fn a_hangup_renews_the_certificate_and_never_ends_the_node() {
 }
 
 #[test]
+fn a_hangup_renews_the_certificate_for_clients_and_an_error_is_told_before_anything_starts() {
+    let ca = Ca::create();
+    ca.certify("n1", &[]);
+    let (certificate, key) = (ca.file("n1", "node.pem"), ca.file("n1", "node-key.pem"));
+    let config = ca.at("tidings.toml");
+    let tls = format!("gateway.tls = {{ cert = {certificate:?}, key = {key:?} }}");
+    fs::write(&config, &tls).unwrap();
+    let node = Node::start(&["--config", &config]);
+    ca.certify("n1", &[]);
+    node.running.signal("HUP");
+    node.running
+        .says("the certificate for clients was read again");
+    fs::write(&certificate, "nonsense").unwrap();
+    node.running.signal("HUP");
+    let told = node
+        .running
+        .says("the certificate for clients was not read again");
+    assert!(told.contains("gateway.tls.cert: "), "{told}");
+    node.running.signal("TERM");
+    assert_eq!(node.running.end().0, Some(0));
+    for command in [&["config", "check"][..], &["run"]] {
+        let arguments = [command, &["--config", &config]].concat();
+        let told = complaint(tidings(&arguments));
+        let expected = format!("error: in {config}: gateway.tls.cert: ");
+        assert!(told.starts_with(&expected), "{told}");
+    }
+}
+
+#[test]
 fn files_that_are_written_are_read_without_being_asked() {
     let ca = Ca::create();
     ca.certify("n1", &["--valid-for", "10m"]);

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tidings_tests::{Cluster, Program, repository, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -19,6 +20,36 @@ async fn nats_py_is_served_across_nodes() -> Result<()> {
     let cluster = Cluster::up(3)?;
     tours(&cluster, || python("tour.py"))?;
     goes_on(&cluster, python("failover.py")?).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_py_connects_over_tls_with_its_certificate_and_not_without() -> Result<()> {
+    let files = tempfile::tempdir()?;
+    let file = |name: &str| files.path().join(name);
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    std::fs::write(file("ca.pem"), authority.pem())?;
+    for name in ["server", "agent"] {
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec![name.to_owned()])?;
+        let certificate = params.signed_by(&key, &authority)?;
+        std::fs::write(file(&format!("{name}.pem")), certificate.pem())?;
+        std::fs::write(file(&format!("{name}-key.pem")), key.serialize_pem())?;
+    }
+    let config = format!(
+        "gateway.tls = {{ cert = {:?}, key = {:?}, ca = {:?} }}",
+        file("server.pem"),
+        file("server-key.pem"),
+        file("ca.pem"),
+    );
+    let cluster = Cluster::with_config(1, &config)?;
+    let mut client = python("tls.py")?;
+    client.args([&cluster.node(1)?.client, "server"]);
+    client.args([file("ca.pem"), file("agent.pem"), file("agent-key.pem")]);
+    let told = Program::start(client)?.finish()?;
+    ensure!(told.contains("a certificate, and none without"), "{told}");
     cluster.down()
 }
 
