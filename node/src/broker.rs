@@ -281,13 +281,10 @@ impl Broker {
                         queue: queue.clone(),
                         times: 1,
                     };
-                    let origin = Origin {
-                        publisher: from.number(),
-                        asks: None,
-                    };
+                    let origin = Origin::passing_on(from.number());
                     let frame = envelope::encode(origin, &aim, &routes.scope, &home, message);
                     self.counters.sent_remote.fetch_add(1, Relaxed);
-                    remote.peer.send(from.number(), &frame).is_ok()
+                    remote.peer.send(origin.publisher, &frame).is_ok()
                 });
         let counted = match is_kept {
             true => &self.counters.handed_over,

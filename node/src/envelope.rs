@@ -49,6 +49,20 @@ pub(crate) enum Aim {
     },
 }
 
+impl Origin {
+    /// Of a message that this node passes on: of its publisher's, wherever that is, the order is kept as far
+    /// as can be. The number is that of no session here, so that none is slowed or speeded up for it.
+    pub(crate) fn passing_on(publisher: u64) -> Self {
+        Self {
+            publisher: publisher | PASSED_ON,
+            asks: None,
+        }
+    }
+}
+
+/// Set in the number of a publisher whose message is passed on. No session has so great a number.
+const PASSED_ON: u64 = 1 << 63;
+
 /// What a frame carries.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {

@@ -13,7 +13,9 @@ PATIENCE_SECONDS = 10
 async def main(node: str, name: str, ca: str, certificate: str, key: str) -> None:
     context = ssl.create_default_context(cafile=ca)
     context.load_cert_chain(certificate, key)
-    client = await nats.connect(f"tls://{node}", tls=context, tls_hostname=name)
+    client = await nats.connect(
+        f"tls://{node}", tls=context, tls_hostname=name, allow_reconnect=False
+    )
     subscription = await client.subscribe("news.*")
     payload = b"x" * 500_000
     await client.publish("news.large", payload)
@@ -30,4 +32,4 @@ async def main(node: str, name: str, ca: str, certificate: str, key: str) -> Non
         raise AssertionError("a client without a certificate was let in")
 
 
-asyncio.run(main(*sys.argv[1:]))
+asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 3 * PATIENCE_SECONDS))

@@ -76,7 +76,7 @@ async def queue_group(here: Client, workers: list[Client]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while len(done) < COUNT:
             await asyncio.sleep(0.01)
-    assert sorted(int(job) for _, job in done) == list(range(COUNT)), done
+    assert sorted(int(job) for _, job in done) == list(range(COUNT)), f"{len(done)} jobs"
     assert {worker for worker, _ in done} == set(workers), "one of them has got all jobs"
 
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_nats::HeaderMap;
+use tidings_tests::differential::Site;
 use tidings_tests::{Cluster, Inbox, Program, RawClient, repository};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -66,16 +67,16 @@ const IDENTITIES: &str = r#"
     [roles.all]
 "#;
 
-#[test]
-fn nats_py_shows_who_it_is_and_hears_what_is_denied() -> Result<()> {
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_py_shows_who_it_is_and_hears_what_is_denied() -> Result<()> {
     let python = Program::start(Command::new(repository().join("tests/python/venv")))?.finish()?;
-    let cluster = Cluster::with_config(1, IDENTITIES)?;
+    let site = Site::with_config(IDENTITIES).await?;
     let mut client = Command::new(python.trim());
     client.arg(repository().join("tests/python/identities.py"));
-    client.arg(cluster.node(1)?.client);
+    client.args(site.addrs());
     let told = Program::start(client)?.finish()?;
     assert!(told.contains("hears what is denied"), "{told}");
-    cluster.down()
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

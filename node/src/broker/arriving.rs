@@ -150,6 +150,12 @@ impl Broker {
             return;
         }
         let Some(matching) = matching else {
+            let lost = match aim {
+                Aim::Queues(queues) => queues.len() as u64,
+                Aim::Passed { .. } => 1,
+                _ => 0,
+            };
+            self.counters.dropped_queue_empty.fetch_add(lost, Relaxed);
             return;
         };
         let message = Arc::new(message);
@@ -197,10 +203,7 @@ impl Broker {
                 queue,
                 times: times + 1,
             };
-            let origin = Origin {
-                asks: None,
-                ..origin
-            };
+            let origin = Origin::passing_on(origin.publisher);
             let frame = envelope::encode(origin, &aim, &scope, &home, &message);
             // What has no room there is counted there.
             let _ = remote.peer.send(origin.publisher, &frame);

@@ -1,5 +1,6 @@
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -54,8 +55,7 @@ impl Site {
 
     /// One node.
     pub async fn node(settings: &[Setting]) -> Result<Self> {
-        let files = tempfile::tempdir()?;
-        let mut config = String::new();
+        let (mut config, mut identities) = (String::new(), String::new());
         for (name, value) in settings {
             config.push_str(&match name.as_str() {
                 "max_payload" => format!("limits.payload_bytes_max = {value}\n"),
@@ -63,11 +63,20 @@ impl Site {
                 "max_subscriptions" => {
                     format!("limits.subscriptions_per_session_max = {value}\n")
                 }
-                // Nodes do not ask who a client is.
-                "user" => String::new(),
+                "user" => {
+                    identities = identity(value)?;
+                    continue;
+                }
                 name => bail!("nodes have no setting for {name}"),
             });
         }
+        config.push_str(&identities);
+        Self::with_config(&config).await
+    }
+
+    /// One node with these settings.
+    pub async fn with_config(config: &str) -> Result<Self> {
+        let files = tempfile::tempdir()?;
         let path = files.path().join("tidings.toml");
         std::fs::write(&path, config)?;
         let config = path.to_string_lossy();
@@ -135,6 +144,23 @@ fn user(value: &str) -> Result<String> {
     let (user, password) = value.split_once(':').context("@user name:password")?;
     Ok(format!(
         "authorization {{ user: {user}, password: {password} }}\n"
+    ))
+}
+
+/// `name:password`, as a node is told.
+fn identity(value: &str) -> Result<String> {
+    let (name, password) = value.split_once(':').context("@user name:password")?;
+    let mut hashing = tidings(["passwd"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut input = hashing.stdin.take().context("its input is a pipe")?;
+    input.write_all(password.as_bytes())?;
+    drop(input);
+    let hash = String::from_utf8(hashing.wait_with_output()?.stdout)?;
+    let hash = hash.trim();
+    Ok(format!(
+        "[[identities]]\nname = \"{name}\"\nrole = \"all\"\npassword = \"{hash}\"\n[roles.all]\n"
     ))
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn tours(cluster: &Cluster) -> Result<()> {
     drains(&here, there).await
 }
 
-/// A subscription lives on at the second node when the first is killed.
+/// A subscription lives on at another node when the first is killed.
 pub(crate) async fn goes_on(cluster: &Cluster) -> Result<()> {
     let nodes = [cluster.node(1)?.client, cluster.node(2)?.client];
     let client = ConnectOptions::new()
@@ -33,7 +33,7 @@ pub(crate) async fn goes_on(cluster: &Cluster) -> Result<()> {
     let mut news = Inbox::on(client, "news").await?;
     cluster.wait_members(&[3], "news", 1, super::SOON).await?;
     cluster.kill("n1")?;
-    super::is_heard_of_at_second(cluster).await?;
+    super::moved(cluster).await?;
     cluster.node(3)?.publish("news", "more").await?;
     ensure!(news.text().await? == "more");
     Ok(())
