@@ -283,6 +283,8 @@ impl Gateway {
         slot: OwnedSemaphorePermit,
         serving: impl Future<Output = ()> + Send + 'static,
     ) {
+        // Moved about, it would take its room several times for as long as the client stays.
+        let serving = Box::pin(serving);
         self.0.node.spawn_draining(async move {
             serving.await;
             drop(slot);
