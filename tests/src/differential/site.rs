@@ -28,11 +28,16 @@ impl Site {
         command.args(["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir"]);
         command.arg(files.path());
         let mut config = String::new();
+        let (mut user, mut allowed) = (None, Allowed::default());
         for (name, value) in settings {
-            config.push_str(&match name.as_str() {
-                "user" => user(value)?,
-                name => format!("{name}: {value}\n"),
-            });
+            match name.as_str() {
+                "user" => user = Some(value),
+                name if allowed.takes(name, value) => {}
+                name => config.push_str(&format!("{name}: {value}\n")),
+            }
+        }
+        if let Some(user) = user {
+            config.push_str(&nats_user(user, &allowed)?);
         }
         let path = files.path().join("nats.conf");
         std::fs::write(&path, config)?;
@@ -55,7 +60,8 @@ impl Site {
 
     /// One node.
     pub async fn node(settings: &[Setting]) -> Result<Self> {
-        let (mut config, mut identities) = (String::new(), String::new());
+        let mut config = String::new();
+        let (mut user, mut allowed) = (None, Allowed::default());
         for (name, value) in settings {
             config.push_str(&match name.as_str() {
                 "max_payload" => format!("limits.payload_bytes_max = {value}\n"),
@@ -64,13 +70,16 @@ impl Site {
                     format!("limits.subscriptions_per_session_max = {value}\n")
                 }
                 "user" => {
-                    identities = identity(value)?;
+                    user = Some(value);
                     continue;
                 }
+                name if allowed.takes(name, value) => continue,
                 name => bail!("nodes have no setting for {name}"),
             });
         }
-        config.push_str(&identities);
+        if let Some(user) = user {
+            config.push_str(&identity(user, &allowed)?);
+        }
         Self::with_config(&config).await
     }
 
@@ -139,16 +148,76 @@ impl Site {
     }
 }
 
+/// What a user may do: of each verb what is allowed and what is denied, patterns with spaces between.
+#[derive(Default)]
+struct Allowed {
+    publish: [Option<String>; 2],
+    subscribe: [Option<String>; 2],
+    answers: bool,
+}
+
+impl Allowed {
+    /// Whether a setting is one of this.
+    fn takes(&mut self, name: &str, value: &str) -> bool {
+        let place = match name {
+            "publish" => &mut self.publish[0],
+            "publish_not" => &mut self.publish[1],
+            "subscribe" => &mut self.subscribe[0],
+            "subscribe_not" => &mut self.subscribe[1],
+            "answers" => {
+                self.answers = true;
+                return true;
+            }
+            _ => return false,
+        };
+        *place = Some(value.to_owned());
+        true
+    }
+
+    /// The lists of a verb, in a syntax with this between name and value. A pattern has no space; a `+`
+    /// stands for that before the name of a queue group.
+    fn lists(lists: &[Option<String>; 2], sign: &str) -> String {
+        let list = |(name, list): (&str, &Option<String>)| {
+            let patterns = list.as_ref()?.split(' ');
+            let patterns: Vec<_> = patterns
+                .map(|one| format!("{:?}", one.replace('+', " ")))
+                .collect();
+            Some(format!("{name}{sign}[{}]", patterns.join(", ")))
+        };
+        let both: Vec<_> = ["allow", "deny"]
+            .into_iter()
+            .zip(lists)
+            .filter_map(list)
+            .collect();
+        format!("{{ {} }}", both.join(", "))
+    }
+}
+
 /// `name:password`, as the NATS server is told.
-fn user(value: &str) -> Result<String> {
+fn nats_user(value: &str, allowed: &Allowed) -> Result<String> {
     let (user, password) = value.split_once(':').context("@user name:password")?;
+    let (publish, subscribe) = (
+        Allowed::lists(&allowed.publish, ": "),
+        Allowed::lists(&allowed.subscribe, ": "),
+    );
+    let mut permissions = Vec::new();
+    if publish.contains('[') {
+        permissions.push(format!("publish: {publish}"));
+    }
+    if subscribe.contains('[') {
+        permissions.push(format!("subscribe: {subscribe}"));
+    }
+    if allowed.answers {
+        permissions.push("allow_responses: true".into());
+    }
+    let permissions = permissions.join(", ");
     Ok(format!(
-        "authorization {{ user: {user}, password: {password} }}\n"
+        "authorization {{ users: [ {{ user: {user}, password: {password}, permissions: {{ {permissions} }} }} ] }}\n"
     ))
 }
 
 /// `name:password`, as a node is told.
-fn identity(value: &str) -> Result<String> {
+fn identity(value: &str, allowed: &Allowed) -> Result<String> {
     let (name, password) = value.split_once(':').context("@user name:password")?;
     let mut hashing = tidings(["passwd"])
         .stdin(Stdio::piped())
@@ -159,8 +228,16 @@ fn identity(value: &str) -> Result<String> {
     drop(input);
     let hash = String::from_utf8(hashing.wait_with_output()?.stdout)?;
     let hash = hash.trim();
+    let (publish, subscribe) = (
+        Allowed::lists(&allowed.publish, " = "),
+        Allowed::lists(&allowed.subscribe, " = "),
+    );
+    let mut role = format!("publish = {publish}\nsubscribe = {subscribe}\n");
+    if allowed.answers {
+        role.push_str("allow_responses = true\n");
+    }
     Ok(format!(
-        "[[identities]]\nname = \"{name}\"\nrole = \"all\"\npassword = \"{hash}\"\n[roles.all]\n"
+        "[[identities]]\nname = \"{name}\"\nrole = \"some\"\npassword = \"{hash}\"\n[roles.some]\n{role}"
     ))
 }
 

@@ -81,6 +81,16 @@ async fn async_nats_is_served_across_nodes() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_knows_one_node_goes_to_another_when_that_is_killed() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    rust::finds_another(&cluster).await?;
+    cluster.down()?;
+    let cluster = Cluster::up(3)?;
+    goes_on_from(&cluster, python("failover.py")?, 1).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn faststream_runs_its_services_as_they_are() -> Result<()> {
     let cluster = Cluster::up(2)?;
     let mut service = python("faststream_service.py")?;
@@ -111,9 +121,16 @@ fn tours(cluster: &Cluster, program: impl Fn() -> Result<Command>) -> Result<()>
 }
 
 /// A program that is subscribed at the first node is so at another one when the first is killed.
-async fn goes_on(cluster: &Cluster, mut program: Command) -> Result<()> {
-    let (first, second) = (cluster.node(1)?.client, cluster.node(2)?.client);
-    program.args([&first, &second]);
+async fn goes_on(cluster: &Cluster, program: Command) -> Result<()> {
+    goes_on_from(cluster, program, 2).await
+}
+
+/// The same of one that is told the addresses of so many.
+async fn goes_on_from(cluster: &Cluster, mut program: Command, known: usize) -> Result<()> {
+    let first = cluster.node(1)?.client;
+    for number in 1..=known {
+        program.arg(cluster.node(number)?.client);
+    }
     let mut program = Program::start(program)?;
     wait_until("it has subscribed", SOON, async || {
         program.output().contains("subscribed at") || !program.runs()

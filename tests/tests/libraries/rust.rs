@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use futures::StreamExt;
-use tidings_tests::{Cluster, Inbox};
+use tidings_tests::{Cluster, Inbox, wait_until};
 
 const COUNT: usize = 200;
 
@@ -32,6 +32,25 @@ pub(crate) async fn goes_on(cluster: &Cluster) -> Result<()> {
         .await?;
     let mut news = Inbox::on(client, "news").await?;
     cluster.wait_members(&[3], "news", 1, super::SOON).await?;
+    cluster.kill("n1")?;
+    super::moved(cluster).await?;
+    cluster.node(3)?.publish("news", "more").await?;
+    ensure!(news.text().await? == "more");
+    Ok(())
+}
+
+/// A client that was given the address of one node is told of the others, and goes to one of them.
+pub(crate) async fn finds_another(cluster: &Cluster) -> Result<()> {
+    let client = ConnectOptions::new()
+        .reconnect_delay_callback(|_| Duration::from_millis(100))
+        .connect(cluster.node(1)?.client)
+        .await?;
+    let mut news = Inbox::on(client.clone(), "news").await?;
+    cluster.wait_members(&[3], "news", 1, super::SOON).await?;
+    wait_until("it is told of the others", super::SOON, async || {
+        client.server_info().connect_urls.len() > 2
+    })
+    .await;
     cluster.kill("n1")?;
     super::moved(cluster).await?;
     cluster.node(3)?.publish("news", "more").await?;
