@@ -37,8 +37,9 @@ impl Share {
         self.bytes + Self::bytes_of(scope, pattern, profile)
     }
 
-    /// Takes what a membership needs.
-    pub(crate) fn take(&mut self, scope: &Scope, pattern: &Pattern, profile: &Profile) {
+    /// Takes what a membership needs, for one that is made, or that is told to nobody and is to count all
+    /// the same.
+    pub fn take(&mut self, scope: &Scope, pattern: &Pattern, profile: &Profile) {
         self.bytes = self.bytes_with(scope, pattern, profile);
     }
 

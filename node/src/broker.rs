@@ -171,13 +171,21 @@ impl Broker {
             match group.peer(&self.dice, |_| is_everywhere) {
                 Some(remote) => chosen.add(remote, group.name),
                 // Nobody has room, so one loses it, as its mailbox does.
-                None => room.deliver(&arrival, here.take(1), ignore, &mut receipt, pressing),
+                None => room.deliver(
+                    &arrival,
+                    here.filter(|own| own.may_have(&message.topic)).take(1),
+                    ignore,
+                    &mut receipt,
+                    pressing,
+                ),
             }
         }
         if is_everywhere {
             let home = self.home(routes, message);
             let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, home, message);
-            let inbox = self.inbox(routes, &matching, &message.topic);
+            let mut inbox = self.inbox(routes, &matching, &message.topic);
+            // Whoever was chosen for a group there gets it with that.
+            inbox.retain(|remote| !chosen.has(remote));
             self.send(
                 &matching,
                 |_| true,
@@ -311,9 +319,7 @@ impl Broker {
             tried += 1;
             match chosen.take(remote) {
                 None => outgoing.send(remote, receipt, pressing),
-                Some(queues) => {
-                    outgoing.send_to(remote, &Aim::Queues(queues), receipt, pressing);
-                }
+                Some(queues) => outgoing.send_to_queues(remote, queues, receipt, pressing),
             }
         };
         if matching.is_single() {
@@ -326,7 +332,7 @@ impl Broker {
         }
         for (remote, queues) in chosen.into_rest() {
             tried += 1;
-            outgoing.send_to(&remote, &Aim::Queues(queues), receipt, pressing);
+            outgoing.send_to_queues(&remote, queues, receipt, pressing);
         }
         if tried > 0 {
             self.counters.sent_remote.fetch_add(tried, Relaxed);
@@ -351,14 +357,17 @@ impl Broker {
     /// The peers that a message goes to besides those that have subscribers, if it is for an inbox that
     /// nobody here has: the one where the inbox is or, if that is not known, all.
     fn inbox(&self, routes: &Routes, matching: &Matching, topic: &Topic) -> Vec<Arc<Remote>> {
-        if !is_inbox(topic) || matching.here().any(|own| own.is_private) {
+        if !is_inbox(topic) {
             return Vec::new();
         }
         let others = || matching.everybody().flat_map(|those| &those.remote);
         let lacks_it = |peer: &&Arc<Remote>| others().all(|(own, _)| own.node != peer.node);
         let remotes = self.remotes.pin();
-        match self.homes.find(&routes.scope, topic) {
-            Some(node) => Vec::from_iter(remotes.get(&node).filter(lacks_it).cloned()),
+        let is_here = || matching.here().any(|own| own.is_private);
+        let home = self.homes.find(&routes.scope, topic);
+        match home.and_then(|node| remotes.get(&node)) {
+            Some(remote) => Vec::from_iter(Some(remote).filter(lacks_it).cloned()),
+            None if is_here() => Vec::new(),
             None => remotes.values().filter(lacks_it).cloned().collect(),
         }
     }

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use tidings_identity::NodeId;
-use tidings_membership::{Pattern, Scope, Topic};
+use tidings_membership::{Pattern, QueueGroup, Scope, Topic};
 
 /// Where the inbox is that a message names for answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,9 +45,12 @@ pub(crate) fn is_inbox(topic: &Topic) -> bool {
     topic.as_str().starts_with(PREFIX)
 }
 
-/// Whether who subscribes to this has an inbox, of which nobody else is told.
-pub(crate) fn is_private(pattern: &Pattern) -> bool {
-    pattern.as_str().starts_with(PREFIX)
+/// Whether who subscribes to this has inboxes of its own, of which nobody else is told. Who wants those of
+/// several clients (`_INBOX.>`), or shares them in a queue group, is a member like others.
+pub(crate) fn is_private(pattern: &Pattern, queue: Option<&QueueGroup>) -> bool {
+    let own = pattern.as_str().strip_prefix(PREFIX);
+    let is_of_one = |own: &str| !own.starts_with(['*', '>']);
+    queue.is_none() && own.is_some_and(is_of_one)
 }
 
 impl Homes {
@@ -120,6 +123,19 @@ mod tests {
         assert_eq!(homes.find(&scope, &inbox("_INBOX.y.1")), None);
         homes.learn(&scope, &inbox("_INBOX.x.7"), &node(2));
         assert_eq!(homes.find(&scope, &inbox("_INBOX.x.1")), Some(node(2)));
+    }
+
+    #[test]
+    fn inboxes_of_one_client_are_its_own_and_those_of_several_are_not() {
+        let queue = QueueGroup::parse("q").unwrap();
+        let private = |text: &str, queue| is_private(&Pattern::parse(text).unwrap(), queue);
+        for own in ["_INBOX.x", "_INBOX.x.*", "_INBOX.x.>"] {
+            assert!(private(own, None), "{own}");
+            assert!(!private(own, Some(&queue)), "{own}");
+        }
+        for other in ["_INBOX.>", "_INBOX.*", "_INBOX.*.x", "_INBOX", ">", "a"] {
+            assert!(!private(other, None), "{other}");
+        }
     }
 
     #[test]

@@ -40,11 +40,15 @@ pub struct Limits {
     pub waiting_bytes_max: Count<{ 1 << 20 }, { 1 << 40 }>,
 }
 
+/// How many bytes the names of queue groups may have in one frame, and as many the ids of their members.
+pub(crate) const QUEUES_BYTES_MAX: usize = 4096;
+
 impl Limits {
     /// The largest frame that a message makes.
     pub(crate) fn frame_bytes_max(&self) -> usize {
-        /// What a frame carries besides payload and headers: topic and reply topic, scope, lengths.
-        const ENVELOPE_BYTES_MAX: usize = 2 * TOPIC_BYTES_MAX + 1024;
+        /// What a frame carries besides payload and headers: topic and reply topic, queue groups, scope,
+        /// lengths.
+        const ENVELOPE_BYTES_MAX: usize = 2 * TOPIC_BYTES_MAX + QUEUES_BYTES_MAX + 1024;
         self.payload_bytes_max.get() + ENVELOPE_BYTES_MAX
     }
 }

@@ -97,6 +97,11 @@ pub(crate) enum Pushed {
 }
 
 impl Subscriber {
+    /// Whether a message on this topic may be for it, and it has not ended.
+    pub(crate) fn may_have(&self, topic: &Topic) -> bool {
+        self.may_receive(topic) && self.mailbox.closed().is_none()
+    }
+
     /// Whether its session may get messages on this topic, which it matches.
     pub(crate) fn may_receive(&self, topic: &Topic) -> bool {
         self.grant

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tidings_membership::Topic;
 use tokio::sync::mpsc;
 
 use crate::Message;
@@ -135,6 +136,10 @@ impl Mailroom {
 }
 
 impl<'a> Arrival<'a> {
+    pub(crate) fn topic(&self) -> &'a Topic {
+        &self.message.topic
+    }
+
     pub(crate) fn here(publisher: Publisher, message: &'a Arc<Message>) -> Self {
         Self {
             source: Source::here(publisher.session),

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_membership::Scope;
+use tidings_membership::{QueueGroup, Scope};
 use tidings_transport::Frame;
 use tokio::time::Instant;
 
 use crate::envelope::{self, Aim, Origin};
 use crate::homes::Home;
+use crate::limits::QUEUES_BYTES_MAX;
 use crate::receipt::Receipt;
 use crate::registry::SessionId;
 use crate::remote::Remote;
@@ -84,15 +85,30 @@ impl<'a> Outgoing<'a> {
         self.send_as(remote, None, receipt, pressing);
     }
 
-    /// Sends it to a peer as [`send`](Self::send) does, but to others there.
-    pub(crate) fn send_to(
+    /// Sends it to a peer as [`send`](Self::send) does, and for these queue groups: with all names that a
+    /// frame has room for, and once more for each other group.
+    pub(crate) fn send_to_queues(
         &mut self,
         remote: &Remote,
-        aim: &Aim,
+        mut queues: Vec<QueueGroup>,
         receipt: &mut Receipt,
         pressing: &mut Vec<Arc<dyn Filling>>,
     ) {
-        self.send_as(remote, Some(aim), receipt, pressing);
+        let mut bytes = 0;
+        let mut fits = |queue: &QueueGroup| {
+            bytes += queue.as_str().len() + size_of::<u16>();
+            bytes <= QUEUES_BYTES_MAX
+        };
+        let count = queues.iter().take_while(|queue| fits(queue)).count();
+        let others = queues.split_off(count);
+        self.send_as(remote, Some(&Aim::Queues(queues)), receipt, pressing);
+        for queue in others {
+            // It is one node, however many frames it takes.
+            let mut one = Receipt::default();
+            let aim = Aim::Passed { queue, times: 0 };
+            self.send_as(remote, Some(&aim), &mut one, pressing);
+            receipt.dropped += one.dropped;
+        }
     }
 
     fn send_as(

@@ -108,6 +108,11 @@ impl Chosen {
         }
     }
 
+    /// Whether a peer was chosen for any group.
+    pub(crate) fn has(&self, remote: &Remote) -> bool {
+        self.0.iter().any(|(own, _)| own.node == remote.node)
+    }
+
     /// For which groups a peer was chosen, if it was for any. It is taken out.
     pub(crate) fn take(&mut self, remote: &Remote) -> Option<Vec<QueueGroup>> {
         let at = self.0.iter().position(|(own, _)| own.node == remote.node)?;

@@ -1,7 +1,8 @@
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tidings_membership::{Pattern, Scope, Topic};
+use tidings_membership::{Pattern, QueueGroup, Scope, Topic};
 
 use crate::interested::Interested;
 use crate::mailbox::Subscriber;
@@ -111,14 +112,26 @@ impl Matching {
 
     /// The queue groups, each of which is to get the message once.
     pub(crate) fn groups(&self) -> Vec<Group<'_>> {
-        let mut groups: Vec<Group<'_>> = Vec::new();
-        for (at, route) in self.routes().enumerate() {
-            for (name, those) in route.queues.iter().flat_map(|queues| queues.iter()) {
-                // In one route there is each once.
-                let known = groups.iter_mut().filter(|_| at > 0);
-                match known.into_iter().find(|group| group.name == name) {
-                    Some(group) => group.add(those),
-                    None => groups.push(Group::new(name, those)),
+        let mut with_queues = self.routes().filter_map(|route| route.queues.as_ref());
+        let Some(first) = with_queues.next() else {
+            return Vec::new();
+        };
+        let first = first.iter().map(|(name, those)| Group::new(name, those));
+        let mut groups: Vec<Group<'_>> = first.collect();
+        let mut more = with_queues.peekable();
+        if more.peek().is_none() {
+            // In one route there is each once.
+            return groups;
+        }
+        let places = groups.iter().enumerate();
+        let mut places: HashMap<&QueueGroup, usize> =
+            places.map(|(place, group)| (group.name, place)).collect();
+        for (name, those) in more.flat_map(|queues| queues.iter()) {
+            match places.get(name) {
+                Some(&place) => groups[place].add(those),
+                None => {
+                    places.insert(name, groups.len());
+                    groups.push(Group::new(name, those));
                 }
             }
         }

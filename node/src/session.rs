@@ -481,9 +481,10 @@ impl SessionState {
             .change(pattern, RouteChange::AddLocal(subscriber));
         let (scope, share) = (&self.routes.scope, &mut subscriptions.share);
         let membership = &self.node.membership;
-        if !is_private(pattern)
-            && let Err(error) = membership.join_within(share, scope, pattern, member, &profile)
-        {
+        let is_told = !is_private(pattern, profile.queue.as_ref());
+        if !is_told {
+            share.take(scope, pattern, &profile);
+        } else if let Err(error) = membership.join_within(share, scope, pattern, member, &profile) {
             self.withdraw(member, pattern);
             return Err(error.into());
         }
@@ -509,10 +510,8 @@ impl SessionState {
             queue: subscriptions.queues.remove(&member),
             metadata: subscriptions.metadata.remove(&member).unwrap_or_default(),
         };
-        if !is_private(&pattern) {
-            let (scope, share) = (&self.routes.scope, &mut subscriptions.share);
-            share.give_back(scope, &pattern, &profile);
-        }
+        let (scope, share) = (&self.routes.scope, &mut subscriptions.share);
+        share.give_back(scope, &pattern, &profile);
         Some(pattern)
     }
 

@@ -696,6 +696,35 @@ async fn who_wants_to_know_is_told_of_messages_that_it_missed() {
     client.tell("UNSUB 2\r\n").await;
 }
 
+/// It has much to read before its UNSUB is done.
+#[tokio::test]
+async fn who_leaves_a_queue_group_gets_what_is_there_and_others_the_rest() {
+    let gateway = Gateway::start().await;
+    let mut leaves = gateway.client(QUIET).await;
+    leaves.tell("SUB jobs workers 1\r\n").await;
+    let (session, _inbox) = gateway.node.session(SessionOptions::default()).unwrap();
+    let publish = |count: usize, bytes: usize| {
+        for _ in 0..count {
+            let message = Message::new("jobs".parse().unwrap(), vec![b'x'; bytes]);
+            session.broadcast(message).unwrap();
+        }
+    };
+    publish(40, 500_000);
+    leaves.send("UNSUB 1\r\nPING\r\n").await;
+    gateway.members_become("jobs", 0).await;
+    let mut stays = gateway.client(QUIET).await;
+    stays.tell("SUB jobs workers 1\r\n").await;
+    publish(40, 1);
+    for _ in 0..40 {
+        stays.expect(&["MSG jobs 1 1", "x"]).await;
+    }
+    let mut got = 0;
+    while leaves.line().await != "PONG" {
+        got += 1;
+    }
+    assert_eq!(got, 2 * 40);
+}
+
 #[tokio::test]
 async fn who_asks_when_nobody_listens_is_told_so() {
     let gateway = Gateway::start().await;

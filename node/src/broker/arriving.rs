@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -187,8 +188,12 @@ impl Broker {
                 self.to_group_here(group, &arrival, receipt, pressing);
             }
         }
+        let by_name: HashMap<_, _> = match queues.is_empty() {
+            true => HashMap::new(),
+            false => groups.iter().map(|group| (group.name, group)).collect(),
+        };
         for queue in queues {
-            let group = groups.iter().find(|group| *group.name == queue);
+            let group = by_name.get(&queue).copied();
             if group.is_some_and(|own| self.to_group_here(own, &arrival, receipt, pressing)) {
                 continue;
             }
@@ -224,8 +229,9 @@ impl Broker {
         if room.deliver_to_one(arrival, here.clone(), receipt, pressing) {
             return true;
         }
-        // Nobody has room, so one loses it, as its mailbox does.
-        let mut first = here.take(1).peekable();
+        // Nobody has room, so one loses it, as its mailbox does; unless nobody is there to have it.
+        let topic = arrival.topic();
+        let mut first = here.filter(|own| own.may_have(topic)).take(1).peekable();
         let is_here = first.peek().is_some();
         room.deliver(arrival, first, ignore, receipt, pressing);
         is_here

@@ -43,10 +43,7 @@ impl SessionState {
         if subscriptions.patterns.len() + pending.count >= max {
             return Err(SubscribeError::TooMany { max });
         }
-        let own = match is_private(pattern) {
-            true => 0,
-            false => Share::bytes_of(&self.routes.scope, pattern, profile),
-        };
+        let own = Share::bytes_of(&self.routes.scope, pattern, profile);
         let bytes = subscriptions.share.bytes() + pending.bytes + own;
         let max = limits.membership_bytes_per_session_max.get();
         if bytes > max {
@@ -71,7 +68,7 @@ impl SessionState {
             member,
             tag,
             session: self.id,
-            is_private: is_private(pattern),
+            is_private: is_private(pattern, queue.as_ref()),
             queue,
             mailbox: Arc::clone(&self.mailbox),
             grant: grant.cloned(),

@@ -49,7 +49,11 @@ impl Session {
         let (private, shown): (Vec<_>, Vec<_>) = admitted
             .iter()
             .cloned()
-            .partition(|(pattern, _)| is_private(pattern));
+            .partition(|(pattern, _)| is_private(pattern, None));
+        for (pattern, _) in &private {
+            let (scope, share) = (&state.routes.scope, &mut subscriptions.share);
+            share.take(scope, pattern, &profile);
+        }
         let joined = state.node.membership.join_all_within(
             &mut subscriptions.share,
             &state.routes.scope,

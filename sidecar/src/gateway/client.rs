@@ -389,6 +389,18 @@ impl Client {
         });
     }
 
+    /// Is called before an operation that waits for what has arrived: to a subscription that is to end
+    /// nothing more comes, so that others of its queue group get it.
+    pub(super) fn prepare(&mut self, op: &Op<'_>) {
+        if let Op::Unsubscribe { sid, max: None } = op
+            && let Some(tag) = self.tags.get(*sid)
+            && let Some(subscription) = self.subscriptions.get(tag)
+        {
+            // If the session has been cut off meanwhile, the subscription went with it.
+            let _ = self.session.unsubscribe(subscription.member);
+        }
+    }
+
     fn end_subscription(&mut self, tag: u64) {
         if let Some(subscription) = self.subscriptions.remove(&tag) {
             self.tags.remove(&subscription.sid);

@@ -346,6 +346,7 @@ impl Connection {
         while !is_input_used_up && self.may_take_operations() && !self.turn.is_over() {
             match self.wire.parser.parse(&self.wire.input[taken..])? {
                 Parsed::Op(op, _) if op.follows_deliveries() && self.barrier == Barrier::Open => {
+                    self.client.prepare(&op);
                     self.inbox.mark();
                     self.barrier = Barrier::Waiting;
                 }

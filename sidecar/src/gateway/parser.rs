@@ -67,7 +67,7 @@ impl Parser {
             Op::Pong
         } else if is("SUB") && goes_on {
             Op::subscribe(arguments).ok_or(ParseError::Malformed)?
-        } else if is("UNSUB") && !arguments.trim().is_empty() {
+        } else if is("UNSUB") && !arguments.trim_matches([' ', '\t']).is_empty() {
             Op::unsubscribe(arguments).ok_or(ParseError::Malformed)?
         } else if is("+OK") || is("INFO") {
             Op::Ignored

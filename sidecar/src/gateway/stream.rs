@@ -89,6 +89,10 @@ impl Stream {
             return self.socket.try_read_buf(input);
         };
         let Wrapping { tls, frames, early } = &mut **wrapping;
+        if frames.as_ref().is_some_and(|frames| frames.is_closed()) {
+            // It came with the last content.
+            return Ok(0);
+        }
         let before = input.len();
         let mut bytes = early.len();
         if bytes > 0 {

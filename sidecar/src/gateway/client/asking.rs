@@ -85,14 +85,16 @@ impl Client {
             return self.acknowledge(number, publication);
         }
         let reply_to = reply_to(publication)?;
-        // What is no pattern is no request either.
-        if let Ok(asked) = Pattern::parse(publication.subject)
-            && self.session.may_ask(&asked).is_err()
+        let asked = Pattern::parse(publication.subject);
+        if let Ok(asked) = &asked
+            && self.session.may_ask(asked).is_err()
         {
             return Err(ClientError::publish_denied(publication.subject));
         }
         let (session, payload) = (&self.session, publication.payload);
         let served = match Request::of(request) {
+            // What is no pattern is no request either.
+            _ if let Err(error) = &asked => Err(error.to_string()),
             Some(asked) => asked.and_then(|asked| {
                 let Door { node, builder, .. } = &*self.door;
                 let with = (node, builder);
