@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use async_nats::ConnectOptions;
 use futures::future::join_all;
 use serde::Deserialize;
 
@@ -36,7 +37,10 @@ impl Node {
 
     /// A connection of a stock client to this node.
     pub async fn connect(&self) -> Result<async_nats::Client> {
-        async_nats::connect(&self.client)
+        // It stays with its node, though nodes tell of each other.
+        ConnectOptions::new()
+            .ignore_discovered_servers()
+            .connect(&self.client)
             .await
             .with_context(|| format!("connect {}", self.node))
     }

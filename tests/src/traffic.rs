@@ -192,7 +192,9 @@ fn both(one: usize, other: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 async fn connect(node: &Node) -> Result<Client> {
-    let options = ConnectOptions::new().reconnect_delay_callback(|_| RECONNECT_DELAY);
+    let options = ConnectOptions::new()
+        .ignore_discovered_servers()
+        .reconnect_delay_callback(|_| RECONNECT_DELAY);
     let client = options.connect(&node.client).await;
     client.with_context(|| format!("connect {}", node.node))
 }
