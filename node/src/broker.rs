@@ -163,24 +163,27 @@ impl Broker {
         room.deliver(&arrival, here, ignore, &mut receipt, pressing);
         let is_everywhere = matches!(reach, Reach::Everywhere);
         let mut chosen = Chosen::default();
-        for group in matching.groups() {
-            let here = group.local(&self.dice).filter(wanted);
-            if room.deliver_to_one(&arrival, here.clone(), &mut receipt, pressing) {
-                continue;
-            }
-            match group.peer(&self.dice, |_| is_everywhere) {
-                Some(remote) => chosen.add(remote, group.name),
-                // Nobody has room, so one loses it, as its mailbox does.
-                None => room.deliver(
-                    &arrival,
-                    here.filter(|own| own.may_have(&message.topic)).take(1),
-                    ignore,
-                    &mut receipt,
-                    pressing,
-                ),
+        if matching.has_groups() {
+            for group in matching.groups() {
+                let here = group.local(&self.dice).filter(wanted);
+                if room.deliver_to_one(&arrival, here.clone(), &mut receipt, pressing) {
+                    continue;
+                }
+                match group.peer(&self.dice, |_| is_everywhere) {
+                    Some(remote) => chosen.add(remote, group.name),
+                    // Nobody has room, so one loses it, as its mailbox does.
+                    None => room.deliver(
+                        &arrival,
+                        here.filter(|own| own.may_have(&message.topic)).take(1),
+                        ignore,
+                        &mut receipt,
+                        pressing,
+                    ),
+                }
             }
         }
-        if is_everywhere {
+        let leaves = || matching.is_elsewhere() || !chosen.is_empty() || is_inbox(&message.topic);
+        if is_everywhere && leaves() {
             let home = self.home(routes, message);
             let mut outgoing = Outgoing::new(publisher, Aim::Topic, &routes.scope, home, message);
             let mut inbox = self.inbox(routes, &matching, &message.topic);

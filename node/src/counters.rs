@@ -9,7 +9,6 @@ use crate::histogram::Histogram;
 /// What is lost on the way to a peer or from it, the transport counts.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    pub(crate) broadcasts: AtomicU64,
     /// Put into mailboxes here.
     pub(crate) sent_local: AtomicU64,
     /// Handed to links.
@@ -51,7 +50,6 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new() -> Self {
         Self {
-            broadcasts: AtomicU64::new(0),
             sent_local: AtomicU64::new(0),
             sent_remote: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -75,7 +73,6 @@ impl Counters {
 
     /// A broadcast was handed to so many local subscribers and peers, in that time.
     pub(crate) fn broadcast(&self, recipients: usize, took: Duration) {
-        self.broadcasts.fetch_add(1, Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.duration.observe(nanos);
         self.recipients.observe(recipients as u64);
@@ -85,7 +82,7 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> Stats {
         const NANOS_PER_SECOND: f64 = 1e9;
         Stats {
-            broadcasts: self.broadcasts.load(Relaxed),
+            broadcasts: self.duration.count(),
             sent_local: self.sent_local.load(Relaxed),
             sent_remote: self.sent_remote.load(Relaxed),
             received: self.received.load(Relaxed),

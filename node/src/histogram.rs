@@ -38,6 +38,11 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
         self.sum.fetch_add(value, Relaxed);
     }
 
+    /// How many values there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
     /// The counts as they are, with values in another unit: so many of ours make one of it.
     pub(crate) fn snapshot(&self, unit: f64) -> Distribution {
         let bound = |bucket| match bucket {
@@ -70,6 +75,7 @@ mod tests {
         let expected = [(1.0, 2), (4.0, 2), (16.0, 2), (f64::INFINITY, 2)];
         assert_eq!(buckets, expected);
         assert_eq!(sum, 1_045.0);
+        assert_eq!(histogram.count(), 8);
         assert_eq!(histogram.snapshot(2.0).buckets[1], (2.0, 2));
     }
 }

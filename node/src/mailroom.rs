@@ -66,7 +66,9 @@ impl Mailroom {
             sent += u64::from(!matches!(outcome, Pushed::Closed | Pushed::Denied));
             self.settle(subscriber, outcome, receipt, pressing);
         }
-        self.counters.sent_local.fetch_add(sent, Relaxed);
+        if sent > 0 {
+            self.counters.sent_local.fetch_add(sent, Relaxed);
+        }
     }
 
     /// Puts a message into the mailbox of the first of these subscribers that has room for it. False if

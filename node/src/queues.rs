@@ -108,6 +108,11 @@ impl Chosen {
         }
     }
 
+    /// Whether none was.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a peer was chosen for any group.
     pub(crate) fn has(&self, remote: &Remote) -> bool {
         self.0.iter().any(|(own, _)| own.node == remote.node)

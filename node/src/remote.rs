@@ -14,7 +14,7 @@ pub(crate) struct Remote {
     pub(crate) peer: Arc<Peer>,
     window_bytes: usize,
     /// Of the sessions on this node that have sent something to it.
-    windows: papaya::HashMap<SessionId, Arc<Window>>,
+    windows: papaya::HashMap<SessionId, Arc<Window>, ahash::RandomState>,
 }
 
 impl Remote {
@@ -25,7 +25,7 @@ impl Remote {
             incarnation,
             peer,
             window_bytes,
-            windows: papaya::HashMap::new(),
+            windows: papaya::HashMap::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::wildcards::Wildcards;
 #[derive(Debug)]
 pub(crate) struct Routes {
     pub(crate) scope: Scope,
-    literal: papaya::HashMap<Pattern, Arc<Route>>,
+    literal: papaya::HashMap<Pattern, Arc<Route>, ahash::RandomState>,
     wildcards: ArcSwap<Wildcards<Arc<Route>>>,
     /// Held while a change is made, so that no two work from the same old version.
     changing: Mutex<()>,
@@ -24,7 +24,7 @@ impl Routes {
     pub(crate) fn new(scope: Scope) -> Self {
         Self {
             scope,
-            literal: papaya::HashMap::new(),
+            literal: papaya::HashMap::default(),
             wildcards: ArcSwap::default(),
             changing: Mutex::default(),
         }
@@ -95,6 +95,16 @@ impl Matching {
     /// Those who get each message.
     pub(crate) fn everybody(&self) -> impl Iterator<Item = &Interested> {
         self.routes().map(|route| &route.everybody)
+    }
+
+    /// Whether some of them are on other nodes.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.everybody().any(|those| !those.remote.is_empty())
+    }
+
+    /// Whether there is a queue group.
+    pub(crate) fn has_groups(&self) -> bool {
+        self.routes().any(|route| route.queues.is_some())
     }
 
     /// Those of them who are on this node.

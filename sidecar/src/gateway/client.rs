@@ -32,7 +32,7 @@ pub(super) struct Client {
     options: ConnectOptions,
     /// By their tag, which comes back with every delivery. None is used twice, so what is left
     /// over from a subscription that has ended does not count for another one of the same name.
-    subscriptions: HashMap<u64, Subscription>,
+    subscriptions: HashMap<u64, Subscription, ahash::RandomState>,
     /// The tags by the client's own name for them (`sid`).
     tags: HashMap<Box<str>, u64>,
     last_tag: u64,
@@ -77,7 +77,7 @@ impl Client {
         Self {
             session,
             options,
-            subscriptions: HashMap::new(),
+            subscriptions: HashMap::default(),
             tags: HashMap::new(),
             last_tag: 0,
             is_ponged: false,
@@ -210,7 +210,7 @@ impl Client {
         let topic = match &self.last_topic {
             Some(topic) if topic.as_str() == subject => topic.clone(),
             _ => match Topic::parse(subject) {
-                Ok(topic) => topic,
+                Ok(topic) => self.last_topic.insert(topic).clone(),
                 Err(TopicError::EmptyToken(_) | TopicError::Wildcard(_))
                     if self.options.pedantic =>
                 {
@@ -223,7 +223,6 @@ impl Client {
                 Err(error) => return Err(refuse(error.to_string())),
             },
         };
-        self.last_topic = Some(topic.clone());
         let mut message = Message::new(topic, Bytes::copy_from_slice(publication.payload));
         message.reply_to = reply_to(publication)?;
         if let Some(block) = publication.headers {
@@ -233,8 +232,11 @@ impl Client {
             message.headers = Headers::from_block(Bytes::copy_from_slice(block));
         }
         let asks = self.options.no_responders.then(|| message.reply_to.clone());
-        let reach = Reach::of(&message.headers).map_err(|error| refuse(error.to_string()))?;
-        if message.headers.get(ASSURED).is_some() {
+        let reach = match publication.headers {
+            None => Reach::Everywhere,
+            Some(_) => Reach::of(&message.headers).map_err(|error| refuse(error.to_string()))?,
+        };
+        if publication.headers.is_some() && message.headers.get(ASSURED).is_some() {
             let options = assured_options(&message, &reach).map_err(refuse)?;
             return match self.broadcast_assured(message, options) {
                 Err(BroadcastError::Denied(_)) => Err(ClientError::publish_denied(subject)),
