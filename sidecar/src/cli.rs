@@ -7,6 +7,7 @@ mod drain;
 mod events;
 mod explain;
 mod http;
+mod mcp;
 mod members;
 mod nodes;
 mod passwd;
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     Watch(watch::WatchArgs),
     Drain(drain::DrainArgs),
+    /// Speak for an MCP server
+    #[command(subcommand)]
+    Mcp(mcp::McpCommand),
     Passwd(passwd::PasswdArgs),
     /// Make the certificates by which the nodes of a cluster know each other
     #[command(subcommand)]
@@ -102,6 +106,7 @@ impl Command {
             Self::Explain(args) => block_on(client(), explain::explain(&args)).map(done),
             Self::Watch(args) => block_on(client(), watch::watch(&args)).map(done),
             Self::Drain(args) => block_on(client(), drain::drain(&args)).map(done),
+            Self::Mcp(command) => block_on(client(), command.execute()).map(done),
             Self::Passwd(args) => passwd::passwd(&args).map(done),
             Self::Tls(command) => command.execute().map(done),
             Self::Config(ConfigCommand::Check(args)) => check::check(&args).map(done),

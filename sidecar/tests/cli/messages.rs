@@ -216,3 +216,42 @@ fn an_assured_message_that_somebody_has_no_room_for_fails() {
         "{told}"
     );
 }
+
+#[test]
+fn changes_at_an_mcp_server_are_told_by_the_convention() {
+    let node = Node::start(&[]);
+    let mut subscriber = node.subscriber(&["--json", "--count", "3", "mcp.weather.>"]);
+    let notify = |args: &[&str]| {
+        let notify = ["mcp", "notify", "--server", &node.client];
+        output(&[&notify[..], args].concat())
+    };
+    let told = notify(&["weather", "--tools", "weather://sf", "weather://la"]);
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    let read = lines(subscriber.stdout());
+    let read = read
+        .iter()
+        .map(|line| -> Value { serde_json::from_str(line).unwrap() });
+    let read: Vec<_> = read
+        .map(|told| json!([told["topic"], told["payload"]]))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            json!(["mcp.weather.tools.list_changed", "{}"]),
+            json!(["mcp.weather.resources.updated", r#"{"uri":"weather://sf"}"#]),
+            json!(["mcp.weather.resources.updated", r#"{"uri":"weather://la"}"#]),
+        ]
+    );
+    for (args, why) in [
+        (&["weather"][..], "required"),
+        (&["we.ather", "--tools"], "letters, digits"),
+        (&["weather", ""], "1 to 2048 bytes"),
+    ] {
+        let told = notify(args);
+        let complaint = text(&told.stderr);
+        assert!(
+            !told.status.success() && complaint.contains(why),
+            "{args:?}: {complaint}"
+        );
+    }
+}
