@@ -10,6 +10,7 @@ use async_nats::ConnectOptions;
 use futures::future::join_all;
 use serde::Deserialize;
 
+use crate::program::signal;
 use crate::{Http, binary, repository, wait_until};
 
 /// A node of a cluster, as `cluster.json` tells of it.
@@ -66,11 +67,7 @@ impl Node {
     }
 
     fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.pid.to_string()])
-            .status()?;
-        ensure!(status.success(), "{} does not run", self.node);
-        Ok(())
+        signal(self.pid, name).with_context(|| self.node.clone())
     }
 
     /// Whether its process is still there.

@@ -107,12 +107,30 @@ impl Program {
         Ok(())
     }
 
+    /// Makes it stand still.
+    pub fn freeze(&self) -> Result<()> {
+        signal(self.child.id(), "STOP")
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        signal(self.child.id(), "CONT")
+    }
+
     /// Waits for its own end, which must be a success.
     pub fn finish(mut self) -> Result<String> {
         let status = self.child.wait()?;
         ensure!(status.success(), "ended with {status}:\n{}", self.output());
         Ok(self.output())
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
+    let pid = pid.to_string();
+    let status = Command::new("kill").args(["-s", name, &pid]).status()?;
+    ensure!(status.success(), "there is no process {pid}");
+    Ok(())
 }
 
 impl Drop for Program {

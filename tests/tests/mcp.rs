@@ -1,0 +1,160 @@
+//! Replicas of an MCP server on several nodes, in Python with the adapter, and clients as they are, which hang on one
+//! replica each: none of them misses a change, whatever happens between the nodes.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tidings_tests::{Cluster, Node, Program, repository, tidings, wait_until};
+use tokio::time::sleep;
+
+const SOON: Duration = Duration::from_secs(20);
+const CITIES: [&str; 2] = ["weather://sf", "weather://la"];
+
+/// A replica and a client that listens at it.
+struct Listening {
+    replica: Program,
+    client: Program,
+    /// How many of its lines were looked at.
+    seen: usize,
+}
+
+impl Listening {
+    async fn start(python: &str, node: &Node) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let run = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new(python);
+            command.arg(repository().join("tests/python").join(program));
+            command.args(arguments);
+            Program::start(command)
+        };
+        let mut replica = run("mcp_replica.py", &[&port.to_string(), &node.client])?;
+        says(&mut replica, "serves").await?;
+        let url = format!("http://127.0.0.1:{port}/mcp");
+        let mut client = run("mcp_client.py", &[&[&url[..]], &CITIES[..]].concat())?;
+        says(&mut client, "listens").await?;
+        Ok(Self {
+            replica,
+            client,
+            seen: 0,
+        })
+    }
+
+    /// Waits until the client is told of this once more.
+    async fn hears(&mut self, city: &str) -> Result<()> {
+        let told = format!("told {city}");
+        let mut seen = self.seen;
+        wait_until(&told, SOON, async || {
+            let output = self.client.output();
+            let new = output.lines().enumerate().skip(self.seen);
+            let found = new.filter(|(_, line)| *line == told).last();
+            seen = found.map_or(self.seen, |(at, _)| at + 1);
+            seen > self.seen || !self.client.runs()
+        })
+        .await;
+        ensure!(seen > self.seen, "{city}: {}", self.client.output());
+        self.seen = seen;
+        Ok(())
+    }
+
+    /// Lets it be told whatever it still is, so that what it hears next is of what happens next.
+    async fn settle(&mut self) {
+        let quiet = Duration::from_millis(1_500);
+        loop {
+            let lines = self.client.output().lines().count();
+            sleep(quiet).await;
+            if self.client.output().lines().count() == lines {
+                self.seen = lines;
+                return;
+            }
+        }
+    }
+
+    /// How often it was told anything so far.
+    fn told(&self) -> usize {
+        self.client.output().matches("told ").count()
+    }
+}
+
+async fn says(program: &mut Program, word: &str) -> Result<()> {
+    wait_until(word, SOON, async || {
+        program.output().contains(word) || !program.runs()
+    })
+    .await;
+    ensure!(program.output().contains(word), "{}", program.output());
+    Ok(())
+}
+
+fn notify(node: &Node, city: &str) -> Result<()> {
+    let told = tidings(["mcp", "notify", "--server", &node.client, "weather", city]);
+    Program::start(told)?.finish()?;
+    Ok(())
+}
+
+fn python() -> Result<String> {
+    let venv = Command::new(repository().join("tests/python/venv"));
+    Ok(Program::start(venv)?.finish()?.trim().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_listener_stays_stale_when_nodes_are_cut_off_killed_or_stand_still() -> Result<()> {
+    let python = python()?;
+    let cluster = Cluster::up(3)?;
+    let nodes = cluster.nodes()?;
+    let mut first = Listening::start(&python, &nodes[0]).await?;
+    let mut second = Listening::start(&python, &nodes[1]).await?;
+
+    notify(&nodes[2], CITIES[0])?;
+    first.hears(CITIES[0]).await?;
+    second.hears(CITIES[0]).await?;
+    ensure!(
+        (first.told(), second.told()) == (1, 1),
+        "one of them was told of what has not changed"
+    );
+
+    // Cut off.
+    cluster.partition(&["n1"])?;
+    notify(&nodes[2], CITIES[1])?;
+    second.hears(CITIES[1]).await?;
+    cluster.wait_agreed(&[2, 3], SOON).await?;
+    // It is told that something may be lost, and once more when it can be read.
+    first.settle().await;
+    cluster.heal()?;
+    first.hears(CITIES[1]).await?;
+    tokio::join!(first.settle(), second.settle());
+
+    // Killed, and the replica only learns of it after the change: it finds another node by itself.
+    first.replica.freeze()?;
+    cluster.kill("n1")?;
+    notify(&nodes[2], CITIES[0])?;
+    first.replica.thaw()?;
+    first.hears(CITIES[0]).await?;
+    second.hears(CITIES[0]).await?;
+    cluster.start("n1")?;
+    cluster.wait_agreed(&cluster.all(), SOON).await?;
+    tokio::join!(first.settle(), second.settle());
+
+    // Standing still, until the others take it for dead.
+    nodes[1].freeze()?;
+    cluster.wait_agreed(&[1, 3], SOON).await?;
+    notify(&nodes[2], CITIES[1])?;
+    nodes[1].thaw()?;
+    first.hears(CITIES[1]).await?;
+    second.hears(CITIES[1]).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_node_began_anew_tells_what_it_may_have_missed() -> Result<()> {
+    let cluster = Cluster::up(1)?;
+    let mut listening = Listening::start(&python()?, &cluster.node(1)?).await?;
+    listening.replica.freeze()?;
+    cluster.kill("n1")?;
+    cluster.start("n1")?;
+    cluster.wait_agreed(&[1], SOON).await?;
+    notify(&cluster.node(1)?, CITIES[0])?;
+    listening.replica.thaw()?;
+    listening.hears(CITIES[0]).await?;
+    cluster.down()
+}
