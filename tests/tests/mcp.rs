@@ -1,5 +1,5 @@
-//! Replicas of an MCP server on several nodes, in Python with the adapter, and clients as they are, which hang on one
-//! replica each: none of them misses a change, whatever happens between the nodes.
+//! Replicas of an MCP server on several nodes, in Python and TypeScript with the adapters, and clients as they are, which
+//! hang on one replica each: none of them misses a change, whatever happens between the nodes.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -20,19 +20,45 @@ struct Listening {
     seen: usize,
 }
 
-impl Listening {
-    async fn start(python: &str, node: &Node) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let run = |program: &str, arguments: &[&str]| {
-            let mut command = Command::new(python);
-            command.arg(repository().join("tests/python").join(program));
-            command.args(arguments);
-            Program::start(command)
+/// In what a replica or client is written.
+#[derive(Debug, Clone, Copy)]
+enum Language {
+    Python,
+    TypeScript,
+}
+
+impl Language {
+    /// Runs `mcp_replica` or `mcp_client`.
+    fn run(self, program: &str, arguments: &[&str]) -> Result<Program> {
+        let installed = |script| -> Result<String> {
+            let script = Command::new(repository().join("tests").join(script));
+            Ok(Program::start(script)?.finish()?.trim().to_owned())
         };
-        let mut replica = run("mcp_replica.py", &[&port.to_string(), &node.client])?;
+        let mut command = match self {
+            Self::Python => {
+                let mut command = Command::new(installed("python/venv")?);
+                let programs = repository().join("tests/python");
+                command.arg(programs.join(program).with_extension("py"));
+                command
+            }
+            Self::TypeScript => {
+                let mut command = Command::new("node");
+                command.arg(format!("{}/{program}.mjs", installed("node/programs")?));
+                command
+            }
+        };
+        command.args(arguments);
+        Program::start(command)
+    }
+}
+
+impl Listening {
+    async fn start(replica: Language, client: Language, node: &Node) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut replica = replica.run("mcp_replica", &[&port.to_string(), &node.client])?;
         says(&mut replica, "serves").await?;
         let url = format!("http://127.0.0.1:{port}/mcp");
-        let mut client = run("mcp_client.py", &[&[&url[..]], &CITIES[..]].concat())?;
+        let mut client = client.run("mcp_client", &[&[&url[..]], &CITIES[..]].concat())?;
         says(&mut client, "listens").await?;
         Ok(Self {
             replica,
@@ -92,18 +118,12 @@ fn notify(node: &Node, city: &str) -> Result<()> {
     Ok(())
 }
 
-fn python() -> Result<String> {
-    let venv = Command::new(repository().join("tests/python/venv"));
-    Ok(Program::start(venv)?.finish()?.trim().to_owned())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_listener_stays_stale_when_nodes_are_cut_off_killed_or_stand_still() -> Result<()> {
-    let python = python()?;
     let cluster = Cluster::up(3)?;
     let nodes = cluster.nodes()?;
-    let mut first = Listening::start(&python, &nodes[0]).await?;
-    let mut second = Listening::start(&python, &nodes[1]).await?;
+    let mut first = Listening::start(Language::Python, Language::TypeScript, &nodes[0]).await?;
+    let mut second = Listening::start(Language::TypeScript, Language::Python, &nodes[1]).await?;
 
     notify(&nodes[2], CITIES[0])?;
     first.hears(CITIES[0]).await?;
@@ -148,13 +168,21 @@ async fn no_listener_stays_stale_when_nodes_are_cut_off_killed_or_stand_still() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_whose_node_began_anew_tells_what_it_may_have_missed() -> Result<()> {
     let cluster = Cluster::up(1)?;
-    let mut listening = Listening::start(&python()?, &cluster.node(1)?).await?;
-    listening.replica.freeze()?;
+    let node = cluster.node(1)?;
+    let mut all = Vec::new();
+    for language in [Language::Python, Language::TypeScript] {
+        all.push(Listening::start(language, language, &node).await?);
+    }
+    for listening in &all {
+        listening.replica.freeze()?;
+    }
     cluster.kill("n1")?;
     cluster.start("n1")?;
     cluster.wait_agreed(&[1], SOON).await?;
-    notify(&cluster.node(1)?, CITIES[0])?;
-    listening.replica.thaw()?;
-    listening.hears(CITIES[0]).await?;
+    notify(&node, CITIES[0])?;
+    for listening in &mut all {
+        listening.replica.thaw()?;
+        listening.hears(CITIES[0]).await?;
+    }
     cluster.down()
 }
