@@ -401,11 +401,12 @@ impl Hearing {
             let due = lock(&self.listening.hub).next_due();
             let losses = self.has_lost.then_some(self.losses_until);
             tokio::select! {
-                delivery = self.inbox.recv() => match delivery {
-                    Ok(Delivery::Message { message, .. }) => self.message(&message),
-                    Ok(Delivery::Missed(_)) => self.has_lost = true,
-                    Err(_) => return,
-                },
+                delivery = self.inbox.recv() => {
+                    let more = delivery.is_ok_and(|delivery| self.deliveries(delivery));
+                    if !more {
+                        return;
+                    }
+                }
                 events = self.watch.next() => match events {
                     Some(events) => self.events(&events),
                     None => return,
@@ -421,6 +422,26 @@ impl Hearing {
                 lock(&self.listening.hub).lost(now);
             }
             lock(&self.listening.hub).tell_due(now);
+        }
+    }
+
+    /// Takes what has come, and what has come besides, up to a bound. False if nothing will come any more.
+    fn deliveries(&mut self, first: Delivery) -> bool {
+        self.delivery(first);
+        for _ in 1..BATCH_MAX {
+            match self.inbox.try_recv() {
+                Ok(Some(next)) => self.delivery(next),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn delivery(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Message { message, .. } => self.message(&message),
+            Delivery::Missed(_) => self.has_lost = true,
         }
     }
 
@@ -476,6 +497,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const RECENT_MAX: usize = 4_096;
 /// How many clients may be acknowledged and not listen yet, without being told of all.
 const PROMISED_MAX: usize = 1_024;
+/// How many messages are looked at before anything else is.
+const BATCH_MAX: usize = 256;
 /// How often all is told, if messages are lost all the time.
 const LOSSES_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is said that messages are malformed.
