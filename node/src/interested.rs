@@ -25,9 +25,8 @@ impl Interested {
         self.local.push(Arc::clone(subscriber));
     }
 
-    /// Takes a subscriber out. False if it is not here.
-    pub(crate) fn remove_local(&mut self, member: MemberId) -> bool {
-        self.local.remove(member)
+    pub(crate) fn remove_local(&mut self, member: MemberId) {
+        self.local.remove(member);
     }
 
     pub(crate) fn remove_session(&mut self, session: SessionId) {

@@ -53,19 +53,18 @@ impl Locals {
         from.map(|(_, subscriber)| subscriber)
     }
 
-    /// Takes out the subscription of this id. False if there is none.
-    pub(crate) fn remove(&mut self, member: MemberId) -> bool {
+    /// Takes out the subscription of this id, if it is there.
+    pub(crate) fn remove(&mut self, member: MemberId) {
         let at = |piece: &Piece| piece.iter().position(|(own, _)| *own == member);
         let found = self.0.iter().enumerate();
         let Some((index, at)) = found.filter_map(|(index, p)| Some((index, at(p)?))).next() else {
-            return false;
+            return;
         };
         let piece = Arc::make_mut(&mut self.0[index]);
         piece.remove(at);
         if piece.is_empty() {
             self.0.remove(index);
         }
-        true
     }
 
     /// Keeps those of which this is true.

@@ -318,7 +318,7 @@ impl Asking<'_> {
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        let change = RouteChange::RemoveLocal(self.member);
+        let change = RouteChange::RemoveLocal(self.member, None);
         let pattern = Pattern::from(&self.topic);
         self.session.routes.change(&pattern, change);
     }

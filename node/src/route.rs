@@ -23,9 +23,10 @@ pub(crate) struct Route {
 #[derive(Debug, Clone)]
 pub(crate) enum RouteChange {
     AddLocal(Arc<Subscriber>),
-    RemoveLocal(MemberId),
-    /// All subscriptions of this session, however many of them are in the route.
-    RemoveSession(SessionId),
+    /// A subscription in this queue group or in none.
+    RemoveLocal(MemberId, Option<QueueGroup>),
+    /// All subscriptions of this session in this queue group or in none, however many they are.
+    RemoveSession(SessionId, Option<QueueGroup>),
     /// A peer has one member more, in this queue group or in none.
     AddRemote(Arc<Remote>, Option<QueueGroup>),
     RemoveRemote(NodeId, Option<QueueGroup>),
@@ -40,20 +41,11 @@ impl Route {
                 let queue = subscriber.queue.as_ref();
                 next.change(queue, |those| those.add_local(subscriber));
             }
-            RouteChange::RemoveLocal(member) => {
-                if !next.everybody.remove_local(*member)
-                    && let Some(queue) = next.queue_of(*member)
-                {
-                    next.change(Some(&queue), |those| {
-                        those.remove_local(*member);
-                    });
-                }
+            RouteChange::RemoveLocal(member, queue) => {
+                next.change(queue.as_ref(), |those| those.remove_local(*member));
             }
-            RouteChange::RemoveSession(session) => {
-                next.everybody.remove_session(*session);
-                for queue in next.queues_of(*session) {
-                    next.change(Some(&queue), |those| those.remove_session(*session));
-                }
+            RouteChange::RemoveSession(session, queue) => {
+                next.change(queue.as_ref(), |those| those.remove_session(*session));
             }
             RouteChange::AddRemote(remote, queue) => {
                 next.change(queue.as_ref(), |those| those.add_remote(remote));
@@ -81,19 +73,5 @@ impl Route {
         if queues.is_empty() {
             self.queues = None;
         }
-    }
-
-    fn queue_of(&self, member: MemberId) -> Option<QueueGroup> {
-        let has = |those: &Interested| those.local.iter().any(|own| own.member == member);
-        let mut queues = self.queues.iter().flat_map(|queues| queues.iter());
-        let found = queues.find(|(_, those)| has(those));
-        found.map(|(queue, _)| queue.clone())
-    }
-
-    fn queues_of(&self, session: SessionId) -> Vec<QueueGroup> {
-        let has = |those: &Interested| those.local.iter().any(|own| own.session == session);
-        let queues = self.queues.iter().flat_map(|queues| queues.iter());
-        let found = queues.filter(|(_, those)| has(those));
-        found.map(|(queue, _)| queue.clone()).collect()
     }
 }

@@ -153,3 +153,58 @@ impl Matching {
         self.wildcards.len() + usize::from(self.literal.is_some()) <= 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidings_membership::MemberId;
+    use tidings_transport::Budget;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::mailbox::{Mailbox, MailboxConfig};
+    use crate::registry::SessionId;
+
+    /// As long as making a subscription takes, however many groups there are besides: looking at each of them
+    /// would be a thousand times as long.
+    #[test]
+    fn ending_a_subscription_in_a_queue_group_looks_at_no_other_group() {
+        let routes = Routes::new(Scope::default());
+        let mailbox = Arc::new(Mailbox::new(
+            MailboxConfig::default(),
+            &Arc::new(Budget::new(usize::MAX)),
+        ));
+        let member = |number: u32| MemberId::from_bytes(u128::from(number).to_be_bytes());
+        let queue = |number: u32| QueueGroup::parse(&format!("q{number}")).unwrap();
+        let pattern = Pattern::parse("jobs.*").unwrap();
+        let took = |changes: &[RouteChange]| {
+            let started = Instant::now();
+            for change in changes {
+                routes.change(&pattern, change.clone());
+            }
+            started.elapsed()
+        };
+        let add = |number| {
+            RouteChange::AddLocal(Arc::new(Subscriber {
+                member: member(number),
+                tag: 0,
+                session: SessionId::new(u64::from(number)),
+                is_private: false,
+                queue: Some(queue(number)),
+                mailbox: Arc::clone(&mailbox),
+                grant: None,
+            }))
+        };
+        let others: Vec<_> = (0..20_000).map(add).collect();
+        took(&others);
+        let those = 20_000..20_500;
+        let made = took(&those.clone().map(add).collect::<Vec<_>>());
+        let remove = |number: u32| match number % 2 {
+            0 => RouteChange::RemoveLocal(member(number), Some(queue(number))),
+            _ => RouteChange::RemoveSession(SessionId::new(number.into()), Some(queue(number))),
+        };
+        let ended = took(&those.map(remove).collect::<Vec<_>>());
+        assert!(ended < made * 20, "{ended:?} to end what took {made:?}");
+        let topic = Topic::parse("jobs.7").unwrap();
+        assert_eq!(routes.matching(&topic).groups().len(), 20_000);
+    }
+}

@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn remove(routes: &Routes, pattern: &str, number: u8) {
-        let change = RouteChange::RemoveLocal(MemberId::from_bytes([number; 16]));
+        let change = RouteChange::RemoveLocal(MemberId::from_bytes([number; 16]), None);
         routes.change(&Pattern::parse(pattern).unwrap(), change);
     }
 

@@ -122,7 +122,7 @@ pub(crate) struct Sessions {
 }
 
 /// A session that has ended, the memberships that it still has, and what others can have of its messages.
-type Ended = (Arc<SessionState>, HashMap<MemberId, Pattern>, Leftovers);
+type Ended = (Arc<SessionState>, HashMap<MemberId, Subscribed>, Leftovers);
 
 /// The sessions that a task of the node has to end. No more wait than there are sessions, because
 /// a session keeps its place until it is done.
@@ -159,12 +159,17 @@ pub(crate) struct SessionState {
 /// What a session has subscribed to, and what that takes of the node's room for memberships.
 #[derive(Debug)]
 struct Subscriptions {
-    patterns: HashMap<MemberId, Pattern>,
+    made: HashMap<MemberId, Subscribed>,
     /// What those memberships say of themselves that say anything.
     metadata: HashMap<MemberId, Metadata>,
-    /// The groups of those that are in one.
-    queues: HashMap<MemberId, QueueGroup>,
     share: Share,
+}
+
+/// To what a membership is, and in which queue group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Subscribed {
+    pattern: Pattern,
+    queue: Option<QueueGroup>,
 }
 
 /// What was admitted of a list of subscriptions and is not made yet.
@@ -234,9 +239,8 @@ impl Sessions {
             congestion,
             ended: AtomicBool::new(false),
             subscriptions: Mutex::new(Subscriptions {
-                patterns: HashMap::new(),
+                made: HashMap::new(),
                 metadata: HashMap::new(),
-                queues: HashMap::new(),
                 share: self.membership.share(),
             }),
             waits: Waits::default(),
@@ -427,8 +431,9 @@ impl Session {
     /// When the session has no such membership; nothing has changed then.
     pub fn unsubscribe(&self, member: MemberId) -> Result<(), UnsubscribeError> {
         let state = &self.state;
-        let pattern = state.take(member).ok_or(UnsubscribeError { member })?;
-        state.withdraw(member, &pattern);
+        let subscribed = state.take(member).ok_or(UnsubscribeError { member })?;
+        let pattern = subscribed.pattern.clone();
+        state.withdraw_members(&[(subscribed, member)]);
         // Whether or not the cluster's side still had it, it has it no more.
         let _ = state
             .node
@@ -474,7 +479,11 @@ impl SessionState {
         let mut subscriptions = lock(&self.subscriptions);
         let pending = &mut Pending::default();
         let member = self.admit(&subscriptions, pending, pattern, &profile)?;
-        let queue = profile.queue.clone();
+        let subscribed = Subscribed {
+            pattern: pattern.clone(),
+            queue: profile.queue.clone(),
+        };
+        let queue = subscribed.queue.clone();
         let subscriber = Arc::new(self.subscriber(pattern, member, tag, queue));
         // First the route, then the membership: whoever sees the member must reach it.
         self.routes
@@ -485,34 +494,28 @@ impl SessionState {
         if !is_told {
             share.take(scope, pattern, &profile);
         } else if let Err(error) = membership.join_within(share, scope, pattern, member, &profile) {
-            self.withdraw(member, pattern);
+            self.withdraw_members(&[(subscribed, member)]);
             return Err(error.into());
         }
-        subscriptions.patterns.insert(member, pattern.clone());
-        let Profile {
-            queue, metadata, ..
-        } = profile;
-        if !metadata.is_empty() {
-            subscriptions.metadata.insert(member, metadata);
-        }
-        if let Some(queue) = queue {
-            subscriptions.queues.insert(member, queue);
+        subscriptions.made.insert(member, subscribed);
+        if !profile.metadata.is_empty() {
+            subscriptions.metadata.insert(member, profile.metadata);
         }
         Ok(member)
     }
 
     /// Takes a subscription out, and gives back its room.
-    fn take(&self, member: MemberId) -> Option<Pattern> {
+    fn take(&self, member: MemberId) -> Option<Subscribed> {
         let mut subscriptions = lock(&self.subscriptions);
-        let pattern = subscriptions.patterns.remove(&member)?;
+        let subscribed = subscriptions.made.remove(&member)?;
         let profile = Profile {
             agent: self.agent.clone(),
-            queue: subscriptions.queues.remove(&member),
+            queue: subscribed.queue.clone(),
             metadata: subscriptions.metadata.remove(&member).unwrap_or_default(),
         };
         let (scope, share) = (&self.routes.scope, &mut subscriptions.share);
-        share.give_back(scope, &pattern, &profile);
-        Some(pattern)
+        share.give_back(scope, &subscribed.pattern, &profile);
+        Some(subscribed)
     }
 
     /// Ends the session. Doing so again does nothing.
@@ -534,21 +537,21 @@ impl SessionState {
         self.withdraw_routes(&distinct(&memberships));
         self.hand_over(&leftovers);
         let scope = &self.routes.scope;
-        for (member, pattern) in &memberships {
+        for (member, own) in &memberships {
             // Whether or not the cluster's side still had it, it has it no more.
-            let _ = self.node.membership.leave(scope, pattern, *member);
+            let _ = self.node.membership.leave(scope, &own.pattern, *member);
         }
         self.node.open.remove(self.id);
     }
 
     /// Ends the mailbox and lets no subscription be made any more. Returns the memberships that are
     /// to be ended now, and the messages that are then to be handed over; none if that was done before.
-    fn close(&self, reason: RecvError) -> Option<(HashMap<MemberId, Pattern>, Leftovers)> {
+    fn close(&self, reason: RecvError) -> Option<(HashMap<MemberId, Subscribed>, Leftovers)> {
         let mut subscriptions = lock(&self.subscriptions);
         if self.ended.swap(true, Relaxed) {
             return None;
         }
-        let memberships = std::mem::take(&mut subscriptions.patterns);
+        let memberships = std::mem::take(&mut subscriptions.made);
         drop(subscriptions);
         let (lost, leftovers) = self.mailbox.end(reason);
         let broker = &self.node.broker;
@@ -559,28 +562,24 @@ impl SessionState {
     }
 
     /// Ends these memberships, however many, and lets other tasks run in between.
-    async fn withdraw_all(&self, memberships: HashMap<MemberId, Pattern>, leftovers: Leftovers) {
-        for patterns in distinct(&memberships).chunks(ENDED_AT_ONCE_MAX) {
-            self.withdraw_routes(patterns);
+    async fn withdraw_all(&self, memberships: HashMap<MemberId, Subscribed>, leftovers: Leftovers) {
+        for some in distinct(&memberships).chunks(ENDED_AT_ONCE_MAX) {
+            self.withdraw_routes(some);
             yield_now().await;
         }
         self.hand_over_all(leftovers).await;
         let scope = &self.routes.scope;
         let memberships = memberships
             .into_iter()
-            .map(|(member, pattern)| (scope.clone(), pattern, member));
+            .map(|(member, own)| (scope.clone(), own.pattern, member));
         self.node.membership.leave_all(memberships).await;
         self.node.open.remove(self.id);
     }
 
-    fn withdraw_routes(&self, patterns: &[&Pattern]) {
-        let change = |pattern| (pattern, RouteChange::RemoveSession(self.id));
-        self.routes.change_all(patterns.iter().copied().map(change));
-    }
-
-    fn withdraw(&self, member: MemberId, pattern: &Pattern) {
-        self.routes
-            .change(pattern, RouteChange::RemoveLocal(member));
+    fn withdraw_routes(&self, subscribed: &[&Subscribed]) {
+        let change = |own: &Subscribed| RouteChange::RemoveSession(self.id, own.queue.clone());
+        let changes = subscribed.iter().map(|own| (&own.pattern, change(own)));
+        self.routes.change_all(changes);
     }
 }
 
@@ -590,10 +589,10 @@ impl Drop for SessionState {
     }
 }
 
-/// Each of the patterns once.
-fn distinct(memberships: &HashMap<MemberId, Pattern>) -> Vec<&Pattern> {
-    let patterns: HashSet<_> = memberships.values().collect();
-    patterns.into_iter().collect()
+/// What they are subscribed to, and in which queue groups, each once.
+fn distinct(memberships: &HashMap<MemberId, Subscribed>) -> Vec<&Subscribed> {
+    let each: HashSet<_> = memberships.values().collect();
+    each.into_iter().collect()
 }
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -40,7 +40,7 @@ impl SessionState {
             .grant
             .as_ref()
             .map_or(max, |own| own.subscriptions_max(max));
-        if subscriptions.patterns.len() + pending.count >= max {
+        if subscriptions.made.len() + pending.count >= max {
             return Err(SubscribeError::TooMany { max });
         }
         let own = Share::bytes_of(&self.routes.scope, pattern, profile);

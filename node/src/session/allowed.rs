@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use tidings_membership::{Pattern, QueueGroup, Scope};
 
-use super::{Session, SessionState, lock};
+use super::{Session, SessionState, Subscribed, lock};
 use crate::RecvError;
 use crate::access::{Access, Denied, Disallowed, Holder};
 use crate::registry::OpenError;
@@ -82,9 +82,10 @@ impl Holder for SessionState {
     fn review(&self) {
         let Some(grant) = &self.grant else { return };
         let subscriptions = lock(&self.subscriptions);
-        let own = subscriptions.patterns.iter();
-        let queue = |member| subscriptions.queues.get(member).map(QueueGroup::as_str);
-        let disallowed = own.filter(|(member, pattern)| !grant.subscribes(pattern, queue(member)));
+        let allows = |own: &Subscribed| {
+            grant.subscribes(&own.pattern, own.queue.as_ref().map(QueueGroup::as_str))
+        };
+        let disallowed = subscriptions.made.iter().filter(|(_, own)| !allows(own));
         let disallowed: Vec<_> = disallowed.map(|(member, _)| *member).collect();
         drop(subscriptions);
         let ended = disallowed.into_iter();
@@ -94,10 +95,13 @@ impl Holder for SessionState {
         self.withdraw_members(&ended);
         let scope = &self.routes.scope;
         let memberships = ended.iter().cloned();
-        let memberships = memberships.map(|(pattern, member)| (scope.clone(), pattern, member));
+        let memberships = memberships.map(|(own, member)| (scope.clone(), own.pattern, member));
         self.node.membership.leave_many(memberships);
         let told = ended.into_iter();
-        grant.ended(told.map(|(pattern, member)| Disallowed { member, pattern }));
+        grant.ended(told.map(|(own, member)| Disallowed {
+            member,
+            pattern: own.pattern,
+        }));
     }
 
     fn withdraw(self: Arc<Self>) {

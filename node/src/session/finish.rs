@@ -29,12 +29,12 @@ impl Session {
     fn finish_some(&self) -> bool {
         let members: Vec<MemberId> = {
             let subscriptions = lock(&self.state.subscriptions);
-            if subscriptions.patterns.is_empty() {
+            if subscriptions.made.is_empty() {
                 // Under the lock, under which subscriptions are made: so there is none that gets nothing.
                 self.state.mailbox.close(RecvError::Finished);
                 return true;
             }
-            let members = subscriptions.patterns.keys();
+            let members = subscriptions.made.keys();
             members.take(FINISHED_AT_ONCE_MAX).copied().collect()
         };
         for member in members {
@@ -58,7 +58,8 @@ impl Observer {
             return Vec::new();
         };
         let subscriptions = lock(&session.subscriptions);
-        subscriptions.patterns.values().cloned().collect()
+        let made = subscriptions.made.values();
+        made.map(|own| own.pattern.clone()).collect()
     }
 
     /// How many bytes wait in the mailbox of the session.

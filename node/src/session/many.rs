@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tidings_membership::{MemberId, Pattern, Profile};
 
-use super::{ENDED_AT_ONCE_MAX, Pending, Session, SessionState, lock};
+use super::{ENDED_AT_ONCE_MAX, Pending, Session, SessionState, Subscribed, lock};
 use crate::homes::is_private;
 use crate::route::RouteChange;
 use crate::session_error::{SubscribeError, UnsubscribeError};
@@ -60,14 +60,16 @@ impl Session {
             &shown,
             &profile,
         );
-        subscriptions.patterns.extend(
-            private
-                .into_iter()
-                .map(|(pattern, member)| (member, pattern)),
-        );
+        let subscribed = |pattern| Subscribed {
+            pattern,
+            queue: None,
+        };
+        let private = private.into_iter();
+        let private = private.map(|(pattern, member)| (member, subscribed(pattern)));
+        subscriptions.made.extend(private);
         let mut refused = Vec::new();
         let of_shown = results.iter_mut().filter(
-            |result| matches!(result, Ok(member) if !subscriptions.patterns.contains_key(member)),
+            |result| matches!(result, Ok(member) if !subscriptions.made.contains_key(member)),
         );
         let of_shown: Vec<_> = of_shown.collect();
         for (result, ((pattern, member), joined)) in
@@ -75,11 +77,11 @@ impl Session {
         {
             match joined {
                 Ok(()) => {
-                    subscriptions.patterns.insert(member, pattern);
+                    subscriptions.made.insert(member, subscribed(pattern));
                 }
                 Err(error) => {
                     *result = Err(error.into());
-                    refused.push((pattern, member));
+                    refused.push((subscribed(pattern), member));
                 }
             }
         }
@@ -99,8 +101,8 @@ impl Session {
         let results = members
             .into_iter()
             .map(|member| {
-                let pattern = state.take(member).ok_or(UnsubscribeError { member })?;
-                ended.push((pattern, member));
+                let subscribed = state.take(member).ok_or(UnsubscribeError { member })?;
+                ended.push((subscribed, member));
                 Ok(())
             })
             .collect();
@@ -108,7 +110,7 @@ impl Session {
         let scope = &state.routes.scope;
         let memberships = ended
             .into_iter()
-            .map(|(pattern, member)| (scope.clone(), pattern, member));
+            .map(|(own, member)| (scope.clone(), own.pattern, member));
         state.node.membership.leave_many(memberships);
         results
     }
@@ -116,11 +118,13 @@ impl Session {
 
 impl SessionState {
     /// Takes these out of the routes, however many, some at a time.
-    pub(super) fn withdraw_members(&self, members: &[(Pattern, MemberId)]) {
+    pub(super) fn withdraw_members(&self, members: &[(Subscribed, MemberId)]) {
         for some in members.chunks(ENDED_AT_ONCE_MAX) {
-            let change = |(pattern, member)| (pattern, RouteChange::RemoveLocal(member));
-            self.routes
-                .change_all(some.iter().map(|(p, m)| change((p, *m))));
+            let changes = some.iter().map(|(own, member)| {
+                let change = RouteChange::RemoveLocal(*member, own.queue.clone());
+                (&own.pattern, change)
+            });
+            self.routes.change_all(changes);
         }
     }
 }

@@ -17,8 +17,8 @@ impl Session {
     pub fn update(&self, member: MemberId, metadata: Metadata) -> Result<(), PresenceError> {
         let state = &self.state;
         let mut subscriptions = state.subscriptions()?;
-        let pattern = subscriptions.patterns.get(&member).cloned();
-        let pattern = pattern.ok_or(PresenceError::NotSubscribed)?;
+        let own = subscriptions.made.get(&member);
+        let pattern = own.ok_or(PresenceError::NotSubscribed)?.pattern.clone();
         state.update(&mut subscriptions, &pattern, &[member], metadata)
     }
 
@@ -34,8 +34,8 @@ impl Session {
     ) -> Result<usize, PresenceError> {
         let state = &self.state;
         let mut subscriptions = state.subscriptions()?;
-        let own = subscriptions.patterns.iter();
-        let own = own.filter(|(_, own)| *own == pattern);
+        let own = subscriptions.made.iter();
+        let own = own.filter(|(_, own)| own.pattern == *pattern);
         let members: Vec<_> = own.map(|(member, _)| *member).collect();
         if members.is_empty() {
             return Err(PresenceError::NotSubscribed);
@@ -71,7 +71,10 @@ impl SessionState {
         let bytes_of = |member: &MemberId, metadata: Option<&Metadata>| {
             let profile = Profile {
                 agent: self.agent.clone(),
-                queue: subscriptions.queues.get(member).cloned(),
+                queue: subscriptions
+                    .made
+                    .get(member)
+                    .and_then(|own| own.queue.clone()),
                 metadata: metadata.cloned().unwrap_or_default(),
             };
             Share::bytes_of(scope, pattern, &profile)
