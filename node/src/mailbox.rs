@@ -104,9 +104,9 @@ impl Subscriber {
 
     /// Whether its session may get messages on this topic, which it matches.
     pub(crate) fn may_receive(&self, topic: &Topic) -> bool {
-        self.grant
-            .as_ref()
-            .is_none_or(|grant| grant.receives(topic))
+        let queue = self.queue.as_ref().map(QueueGroup::as_str);
+        let grant = self.grant.as_ref();
+        grant.is_none_or(|grant| grant.receives(topic, queue))
     }
 }
 

@@ -89,10 +89,11 @@ impl Grant {
         rules.is_none_or(|rules| rules.subscribes(pattern, queue))
     }
 
-    /// Whether a message on this topic may be delivered to a subscription that it has.
-    pub(crate) fn receives(&self, topic: &Topic) -> bool {
+    /// Whether a message on this topic may be delivered to a subscription that it has, in this queue group
+    /// if in one.
+    pub(crate) fn receives(&self, topic: &Topic, queue: Option<&str>) -> bool {
         let rules = self.access.rules();
-        rules.is_none_or(|rules| rules.receives(topic))
+        rules.is_none_or(|rules| rules.receives(topic, queue))
     }
 
     /// It has received a message that wants its answers there.

@@ -10,8 +10,8 @@ pub(super) struct Rulebook {
     /// None: every topic.
     publish_allow: Option<Topics>,
     publish_deny: Topics,
-    /// What is not delivered to a subscription that has more than that.
-    receive_deny: Topics,
+    /// What is not delivered to a subscription that has more than that, by topics.
+    receive_deny: Wildcards<Vec<SubscribeRule>>,
 }
 
 /// The topics that some patterns match.
@@ -21,12 +21,16 @@ struct Topics(Wildcards<()>);
 impl Rulebook {
     pub(super) fn new(permissions: Permissions) -> Self {
         let Rules { allow, deny } = &permissions.publish;
-        let plain = permissions.subscribe.deny.iter();
-        let plain = plain.filter(|rule| rule.queue.is_none());
+        let mut receive_deny = Wildcards::<Vec<_>>::default();
+        for rule in &permissions.subscribe.deny {
+            receive_deny.change(&rule.pattern, |rules| {
+                rules.get_or_insert_default().push(rule.clone());
+            });
+        }
         Self {
             publish_allow: allow.as_ref().map(Topics::of),
             publish_deny: Topics::of(deny),
-            receive_deny: Topics::of(plain.map(|rule| &rule.pattern)),
+            receive_deny,
             permissions,
         }
     }
@@ -62,23 +66,27 @@ impl Rulebook {
             return allowed;
         }
         let pattern = nearest(pattern);
-        !deny.iter().any(|rule| {
-            let is_meant = match (&rule.queue, queue) {
-                (None, _) => true,
-                (Some(_), Some(queue)) => rule.has(queue),
-                (Some(_), None) => false,
-            };
-            is_meant && rule.pattern.covers(&pattern)
-        })
+        let mut deny = deny.iter().filter(|rule| rule.denies_to(queue));
+        !deny.any(|rule| rule.pattern.covers(&pattern))
     }
 
-    /// Whether a message on this topic may be delivered to a subscription that was allowed.
-    pub(super) fn receives(&self, topic: &Topic) -> bool {
-        !self.receive_deny.has(topic)
+    /// Whether a message on this topic may be delivered to a subscription that was allowed, in this queue
+    /// group or in none.
+    pub(super) fn receives(&self, topic: &Topic, queue: Option<&str>) -> bool {
+        let mut receives = true;
+        let denies = |rules: &Vec<SubscribeRule>| rules.iter().any(|rule| rule.denies_to(queue));
+        let found = &mut |rules: &Vec<_>| receives &= !denies(rules);
+        self.receive_deny.for_each_match(topic, found);
+        receives
     }
 }
 
 impl SubscribeRule {
+    /// Whether it, as one that denies, is about subscriptions in this queue group, or in none.
+    fn denies_to(&self, queue: Option<&str>) -> bool {
+        self.queue.is_none() || queue.is_some_and(|queue| self.has(queue))
+    }
+
     /// Whether the rule is about this queue group.
     fn has(&self, queue: &str) -> bool {
         let Some(own) = self.queue.as_deref() else {
@@ -199,7 +207,27 @@ mod tests {
             ("w.yes", true),
             ("w.x.a.b", true),
         ] {
-            assert_eq!(book.receives(&topic.parse().unwrap()), received, "{topic}");
+            let topic = topic.parse().unwrap();
+            assert_eq!(book.receives(&topic, None), received, "{topic}");
+        }
+    }
+
+    /// The NATS server, 2.9.10, delivers it.
+    #[test]
+    fn what_is_denied_in_a_queue_group_is_not_delivered_there_by_a_wider_subscription_either() {
+        let book = book(None, &["jobs.secret workers", "jobs.*.key v1.*", "jobs.no"]);
+        assert!(book.subscribes(&"jobs.*".parse().unwrap(), Some("workers")));
+        for (topic, queue, received) in [
+            ("jobs.secret", Some("workers"), false),
+            ("jobs.secret", Some("others"), true),
+            ("jobs.secret", None, true),
+            ("jobs.open", Some("workers"), true),
+            ("jobs.a.key", Some("v1.a"), false),
+            ("jobs.a.key", Some("v2.a"), true),
+            ("jobs.no", Some("workers"), false),
+        ] {
+            let topic = topic.parse().unwrap();
+            assert_eq!(book.receives(&topic, queue), received, "{topic} {queue:?}");
         }
     }
 
@@ -275,7 +303,7 @@ mod tests {
             prop_assert_eq!(book.publishes(&topic), is_allowed && !is_denied);
             let gets = subscription.matches(&topic)
                 && book.subscribes(&subscription, None)
-                && (subscription.is_literal() || book.receives(&topic));
+                && (subscription.is_literal() || book.receives(&topic, None));
             prop_assert!(!gets || (is_allowed && !is_denied));
         }
     }
