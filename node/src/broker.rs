@@ -19,7 +19,7 @@ use crate::envelope::{self, Aim, Origin};
 use crate::holds::Holds;
 use crate::homes::{Home, Homes, is_inbox};
 use crate::mailbox::Subscriber;
-use crate::mailroom::{Arrival, Mailroom, ignore};
+use crate::mailroom::{Arrival, Errand, Mailroom, ignore};
 use crate::outgoing::{Outgoing, Publisher};
 use crate::outstanding::Outstanding;
 use crate::queues::{Chosen, Dice};
@@ -53,7 +53,7 @@ pub(crate) struct Broker {
     received: Received,
     /// The members whose sessions have ended.
     pub(crate) departed: Arc<Departed>,
-    mailroom: Mailroom,
+    pub(crate) mailroom: Mailroom,
     /// Where the inboxes of other nodes are.
     homes: Homes,
     /// Who gets what a queue group gets once.
@@ -65,9 +65,8 @@ pub(crate) struct Broker {
 /// What a broker leaves to tasks of the node.
 #[derive(Debug)]
 pub(crate) struct Errands {
-    /// The sessions that it cuts off. Each is told once, so no more of them wait than there are
-    /// sessions.
-    pub(crate) cut_off: mpsc::UnboundedReceiver<SessionId>,
+    /// What is to be done for sessions. No more of it waits than twice as many as there are sessions.
+    pub(crate) of_sessions: mpsc::UnboundedReceiver<Errand>,
     /// What other nodes ask. No more of it waits than may be open on links.
     pub(crate) asked: mpsc::UnboundedReceiver<Asked>,
 }
@@ -83,7 +82,7 @@ impl Broker {
     /// The broker of this node, and what it leaves to others.
     pub(crate) fn new(node: NodeId, holds: Holds, budget: &Arc<Budget>) -> (Self, Errands) {
         let counters = Arc::new(Counters::new());
-        let (mailroom, cut_off_sessions) = Mailroom::new(Arc::clone(&counters));
+        let (mailroom, of_sessions) = Mailroom::new(Arc::clone(&counters));
         let (asked, asked_by_others) = mpsc::unbounded_channel();
         let departed = Arc::<Departed>::default();
         let outstanding = Arc::new(Outstanding::new(budget, Arc::clone(&counters)));
@@ -111,7 +110,7 @@ impl Broker {
             asked,
         };
         let errands = Errands {
-            cut_off: cut_off_sessions,
+            of_sessions,
             asked: asked_by_others,
         };
         (broker, errands)
@@ -264,7 +263,7 @@ impl Broker {
         receipt
     }
 
-    /// Hands a message, which waited for one of a queue group whose session has ended, to another.
+    /// Hands a message, which waited for this session as one of a queue group, to another of the group.
     pub(crate) fn hand_over(
         &self,
         routes: &Routes,
@@ -272,6 +271,36 @@ impl Broker {
         queue: &QueueGroup,
         message: &Arc<Message>,
     ) {
+        let counted = match self.give_to_another(routes, from, queue, message) {
+            true => &self.counters.handed_over,
+            false => &self.counters.dropped_session_ended,
+        };
+        counted.fetch_add(1, Relaxed);
+    }
+
+    /// The same with a message that the session has received, and does not want.
+    pub(crate) fn decline(
+        &self,
+        routes: &Routes,
+        from: SessionId,
+        queue: &QueueGroup,
+        message: &Arc<Message>,
+    ) {
+        let counted = match self.give_to_another(routes, from, queue, message) {
+            true => &self.counters.passed_on,
+            false => &self.counters.dropped_queue_empty,
+        };
+        counted.fetch_add(1, Relaxed);
+    }
+
+    /// Gives a message to another of a queue group. False if none is known that has room.
+    fn give_to_another(
+        &self,
+        routes: &Routes,
+        from: SessionId,
+        queue: &QueueGroup,
+        message: &Arc<Message>,
+    ) -> bool {
         let matching = routes.matching(&message.topic);
         let groups = matching.groups();
         let group = groups.iter().find(|group| group.name == queue);
@@ -283,7 +312,7 @@ impl Broker {
             let room = &self.mailroom;
             room.deliver_to_one(&arrival, here, &mut receipt, &mut pressing)
         });
-        let is_kept = is_here
+        is_here
             || group
                 .and_then(|group| group.peer(&self.dice, |_| true))
                 .is_some_and(|remote| {
@@ -296,12 +325,7 @@ impl Broker {
                     let frame = envelope::encode(origin, &aim, &routes.scope, &home, message);
                     self.counters.sent_remote.fetch_add(1, Relaxed);
                     remote.peer.send(origin.publisher, &frame).is_ok()
-                });
-        let counted = match is_kept {
-            true => &self.counters.handed_over,
-            false => &self.counters.dropped_session_ended,
-        };
-        counted.fetch_add(1, Relaxed);
+                })
     }
 
     /// Sends a message to all peers that have subscribers and are wanted, and to those that were chosen
@@ -375,3 +399,4 @@ impl Broker {
         }
     }
 }
+        homes.into_iter().filter(lacks_it).cloned().collect()

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tidings_membership::MemberId;
+use tidings_membership::{MemberId, QueueGroup};
 
 use crate::{Acknowledger, Message};
 
@@ -14,6 +14,8 @@ pub enum Delivery {
         member: MemberId,
         /// The tag given with that subscription.
         tag: u64,
+        /// The queue group in which the subscription is, if it is in one.
+        queue: Option<QueueGroup>,
         /// The message, shared with its other subscribers on this node.
         message: Arc<Message>,
     },

@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use tidings_membership::Scope;
 
 use crate::access::Grant;
-use crate::counters::Counters;
-use crate::mailbox::Mailbox;
+use crate::broker::Broker;
+use crate::mailbox::{Mailbox, can_be_handed_over};
+use crate::registry::SessionId;
 use crate::{Delivery, RecvError};
 
 /// The receiving end of a session.
@@ -42,7 +44,10 @@ pub struct Inbox {
     mailbox: Arc<Mailbox>,
     /// Taken from the mailbox, not yet received.
     batch: VecDeque<Delivery>,
-    counters: Arc<Counters>,
+    broker: Arc<Broker>,
+    /// Whose it is.
+    session: SessionId,
+    scope: Scope,
     /// What learns where its session may answer.
     grant: Option<Arc<Grant>>,
 }
@@ -50,13 +55,16 @@ pub struct Inbox {
 impl Inbox {
     pub(crate) fn new(
         mailbox: Arc<Mailbox>,
-        counters: Arc<Counters>,
+        broker: &Arc<Broker>,
+        (session, scope): (SessionId, Scope),
         grant: Option<Arc<Grant>>,
     ) -> Self {
         Self {
             mailbox,
             batch: VecDeque::new(),
-            counters,
+            broker: Arc::clone(broker),
+            session,
+            scope,
             grant,
         }
     }
@@ -74,7 +82,7 @@ impl Inbox {
         }
         let delivery = self.batch.pop_front();
         if let Some(Delivery::Message { message, .. }) = &delivery {
-            self.counters.delivered.fetch_add(1, Relaxed);
+            self.broker.counters.delivered.fetch_add(1, Relaxed);
             if let (Some(grant), Some(reply_to)) = (&self.grant, &message.reply_to) {
                 grant.received(reply_to);
             }
@@ -129,12 +137,29 @@ impl Stream for Inbox {
 }
 
 impl Drop for Inbox {
+    /// What was for queue groups others get: what was taken out of the mailbox at once, which is little, the rest
+    /// by a task of the node, unless the session ends before.
     fn drop(&mut self) {
-        let is_message = |delivery: &&Delivery| matches!(delivery, Delivery::Message { .. });
-        let taken = self.batch.iter().filter(is_message).count() as u64;
-        let lost = self.mailbox.close(RecvError::Ended);
-        let ended = &self.counters.dropped_session_ended;
-        ended.fetch_add(taken + lost, Relaxed);
+        let mut lost = self.mailbox.end(RecvError::Ended);
+        let mut routes = None;
+        for delivery in self.batch.drain(..) {
+            let Delivery::Message { queue, message, .. } = delivery else {
+                continue;
+            };
+            match queue.filter(|_| can_be_handed_over(&message)) {
+                Some(queue) => {
+                    let routes = routes.get_or_insert_with(|| self.broker.routes(&self.scope));
+                    self.broker
+                        .hand_over(routes, self.session, &queue, &message);
+                }
+                None => lost += 1,
+            }
+        }
+        let ended = &self.broker.counters.dropped_session_ended;
+        ended.fetch_add(lost, Relaxed);
+        if self.mailbox.has_leftovers() {
+            self.broker.mailroom.abandoned(self.session);
+        }
     }
 }
 

@@ -88,7 +88,8 @@ pub(crate) enum Pushed {
     KeptLosing(u64),
     /// It was lost itself, and the publisher may be to wait for room all the same.
     Lost { pressing: bool },
-    /// The session was cut off just now; so many were lost, this one included.
+    /// The session was cut off just now; so many were lost, this one included. What waited for queue groups is
+    /// not among them.
     CutOff(u64),
     /// The mailbox had been closed before: its session is going away.
     Closed,
@@ -128,6 +129,8 @@ struct State {
     queue: Turns<(Arc<Subscriber>, Arc<Message>)>,
     charge: Charge,
     closed: Option<RecvError>,
+    /// What waited for queue groups when it overflowed or its inbox was dropped, until the session is ended.
+    leftovers: Leftovers,
     /// Who waits for the queue to stop being empty, or for the end.
     waiting: Option<Waker>,
     pressure: Pressure,
@@ -140,6 +143,7 @@ impl Mailbox {
             queue: Turns::default(),
             charge: Charge::new(budget),
             closed: None,
+            leftovers: Leftovers::new(),
             waiting: None,
             pressure: Pressure::default(),
         };
@@ -180,11 +184,12 @@ impl Mailbox {
                     lost += 1;
                 }
                 Overflow::Disconnect => {
-                    let missed = state.clear() + 1;
+                    let missed = state.queue.len() as u64 + 1;
                     state.closed = Some(RecvError::Overflow { missed });
+                    let lost = state.clear() + 1;
                     wake(state);
                     self.room.notify_waiters();
-                    return Pushed::CutOff(missed);
+                    return Pushed::CutOff(lost);
                 }
             }
         }
@@ -263,6 +268,7 @@ impl Mailbox {
                     Delivery::Message {
                         member: subscriber.member,
                         tag: subscriber.tag,
+                        queue: subscriber.queue.clone(),
                         message,
                     }
                 }
@@ -306,41 +312,33 @@ impl Mailbox {
         }
     }
 
-    /// Ends the mailbox. With [`RecvError::NodeStopped`] and [`RecvError::Finished`] what waits can still be
-    /// taken; otherwise it is lost. Returns how many messages were lost.
-    pub(crate) fn close(&self, reason: RecvError) -> u64 {
+    /// Lets nothing more be put in. What waits can still be taken.
+    pub(crate) fn close(&self, reason: RecvError) {
         let mut state = self.lock();
         state.closed.get_or_insert(reason);
-        let lost = if matches!(reason, RecvError::NodeStopped | RecvError::Finished) {
-            0
-        } else {
-            state.clear()
-        };
+        wake(state);
+        self.room.notify_waiters();
+    }
+
+    /// Ends the mailbox: nobody takes anything any more. Returns how many messages were lost. Those that others
+    /// of a queue group can have are kept for [`leftovers`](Self::leftovers).
+    pub(crate) fn end(&self, reason: RecvError) -> u64 {
+        let mut state = self.lock();
+        state.closed.get_or_insert(reason);
+        let lost = state.clear();
         wake(state);
         self.room.notify_waiters();
         lost
     }
 
-    /// Ends the mailbox as [`close`](Self::close) does. Returns how many messages were lost, and those
-    /// that others of a queue group can have, in their order. A message that is to be acknowledged is not
-    /// among them: its publisher is told that the member has died.
-    pub(crate) fn end(&self, reason: RecvError) -> (u64, Leftovers) {
-        let mut state = self.lock();
-        state.closed.get_or_insert(reason);
-        let (mut lost, mut leftovers) = (0, Leftovers::new());
-        let waiting: Vec<_> = state.queue.clear().collect();
-        for (subscriber, message) in waiting {
-            state.charge.remove(&message);
-            match &subscriber.queue {
-                Some(queue) if message.ticket.0.is_none() => {
-                    leftovers.push((queue.clone(), message));
-                }
-                _ => lost += 1,
-            }
-        }
-        wake(state);
-        self.room.notify_waiters();
-        (lost, leftovers)
+    /// What others of queue groups can have, in its order. Each message is given once.
+    pub(crate) fn leftovers(&self) -> Leftovers {
+        std::mem::take(&mut self.lock().leftovers)
+    }
+
+    /// Whether there are any.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        !self.lock().leftovers.is_empty()
     }
 
     /// How many bytes of messages wait.
@@ -409,13 +407,26 @@ impl State {
         }
     }
 
-    /// Loses all. Returns how many messages that is.
+    /// Loses all but what others of queue groups can have. Returns how many messages were lost.
     fn clear(&mut self) -> u64 {
-        let count = self.queue.len() as u64;
-        let waiting = self.queue.clear();
-        waiting.for_each(|(_, message)| self.charge.remove(&message));
-        count
+        let mut lost = 0;
+        for (subscriber, message) in self.queue.clear() {
+            self.charge.remove(&message);
+            match &subscriber.queue {
+                Some(queue) if can_be_handed_over(&message) => {
+                    self.leftovers.push((queue.clone(), message));
+                }
+                _ => lost += 1,
+            }
+        }
+        lost
     }
+}
+
+/// Whether another of a queue group can have a message. Of one that is to be acknowledged the publisher is
+/// told that the member has died.
+pub(crate) fn can_be_handed_over(message: &Message) -> bool {
+    message.ticket.0.is_none()
 }
 
 /// A mailbox of which nothing is taken for so long has no reader.
@@ -543,7 +554,7 @@ mod tests {
         assert!(matches!(told[0], Delivery::Missed(1)));
         budget.give_back(1 << 20);
         for subscriber in [newest, oldest, innocent] {
-            subscriber.mailbox.close(RecvError::Ended);
+            subscriber.mailbox.end(RecvError::Ended);
         }
         assert!(budget.held() <= 4 * 12_000, "{}", budget.held());
     }
@@ -631,7 +642,7 @@ mod tests {
     fn a_stopped_node_lets_its_sessions_drain() {
         let s = subscriber(9, 100, Overflow::DropNewest);
         push(&s, "a");
-        assert_eq!(s.mailbox.close(RecvError::NodeStopped), 0);
+        s.mailbox.close(RecvError::NodeStopped);
         assert_eq!(take_all(&s), ["a"]);
         assert_eq!(
             s.mailbox.take(&mut VecDeque::new(), 1),

@@ -17,8 +17,17 @@ use crate::waits::Filling;
 #[derive(Debug)]
 pub(crate) struct Mailroom {
     pub(crate) counters: Arc<Counters>,
-    /// Where sessions go whose mailbox overflowed, to be ended.
-    cut_off: mpsc::UnboundedSender<SessionId>,
+    /// Where sessions go for which a task of the node has something to do.
+    errands: mpsc::UnboundedSender<Errand>,
+}
+
+/// What a task of the node is to do for a session.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// To end it, because its mailbox overflowed.
+    CutOff(SessionId),
+    /// To hand over what waited for it, because its inbox was dropped.
+    Abandoned(SessionId),
 }
 
 /// A message that is to be put into mailboxes.
@@ -30,11 +39,17 @@ pub(crate) struct Arrival<'a> {
 }
 
 impl Mailroom {
-    /// One, and the sessions that it cuts off. Each is told once, so no more of them wait than there
-    /// are sessions.
-    pub(crate) fn new(counters: Arc<Counters>) -> (Self, mpsc::UnboundedReceiver<SessionId>) {
-        let (cut_off, cut_off_sessions) = mpsc::unbounded_channel();
-        (Self { counters, cut_off }, cut_off_sessions)
+    /// One, and what it leaves to a task. Each is told once of a session, so no more wait than twice as many as
+    /// there are sessions.
+    pub(crate) fn new(counters: Arc<Counters>) -> (Self, mpsc::UnboundedReceiver<Errand>) {
+        let (errands, to_do) = mpsc::unbounded_channel();
+        (Self { counters, errands }, to_do)
+    }
+
+    /// The inbox of a session was dropped, and something waited there that others can have.
+    pub(crate) fn abandoned(&self, session: SessionId) {
+        // Nobody listens only when the node has stopped, and its sessions with it.
+        let _ = self.errands.send(Errand::Abandoned(session));
     }
 
     /// Puts a message into the mailboxes of these subscribers. `pushed` hears what became of it with
@@ -130,7 +145,7 @@ impl Mailroom {
                 receipt.dropped += 1;
                 counters.dropped_slow_subscriber.fetch_add(lost, Relaxed);
                 // Nobody listens only when the node has stopped, and its sessions with it.
-                let _ = self.cut_off.send(subscriber.session);
+                let _ = self.errands.send(Errand::CutOff(subscriber.session));
             }
             Pushed::Closed | Pushed::Denied => {}
         }

@@ -188,7 +188,7 @@ impl Node {
             config.limits.clone(),
             budget,
             clock.clone(),
-            errands.cut_off,
+            errands.of_sessions,
         );
         let sessions = Arc::new(sessions);
         let seeds = config.seeds.clone();

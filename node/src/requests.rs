@@ -281,7 +281,12 @@ impl Session {
             session: state,
             topic,
             member,
-            inbox: Inbox::new(mailbox, Arc::clone(&broker.counters), None),
+            inbox: Inbox::new(
+                mailbox,
+                broker,
+                (state.id, state.routes.scope.clone()),
+                None,
+            ),
         }
     }
 }

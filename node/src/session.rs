@@ -28,6 +28,7 @@ use crate::everywhere::{NotEverywhere, everywhere};
 use crate::homes::is_private;
 use crate::inbox::Inbox;
 use crate::mailbox::{Leftovers, Mailbox, MailboxConfig};
+use crate::mailroom::Errand;
 use crate::registry::{OpenError, Registry, SessionId};
 use crate::route::RouteChange;
 use crate::schemas::Schemas;
@@ -129,7 +130,7 @@ type Ended = (Arc<SessionState>, HashMap<MemberId, Subscribed>, Leftovers);
 #[derive(Debug)]
 pub(crate) struct Endings {
     ended: mpsc::UnboundedReceiver<Ended>,
-    cut_off: mpsc::UnboundedReceiver<SessionId>,
+    errands: mpsc::UnboundedReceiver<Errand>,
 }
 
 /// The part of a session that its node can end.
@@ -192,7 +193,7 @@ impl Sessions {
         limits: Limits,
         budget: Arc<Budget>,
         clock: Clock,
-        cut_off: mpsc::UnboundedReceiver<SessionId>,
+        errands: mpsc::UnboundedReceiver<Errand>,
     ) -> (Self, Endings) {
         let (sender, ended) = mpsc::unbounded_channel();
         let sessions = Self {
@@ -208,7 +209,7 @@ impl Sessions {
             members: Mutex::default(),
             ended: sender,
         };
-        (sessions, Endings { ended, cut_off })
+        (sessions, Endings { ended, errands })
     }
 
     pub(crate) fn open(
@@ -229,13 +230,12 @@ impl Sessions {
         let counters = &self.broker.counters;
         let grant = Grant::new(&access, counters);
         let mailbox = Arc::new(Mailbox::new(mailbox, &self.budget));
-        let inbox = Inbox::new(Arc::clone(&mailbox), Arc::clone(counters), grant.clone());
         let state = self.open.open(|id| SessionState {
             id,
             node: Arc::clone(self),
             routes: self.broker.routes(&scope),
             agent,
-            mailbox,
+            mailbox: Arc::clone(&mailbox),
             congestion,
             ended: AtomicBool::new(false),
             subscriptions: Mutex::new(Subscriptions {
@@ -246,11 +246,12 @@ impl Sessions {
             waits: Waits::default(),
             inbox: OnceLock::new(),
             asked: AtomicU64::new(0),
-            grant,
+            grant: grant.clone(),
             access,
             seat,
         })?;
         state.sit()?;
+        let inbox = Inbox::new(mailbox, &self.broker, (state.id, scope), grant);
         Ok((Session { state }, inbox))
     }
 
@@ -271,20 +272,28 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions that the broker has cut off, and those with many memberships. That takes
-    /// time for each membership, which no publisher and no other agent is to spend.
+    /// Ends the sessions that the broker has cut off, and those with many memberships, and hands over what
+    /// waited in inboxes. That takes time for each membership and message, which no publisher and no other
+    /// agent is to spend.
     pub(crate) async fn end(self: Arc<Self>, mut endings: Endings) {
         loop {
             let (session, memberships, leftovers) = tokio::select! {
                 Some(ended) = endings.ended.recv() => ended,
-                // If it is not open any more, it has ended by itself meanwhile.
-                Some(id) = endings.cut_off.recv() => match self.open.get(id) {
-                    Some(session) => match session.close(RecvError::Ended) {
+                Some(errand) = endings.errands.recv() => {
+                    let (Errand::CutOff(id) | Errand::Abandoned(id)) = errand;
+                    // If it is not open any more, it has ended by itself meanwhile.
+                    let Some(session) = self.open.get(id) else {
+                        continue;
+                    };
+                    if let Errand::Abandoned(_) = errand {
+                        session.hand_over_all(session.mailbox.leftovers()).await;
+                        continue;
+                    }
+                    match session.close(RecvError::Ended) {
                         Some((memberships, leftovers)) => (session, memberships, leftovers),
                         None => continue,
-                    },
-                    None => continue,
-                },
+                    }
+                }
                 else => return,
             };
             session.withdraw_all(memberships, leftovers).await;
@@ -553,12 +562,12 @@ impl SessionState {
         }
         let memberships = std::mem::take(&mut subscriptions.made);
         drop(subscriptions);
-        let (lost, leftovers) = self.mailbox.end(reason);
+        let lost = self.mailbox.end(reason);
         let broker = &self.node.broker;
         broker.departed.add(memberships.keys().copied());
         let counters = &broker.counters;
         counters.dropped_session_ended.fetch_add(lost, Relaxed);
-        Some((memberships, leftovers))
+        Some((memberships, self.mailbox.leftovers()))
     }
 
     /// Ends these memberships, however many, and lets other tasks run in between.

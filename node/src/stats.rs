@@ -34,13 +34,15 @@ pub struct Stats {
     pub assured_repeated: u64,
     /// Assured messages that came from a peer again, and were not delivered again.
     pub assured_known: u64,
-    /// Messages that waited in a mailbox for a member of a queue group when its session ended, and that another
-    /// member of the group has got, or its node.
+    /// Messages that waited for a member of a queue group when its session ended or was cut off, or its inbox
+    /// was dropped, and that another member of the group has got, or its node.
     pub handed_over: u64,
     /// Messages of peers for a queue group of which nobody was left on this node, and that were sent on to
-    /// one that has somebody. They count to [`sent_remote`](Self::sent_remote), too.
+    /// one that has somebody; and those that a member has [declined](crate::Session::decline) and another has
+    /// got, or its node. What went to a node counts to [`sent_remote`](Self::sent_remote), too.
     pub passed_on: u64,
-    /// Messages of peers for a queue group of which nobody was left on this node, nor known on another.
+    /// Messages of peers for a queue group of which nobody was left on this node, nor known on another, and
+    /// those that a member has declined and no other had room for.
     pub dropped_queue_empty: u64,
     /// Messages and requests to the node that were refused because the permissions of their session do not
     /// allow them.

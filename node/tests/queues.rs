@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tidings::{
-    Count, Delivery, Inbox, LocalCluster, MailboxConfig, MemberId, Message, Node, Outcome,
-    Overflow, RequestError, Session, SessionOptions, SubscribeOptions, Time,
+    ClientDoor, Count, Delivery, Headers, Inbox, LocalCluster, MailboxConfig, MemberId, Message,
+    Node, Outcome, Overflow, RecvError, RequestError, Session, SessionOptions, SubscribeOptions,
+    Time,
 };
 use tokio::time::{sleep, timeout};
 
@@ -256,6 +257,96 @@ async fn what_waits_for_a_member_that_dies_goes_to_others_of_its_group() {
         shown(&cluster, "job", 0).await;
     }
     cluster.leave().await;
+}
+
+/// In whatever way it comes not to take it, and whether the other one is on the same node or on another.
+#[tokio::test]
+async fn what_a_member_does_not_take_goes_to_others_of_its_group() {
+    const MANY: usize = 1_000;
+    let cluster = cluster(2).await;
+    let nodes = cluster.nodes();
+    let ways = ["inbox", "session", "slow", "declines"];
+    for (way, there) in ways.into_iter().flat_map(|way| [(way, 0), (way, 1)]) {
+        let (member, mut unread) = session_with(&nodes[0], MANY, Overflow::Disconnect);
+        join(&member, "job", "q");
+        let (publisher, _inbox) = session(&nodes[0]);
+        for number in 0..MANY {
+            publisher.broadcast(message("job", number)).unwrap();
+        }
+        let (other, mut inbox) = session(&nodes[there]);
+        join(&other, "job", "q");
+        shown(&cluster, "job", 2).await;
+        let before = nodes[0].stats();
+        let mut left = Some(member);
+        let mut taken = 0;
+        match way {
+            // Some of it is out of the mailbox, and one message received.
+            "inbox" | "session" => {
+                unread.recv().await.unwrap();
+                taken = 1;
+                left = left.filter(|_| way == "inbox");
+                drop(unread);
+            }
+            "slow" => {
+                join(left.as_ref().unwrap(), "all", "");
+                publisher.broadcast(message("all", "one too many")).unwrap();
+                let missed = MANY as u64 + 1;
+                let end = unread.recv().await.unwrap_err();
+                assert_eq!(end, RecvError::Overflow { missed });
+            }
+            _ => {
+                let own = left.as_ref().unwrap();
+                let mut all = Vec::new();
+                while all.len() < MANY {
+                    all.push(unread.recv().await.unwrap());
+                }
+                own.unsubscribe(own_member(&all[0])).unwrap();
+                assert!(all.iter().all(|delivery| own.decline(delivery)));
+            }
+        }
+        let mut got = Vec::new();
+        while got.len() < MANY - taken {
+            let delivery = timeout(SOON, inbox.recv()).await;
+            let delivery = delivery.unwrap_or_else(|_| panic!("{way}: only {}", got.len()));
+            let Ok(Delivery::Message { message, .. }) = delivery else {
+                panic!("nothing is missed");
+            };
+            let number = String::from_utf8(message.payload.to_vec()).unwrap();
+            got.push(number.parse::<usize>().unwrap());
+        }
+        got.sort_unstable();
+        assert_eq!(got, (taken..MANY).collect::<Vec<_>>(), "{way}");
+        let after = nodes[0].stats();
+        let counted = match way {
+            "declines" => after.passed_on - before.passed_on,
+            _ => after.handed_over - before.handed_over,
+        };
+        assert_eq!(counted, got.len() as u64, "{way}");
+        let lost = after.dropped_session_ended - before.dropped_session_ended;
+        assert_eq!(lost, 0, "{way}");
+        drop((left, other, inbox, publisher));
+        shown(&cluster, "job", 0).await;
+    }
+    cluster.leave().await;
+}
+
+fn own_member(delivery: &Delivery) -> MemberId {
+    match delivery {
+        Delivery::Message { member, .. } => *member,
+        Delivery::Missed(_) => panic!("nothing is missed"),
+    }
+}
+
+fn session_with(node: &Node, messages_max: usize, overflow: Overflow) -> (Session, Inbox) {
+    let options = SessionOptions {
+        mailbox: MailboxConfig {
+            messages_max: messages_max.try_into().unwrap(),
+            overflow,
+            ..MailboxConfig::default()
+        },
+        ..SessionOptions::default()
+    };
+    node.session(options).unwrap()
 }
 
 #[tokio::test]

@@ -416,6 +416,24 @@ async fn a_subscription_ends_after_its_maximum() {
 }
 
 #[tokio::test]
+async fn what_comes_to_a_queue_group_beyond_the_maximum_of_one_goes_to_another() {
+    let gateway = Gateway::start().await;
+    let mut other = gateway.client(QUIET).await;
+    other.tell("SUB a q 9\r\n").await;
+    let mut client = gateway.client(QUIET).await;
+    let publications = "PUB a 1\r\nx\r\n".repeat(100);
+    client
+        .send(format!("SUB a q 1\r\nUNSUB 1 2\r\n{publications}"))
+        .await;
+    client.expect(&["MSG a 1 1", "x", "MSG a 1 1", "x"]).await;
+    for _ in 2..100 {
+        other.expect(&["MSG a 9 1", "x"]).await;
+    }
+    client.tell("").await;
+    other.tell("").await;
+}
+
+#[tokio::test]
 async fn unsubscribing_loses_nothing_that_was_there_before() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(QUIET).await;

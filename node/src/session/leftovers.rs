@@ -5,9 +5,34 @@ use std::sync::Arc;
 use tidings_membership::QueueGroup;
 use tokio::task::yield_now;
 
-use super::{ENDED_AT_ONCE_MAX, SessionState};
-use crate::Message;
-use crate::mailbox::Leftovers;
+use super::{ENDED_AT_ONCE_MAX, Session, SessionState};
+use crate::mailbox::{Leftovers, can_be_handed_over};
+use crate::{Delivery, Message};
+
+impl Session {
+    /// Gives a message that was received for a queue group to another member of the group. Only who has room gets
+    /// it; that none has is counted (`queue_empty`). False if the message did not come for a queue group, or is to
+    /// be [acknowledged](Delivery::acknowledger): nothing has changed then.
+    ///
+    /// As long as the session is a member of the group itself, it may get it again.
+    pub fn decline(&self, delivery: &Delivery) -> bool {
+        let Delivery::Message {
+            queue: Some(queue),
+            message,
+            ..
+        } = delivery
+        else {
+            return false;
+        };
+        let can_be = can_be_handed_over(message);
+        if can_be {
+            let SessionState { node, routes, .. } = &*self.state;
+            let broker = &node.broker;
+            broker.decline(routes, self.state.id, queue, message);
+        }
+        can_be
+    }
+}
 
 impl SessionState {
     /// Hands them over, however many, and lets other tasks run in between.
@@ -18,7 +43,7 @@ impl SessionState {
         }
     }
 
-    /// Hands them over. The session is in no route any more.
+    /// Hands them over. The session takes nothing any more.
     pub(super) fn hand_over(&self, leftovers: &[(QueueGroup, Arc<Message>)]) {
         for (queue, message) in leftovers {
             self.node

@@ -164,6 +164,8 @@ impl Client {
         };
         let Some(subscription) = self.subscriptions.get_mut(tag) else {
             return;
+            // It has had as many as it wanted: what came for it meanwhile is for others of its queue group.
+            self.session.decline(delivery);
         };
         subscription.delivered += 1;
         let sid = &subscription.sid;

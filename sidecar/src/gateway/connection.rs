@@ -49,8 +49,9 @@ pub(super) async fn run(door: Arc<Door>, entry: Entry) {
         // The node waits for its sessions, so that they get what it has accepted for them.
         end.close(&mut connection.wire.stream, out).await;
     } else {
-        // First the session, so that others see at once that the agent is gone.
-        drop((connection.client, connection.inbox));
+        // First the session, so that others see at once that the agent is gone. Its inbox even before, so that
+        // what others of a queue group get of it they get in its order.
+        drop((connection.inbox, connection.client));
         end.close(&mut connection.wire.stream, out).await;
     }
 }

@@ -146,9 +146,10 @@ impl Collector for Sample {
         to.counters("messages_dropped", help, "reason", &dropped)?;
 
         let help =
-            "Messages for a member of a queue group whose session ended, which another has got";
+            "Messages that waited for a member of a queue group that went, which another has got";
         to.counter("messages_handed_over", help, stats.handed_over)?;
-        let help = "Messages for a queue group that has nobody left here, sent on to another node";
+        let help =
+            "Messages for a queue group that nobody here took, passed on to another member or node";
         to.counter("messages_passed_on", help, stats.passed_on)?;
         let denied = [
             ("publish", stats.denied_publish),
