@@ -2,6 +2,8 @@ use serde::{Deserialize, Serialize};
 use tidings_bounds::{Count, Time};
 use tidings_membership::{METADATA_BYTES_MAX, TOPIC_BYTES_MAX};
 
+use crate::assurance::Id;
+
 /// What a session may ask for. What goes beyond is refused with an error that names the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -42,6 +44,8 @@ pub struct Limits {
 
 /// How many bytes the names of queue groups may have in one frame, and as many the ids of their members.
 pub(crate) const QUEUES_BYTES_MAX: usize = 4096;
+/// For how many queue groups of one peer an assured message can be: the ids of their members are in its frame.
+pub(crate) const CHOSEN_MAX: usize = QUEUES_BYTES_MAX / size_of::<Id>();
 
 impl Limits {
     /// The largest frame that a message makes.

@@ -79,6 +79,8 @@ pub(crate) enum Full {
     Messages { max: usize },
     /// It has more members than may be waited for.
     Members { members: usize, max: usize },
+    /// It is for more queue groups of one peer than a frame names.
+    Groups { groups: usize, max: usize },
     /// It has no share of what may wait on the node.
     Bytes,
 }

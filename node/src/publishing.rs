@@ -147,7 +147,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast), and when too many are open: 256 of a session, 4,096 of the node,
-    /// 262,144 members of all of them, or more bytes than may wait on the node for one holder.
+    /// 262,144 members of all of them, or more bytes than may wait on the node for one holder; and when more than
+    /// 256 queue groups would get it on one other node.
     pub fn broadcast_assured(
         &self,
         message: Message,

@@ -161,6 +161,14 @@ pub enum BroadcastError {
         /// The limit of all messages that are open.
         max: usize,
     },
+    /// The assured message is for members of too many queue groups on one other node.
+    #[error("{groups} queue groups on one node would get the assured message, the limit is {max}")]
+    TooManyGroups {
+        /// How many they are.
+        groups: usize,
+        /// The limit.
+        max: usize,
+    },
     /// The assured messages that are open have their share of what may wait on the node.
     #[error("assured messages have their share of what may wait (waiting_bytes_max)")]
     NoRoom,
@@ -174,6 +182,7 @@ impl From<Full> for BroadcastError {
         match full {
             Full::Messages { max } => Self::TooManyAssured { max },
             Full::Members { members, max } => Self::TooManyMembers { members, max },
+            Full::Groups { groups, max } => Self::TooManyGroups { groups, max },
             Full::Bytes => Self::NoRoom,
         }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tidings::{
     AgentName, Assured, AssuredOptions, Authority, BroadcastError, Config, Count, Delivery,
     Identity, Inbox, LocalCluster, MailboxConfig, MemberId, Message, Net, Node, Outcome, Outcomes,
-    Overflow, Seed, Session, SessionOptions, SystemNet, Time, Validity, WaitFor,
+    Overflow, Pattern, Seed, Session, SessionOptions, SubscribeOptions, SystemNet, Time, Validity,
+    WaitFor,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -410,6 +411,36 @@ async fn so_many_messages_of_a_session_are_open_and_no_more() {
     drop(other.broadcast_assured(message(2), ACKNOWLEDGED).unwrap());
     drop(open.pop());
     let _last = publish().unwrap();
+}
+
+#[tokio::test]
+async fn an_assured_message_for_more_queue_groups_of_one_node_than_a_frame_names_is_refused() {
+    let cluster = cluster(2).await;
+    let [here, there] = cluster.nodes() else {
+        panic!("two")
+    };
+    let pattern = Pattern::parse("t").unwrap();
+    let join = |session: &Session, number: usize| {
+        let options = SubscribeOptions {
+            queue: Some(format!("q{number}").parse().unwrap()),
+            ..SubscribeOptions::default()
+        };
+        session.subscribe_with(&pattern, options).unwrap();
+    };
+    let (publisher, _inbox) = here.session(SessionOptions::default()).unwrap();
+    let (members, _unread) = there.session(SessionOptions::default()).unwrap();
+    // Those on its own node are in no frame.
+    (300..600).for_each(|number| join(&publisher, number));
+    (0..256).for_each(|number| join(&members, number));
+    shows(here, 556).await;
+    let told = outcomes(publisher.broadcast_assured(message(1), LONG).unwrap()).await;
+    assert_eq!(told.count(Outcome::Taken), 556);
+    join(&members, 256);
+    shows(here, 557).await;
+    let refused = publisher.broadcast_assured(message(2), LONG).unwrap_err();
+    let (groups, max) = (257, 256);
+    assert_eq!(refused, BroadcastError::TooManyGroups { groups, max });
+    cluster.leave().await;
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidings_identity::{Incarnation, NodeId};
-use tidings_membership::{Member, View};
+use tidings_membership::{Member, MemberId, View};
 use tokio::time::Instant;
 
 use super::Broker;
 use crate::Message;
 use crate::envelope::Aim;
 use crate::leg::To;
+use crate::limits::CHOSEN_MAX;
 use crate::mailbox::Subscriber;
 use crate::mailroom::{Arrival, ignore};
 use crate::open_message::Parcel;
@@ -49,6 +50,10 @@ impl Broker {
                 .map(To::Peer),
         };
         let (members, chosen) = one_of_each(members, &self.node, &self.dice);
+        let (groups, max) = (most_of_one_peer(&chosen, &self.node), CHOSEN_MAX);
+        if groups > max {
+            return Err(Full::Groups { groups, max });
+        }
         let nodes: HashSet<NodeId> = members.iter().map(|m| m.node.clone()).collect();
         let parcel = Parcel {
             publisher,
@@ -105,4 +110,13 @@ impl Broker {
         self.counters.broadcast(local + nodes, started.elapsed());
         Ok(begun)
     }
+}
+
+/// How many of these members are on the peer that has the most.
+fn most_of_one_peer(chosen: &[(NodeId, MemberId)], own: &NodeId) -> usize {
+    let mut counts = HashMap::<_, usize>::new();
+    for (node, _) in chosen.iter().filter(|(node, _)| node != own) {
+        *counts.entry(node).or_default() += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
 }

@@ -151,6 +151,7 @@ fn refusal(error: BroadcastError) -> Error {
         BroadcastError::Ended
         | BroadcastError::TooManyAssured { .. }
         | BroadcastError::TooManyMembers { .. }
+        | BroadcastError::TooManyGroups { .. }
         | BroadcastError::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };
