@@ -11,8 +11,8 @@ use data_encoding::BASE64URL_NOPAD;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tidings::{
-    Access, AssuredOptions, BroadcastError, Inbox, MemberId, Message, Permissions, Scope, Session,
-    SessionOptions, SubscribeError,
+    Access, AssuredOptions, BroadcastError, Count, Inbox, MemberId, Message, Permissions, Scope,
+    Session, SessionOptions, SubscribeError,
 };
 use tidings_sidecar::identities::{IdentitiesConfig, RoleConfig, hash_token};
 use tidings_sidecar::{Config, Sidecar};
@@ -623,6 +623,30 @@ async fn reading_identities_again_cuts_off_who_is_gone_and_tells_the_others_what
     assert_eq!(worker.line().await, "MSG work.b.d 2 1");
     let mut boss = place.client("boss").await;
     assert_eq!(verdict(&boss.ask("").await), 'x');
+}
+
+#[tokio::test]
+async fn who_may_not_listen_to_gaps_any_more_is_told_when_identities_are_read_again() {
+    let place = Place::start(true).await;
+    let mut config = identities(&place.key);
+    let worker = |config: &mut IdentitiesConfig, subscribe: &[&str]| {
+        let role = config.roles.get_mut("worker").unwrap();
+        let allow = subscribe.iter().map(|rule| rule.parse().unwrap());
+        role.subscribe.allow = Some(allow.collect());
+    };
+    worker(&mut config, &["work.>", "$TIDINGS.gaps"]);
+    place.sidecar.identities().replace(&config).unwrap();
+    let mut client = place.client("worker").await;
+    assert!(client.ask("SUB $TIDINGS.gaps 7\r\n").await.is_empty());
+    // What concerns it not at all ends nothing.
+    config.roles.get_mut("worker").unwrap().sessions_max = Some(Count::of::<5>());
+    place.sidecar.identities().replace(&config).unwrap();
+    assert!(client.ask("").await.is_empty());
+    worker(&mut config, &["work.>"]);
+    place.sidecar.identities().replace(&config).unwrap();
+    let lost = r#"-ERR 'Permissions Violation for Subscription to "$TIDINGS.gaps" (sid "7")'"#;
+    assert_eq!(client.line().await, lost);
+    assert!(client.ask("UNSUB 7\r\n").await.is_empty());
 }
 
 /// A client of a library, and what it reports.

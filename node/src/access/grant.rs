@@ -18,8 +18,9 @@ pub(crate) struct Grant {
     access: Access,
     replies: Replies,
     counters: Arc<Counters>,
-    /// Memberships that have ended and that the agent was not told of: no more than it had.
-    disallowed: Mutex<Vec<Disallowed>>,
+    /// Memberships that have ended and that the agent was not told of: no more than it had. None if its
+    /// permissions have not changed since it was told last.
+    disallowed: Mutex<Option<Vec<Disallowed>>>,
     told: Notify,
 }
 
@@ -118,18 +119,18 @@ impl Grant {
         own.map_or(max, |own| own.get().min(max))
     }
 
-    /// These memberships have ended.
+    /// The permissions have changed, and these memberships have ended for it.
     pub(crate) fn ended(&self, memberships: impl IntoIterator<Item = Disallowed>) {
-        self.lock().extend(memberships);
+        self.lock().get_or_insert_default().extend(memberships);
         self.told.notify_one();
     }
 
-    /// The memberships that have ended and were not told yet, as soon as there are some.
+    /// The memberships that have ended and were not told yet, as soon as the permissions have changed.
     pub(crate) async fn disallowed(&self) -> Vec<Disallowed> {
         loop {
             let told = self.told.notified();
-            let ended = std::mem::take(&mut *self.lock());
-            if !ended.is_empty() {
+            let ended = self.lock().take();
+            if let Some(ended) = ended {
                 return ended;
             }
             told.await;
@@ -142,7 +143,7 @@ impl Grant {
         what
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Disallowed>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Disallowed>>> {
         // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
         self.disallowed
             .lock()

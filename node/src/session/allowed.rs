@@ -51,7 +51,8 @@ impl Session {
     }
 
     /// The memberships that have ended because its permissions have [changed](Access::change), as soon as
-    /// there are some. Each is told once. Cancelling the call loses nothing.
+    /// they have; none if all may stay. Each is told once, and several changes may be told as one. Cancelling the
+    /// call loses nothing.
     pub async fn disallowed(&self) -> Vec<Disallowed> {
         match &self.state.grant {
             // Apart, so that it takes no room where there is nothing to wait for.

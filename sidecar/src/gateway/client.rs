@@ -1,4 +1,5 @@
 mod asking;
+mod gaps;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::client_error::ClientError;
 use super::connect_options::ConnectOptions;
 use super::door::Door;
 use super::op::{Op, Publication};
-use super::requests::{Requests, To};
+use super::requests::Requests;
 use super::{reply, service};
 use crate::reach::Reach;
 use tidings::{
@@ -163,9 +164,9 @@ impl Client {
             }
         };
         let Some(subscription) = self.subscriptions.get_mut(tag) else {
-            return;
             // It has had as many as it wanted: what came for it meanwhile is for others of its queue group.
             self.session.decline(delivery);
+            return;
         };
         subscription.delivered += 1;
         let sid = &subscription.sid;
@@ -314,16 +315,7 @@ impl Client {
             return Ok(());
         }
         if subject == GAPS {
-            let gaps = Pattern::parse(GAPS).expect("it is a topic");
-            let may_listen = self.session.may_listen(&gaps);
-            may_listen.map_err(|_| ClientError::subscribe_denied(subject, queue))?;
-            // What it misses itself it may always know.
-            if self.session.sees(Some(self.session.scope())).is_ok() {
-                let Door { node, builder, .. } = &*self.door;
-                self.requests.watch_gaps(node, builder);
-            }
-            self.gaps = Some(sid.into());
-            return Ok(());
+            return self.subscribe_to_gaps(queue, sid);
         }
         let pattern = Pattern::parse(subject).map_err(|error| match error {
             TopicError::EmptyToken(_) | TopicError::RestNotLast => ClientError::InvalidSubject,
@@ -361,8 +353,7 @@ impl Client {
     /// Clients unsubscribe what has ended by itself; that is no error.
     fn unsubscribe(&mut self, sid: &str, max: Option<u64>) {
         if self.gaps.as_deref() == Some(sid) {
-            self.gaps = None;
-            self.requests.end(&To::Gaps);
+            self.end_gaps();
         }
         let Some(&tag) = self.tags.get(sid) else {
             return;
@@ -376,7 +367,8 @@ impl Client {
         }
     }
 
-    /// Tells the client which of its subscriptions have ended because they are not allowed any more.
+    /// Its permissions have changed. Tells the client which of its subscriptions have ended because they are
+    /// not allowed any more.
     pub(super) fn disallow(&mut self, ended: &[Disallowed]) {
         let ended: HashMap<_, _> = ended.iter().map(|own| (own.member, &own.pattern)).collect();
         self.subscriptions.retain(|_, subscription| {
@@ -391,6 +383,7 @@ impl Client {
             reply::error(&mut self.out, &error);
             false
         });
+        self.review_gaps();
     }
 
     /// Is called before an operation that waits for what has arrived: to a subscription that is to end

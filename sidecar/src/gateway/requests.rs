@@ -142,12 +142,16 @@ impl Requests {
     /// Tells of messages that are missing between nodes from now on.
     pub(super) fn watch_gaps(&mut self, node: &Node, builder: &Builder) {
         let watching = Watching::changes(node, Watched::Nodes, builder.clone());
-        self.end(&To::Gaps);
         self.waiting.push(Waiting {
             kind: Kind::Gaps,
             to: To::Gaps,
             next: gaps(watching),
         });
+    }
+
+    /// Whether anything is to go there.
+    pub(super) fn has(&self, to: &To) -> bool {
+        self.waiting.iter().any(|waiting| waiting.to == *to)
     }
 
     /// Nobody wants what goes there any more.

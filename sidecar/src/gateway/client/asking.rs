@@ -5,14 +5,14 @@ use serde_json::json;
 use tidings::{BroadcastError, Headers, Message, Outcomes, Pattern, Receipt, Topic};
 use tracing::debug;
 
-use super::{Client, GAPS, reply_to};
+use super::{Client, reply_to};
 use crate::answers::AssuredAnswer;
 use crate::gateway::acks::ACK;
 use crate::gateway::client_error::ClientError;
 use crate::gateway::door::Door;
 use crate::gateway::op::Publication;
 use crate::gateway::requests::{Request, To};
-use crate::gateway::{reply, service};
+use crate::gateway::service;
 
 impl Client {
     /// Tells the client what became of a message, where it wants to be told.
@@ -62,15 +62,6 @@ impl Client {
         if !is_heard {
             self.requests.end(to);
         }
-    }
-
-    /// Tells of lost messages. False if it does not want to know any more.
-    pub(super) fn tell_of_gap(&mut self, gap: &str) -> bool {
-        let Some(sid) = &self.gaps else {
-            return false;
-        };
-        reply::gap(&mut self.out, GAPS, sid, gap, self.options.headers);
-        true
     }
 
     /// Answers what is asked of the node itself. The answer comes as a message from this client, and is
