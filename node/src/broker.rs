@@ -371,7 +371,8 @@ impl Broker {
         match &message.reply_to {
             Some(inbox) if is_inbox(inbox) => {
                 let is_here = || routes.matching(inbox).here().any(|own| own.is_private);
-                match self.homes.find(&routes.scope, inbox) {
+                let homes = self.homes.find(&routes.scope, inbox);
+                match homes.into_iter().next() {
                     _ if is_here() => Home::Sender,
                     Some(node) => Home::Node(node),
                     None => Home::Unknown,
@@ -381,8 +382,9 @@ impl Broker {
         }
     }
 
-    /// The peers that a message goes to besides those that have subscribers, if it is for an inbox that
-    /// nobody here has: the one where the inbox is or, if that is not known, all.
+    /// The peers that a message goes to besides those that have subscribers, if it is for an inbox: those
+    /// where it may be. If none is known, or one drains, whose clients go to nobody knows where, it goes to all,
+    /// unless it is here.
     fn inbox(&self, routes: &Routes, matching: &Matching, topic: &Topic) -> Vec<Arc<Remote>> {
         if !is_inbox(topic) {
             return Vec::new();
@@ -391,12 +393,13 @@ impl Broker {
         let lacks_it = |peer: &&Arc<Remote>| others().all(|(own, _)| own.node != peer.node);
         let remotes = self.remotes.pin();
         let is_here = || matching.here().any(|own| own.is_private);
-        let home = self.homes.find(&routes.scope, topic);
-        match home.and_then(|node| remotes.get(&node)) {
-            Some(remote) => Vec::from_iter(Some(remote).filter(lacks_it).cloned()),
-            None if is_here() => Vec::new(),
-            None => remotes.values().filter(lacks_it).cloned().collect(),
+        let homes = self.homes.find(&routes.scope, topic);
+        let homes: Vec<_> = homes.iter().filter_map(|node| remotes.get(node)).collect();
+        let mut drains = homes.iter().map(|home| home.is_draining.load(Relaxed));
+        let is_anywhere = homes.is_empty() || drains.any(|drains| drains);
+        if is_anywhere && !is_here() {
+            return remotes.values().filter(lacks_it).cloned().collect();
         }
+        homes.into_iter().filter(lacks_it).cloned().collect()
     }
 }
-        homes.into_iter().filter(lacks_it).cloned().collect()

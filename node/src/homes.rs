@@ -6,6 +6,11 @@
 //! its *home*: at the sender, or where the sender knows it to be, when it passes on what it got from elsewhere.
 //! What a node learns so it remembers, for as many inboxes as it has room for. The answer to one of which it does
 //! not know the home goes to all nodes.
+//!
+//! An inbox moves with its client, and nobody can tell that from somebody else who subscribes to the same and asks
+//! something, too. So an answer goes to each of the nodes that were said to be the home lately, a few at most:
+//! who has heard of an inbox may hear answers, as of any other topic, but does not draw them away from whose
+//! they are. Where an inbox is no more, its answers find nobody.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -36,8 +41,8 @@ pub(crate) struct Homes {
 /// In two generations: what was asked for while the younger one filled up outlives it.
 #[derive(Debug, Default)]
 struct Known {
-    young: HashMap<u64, NodeId>,
-    old: HashMap<u64, NodeId>,
+    young: HashMap<u64, Vec<NodeId>>,
+    old: HashMap<u64, Vec<NodeId>>,
 }
 
 /// Whether a topic is an inbox.
@@ -58,21 +63,21 @@ impl Homes {
     pub(crate) fn learn(&self, scope: &Scope, inbox: &Topic, node: &NodeId) {
         let key = self.key(scope, inbox);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.young.get(&key).is_none_or(|own| own != node) {
-            known.insert(key, node.clone());
+        let nodes = known.get(key);
+        if nodes.first() == Some(node) {
+            return;
         }
+        let others = nodes.iter().filter(|own| *own != node).cloned();
+        let nodes = std::iter::once(node.clone()).chain(others);
+        let nodes = nodes.take(NODES_MAX).collect();
+        known.insert(key, nodes);
     }
 
-    /// Where an inbox of this scope is, if that was heard of.
-    pub(crate) fn find(&self, scope: &Scope, inbox: &Topic) -> Option<NodeId> {
+    /// Where an inbox of this scope may be, as far as that was heard of: the node that was said last comes first.
+    pub(crate) fn find(&self, scope: &Scope, inbox: &Topic) -> Vec<NodeId> {
         let key = self.key(scope, inbox);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(node) = known.young.get(&key) {
-            return Some(node.clone());
-        }
-        let node = known.old.remove(&key)?;
-        known.insert(key, node.clone());
-        Some(node)
+        known.get(key).to_vec()
     }
 
     /// All inboxes of one client have their first two tokens in common. Under a key that nobody can
@@ -86,11 +91,21 @@ impl Homes {
 }
 
 impl Known {
-    fn insert(&mut self, key: u64, node: NodeId) {
-        if self.young.len() >= HOMES_MAX {
+    /// Those of a key, which outlive what is not asked for.
+    fn get(&mut self, key: u64) -> &[NodeId] {
+        if let Some(nodes) = self.old.remove(&key)
+            && !self.young.contains_key(&key)
+        {
+            self.insert(key, nodes);
+        }
+        self.young.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    fn insert(&mut self, key: u64, nodes: Vec<NodeId>) {
+        if self.young.len() >= HOMES_MAX && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, node);
+        self.young.insert(key, nodes);
     }
 }
 
@@ -98,6 +113,8 @@ impl Known {
 pub(crate) const PREFIX: &str = "_INBOX.";
 /// How many homes are remembered in a generation: some megabytes in both.
 const HOMES_MAX: usize = 32 << 10;
+/// On how many nodes an inbox may be.
+const NODES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -112,17 +129,32 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_last_of_a_client_holds_for_all_its_inboxes_in_its_scope() {
+    fn what_was_heard_of_a_client_holds_for_all_its_inboxes_in_its_scope() {
         let (homes, scope) = (Homes::default(), Scope::default());
         let other = Scope::parse("other").unwrap();
         homes.learn(&scope, &inbox("_INBOX.x.1"), &node(1));
         for text in ["_INBOX.x.1", "_INBOX.x.2.3", "_INBOX.x"] {
-            assert_eq!(homes.find(&scope, &inbox(text)), Some(node(1)));
-            assert_eq!(homes.find(&other, &inbox(text)), None);
+            assert_eq!(homes.find(&scope, &inbox(text)), [node(1)]);
+            assert_eq!(homes.find(&other, &inbox(text)), []);
         }
-        assert_eq!(homes.find(&scope, &inbox("_INBOX.y.1")), None);
+        assert_eq!(homes.find(&scope, &inbox("_INBOX.y.1")), []);
         homes.learn(&scope, &inbox("_INBOX.x.7"), &node(2));
-        assert_eq!(homes.find(&scope, &inbox("_INBOX.x.1")), Some(node(2)));
+        assert_eq!(homes.find(&scope, &inbox("_INBOX.x.1")), [node(2), node(1)]);
+    }
+
+    #[test]
+    fn one_node_draws_an_inbox_away_from_no_other_however_often_it_says_so() {
+        let (homes, scope, own) = (Homes::default(), Scope::default(), inbox("_INBOX.x.1"));
+        homes.learn(&scope, &own, &node(2));
+        homes.learn(&scope, &own, &node(1));
+        for _ in 0..100 {
+            homes.learn(&scope, &own, &node(2));
+        }
+        assert_eq!(homes.find(&scope, &own), [node(2), node(1)]);
+        // They are bounded, and the one that was not said for longest is forgotten.
+        (3..9).for_each(|n| homes.learn(&scope, &own, &node(n)));
+        let last = [8, 7, 6, 5].map(node);
+        assert_eq!(homes.find(&scope, &own), last);
     }
 
     #[test]
@@ -149,12 +181,12 @@ mod tests {
         for n in 0..5 * HOMES_MAX {
             homes.learn(&scope, &name(n), &node(n % 7));
             if n % 1_000 == 0 {
-                assert_eq!(homes.find(&scope, &name(0)), Some(node(0)), "at {n}");
+                assert_eq!(homes.find(&scope, &name(0)), [node(0)], "at {n}");
             }
         }
         assert!(known(&homes) <= 2 * HOMES_MAX);
         let last = 5 * HOMES_MAX - 1;
-        assert_eq!(homes.find(&scope, &name(last)), Some(node(last % 7)));
-        assert_eq!(homes.find(&scope, &name(1)), None);
+        assert_eq!(homes.find(&scope, &name(last)), [node(last % 7)]);
+        assert_eq!(homes.find(&scope, &name(1)), []);
     }
 }

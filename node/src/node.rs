@@ -224,6 +224,7 @@ impl Node {
             }
             node.spawn(answers::answer(errands.asked, membership.clone()));
             node.spawn(wiring::know_peers(transport.clone(), membership.clone()));
+            node.spawn(wiring::know_doors(broker, membership.clone()));
             node.spawn(wiring::tell_gaps(transport, membership));
         }
         Ok(node)

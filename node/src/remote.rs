@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tidings_identity::{Incarnation, NodeId};
 use tidings_transport::Peer;
@@ -12,6 +13,8 @@ pub(crate) struct Remote {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) peer: Arc<Peer>,
+    /// Whether its clients go to other nodes, because it is going to leave.
+    pub(crate) is_draining: AtomicBool,
     window_bytes: usize,
     /// Of the sessions on this node that have sent something to it.
     windows: papaya::HashMap<SessionId, Arc<Window>, ahash::RandomState>,
@@ -24,6 +27,7 @@ impl Remote {
             node: peer.name().clone(),
             incarnation,
             peer,
+            is_draining: AtomicBool::new(false),
             window_bytes,
             windows: papaya::HashMap::default(),
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tidings_identity::NodeRun;
@@ -64,6 +65,18 @@ pub(crate) async fn know_peers(transport: Transport, membership: Membership) {
         for event in events {
             if let Event::NodeUp { run } = event {
                 transport.peer(&run.node).know();
+            }
+        }
+    }
+}
+
+/// Lets the broker know of each peer whether it drains.
+pub(crate) async fn know_doors(broker: Arc<Broker>, membership: Membership) {
+    let mut doors = membership.watch_doors();
+    loop {
+        for (node, door) in doors.next().await {
+            if let Some(remote) = broker.remote(&node) {
+                remote.is_draining.store(door.is_draining(), Relaxed);
             }
         }
     }

@@ -474,6 +474,78 @@ async fn who_was_asked_may_let_somebody_on_a_third_node_answer() {
 }
 
 #[tokio::test]
+async fn who_subscribes_to_the_inbox_of_somebody_else_draws_no_answers_away_from_there() {
+    let cluster = cluster(3).await;
+    let [on, elsewhere, answers] = cluster.nodes() else {
+        panic!("three")
+    };
+    let (server, mut questions) = session(answers);
+    join(&server, "ask", "");
+    shown(&cluster, "ask", 1).await;
+    let ask = |session: &Session, text: &str| {
+        let mut question = message("ask", text);
+        question.reply_to = Some("_INBOX.x.1".parse().unwrap());
+        session.broadcast(question).unwrap();
+    };
+    let (asker, mut inbox) = session(on);
+    join(&asker, "_INBOX.x.*", "");
+    ask(&asker, "who?");
+    let question = timeout(SOON, questions.recv()).await.unwrap().unwrap();
+    let (other, mut overheard) = session(elsewhere);
+    join(&other, "_INBOX.x.1", "");
+    ask(&other, "me!");
+    timeout(SOON, questions.recv()).await.unwrap().unwrap();
+    let to = question.asker().unwrap();
+    server.answer_to(&to, Headers::default(), "you").unwrap();
+    for inbox in [&mut inbox, &mut overheard] {
+        let answer = timeout(SOON, inbox.recv()).await.expect("it comes");
+        let Delivery::Message { message, .. } = answer.unwrap() else {
+            panic!("nothing is missed");
+        };
+        assert_eq!(message.payload, "you");
+    }
+    // As it does when the client has moved, and is on its old node no more.
+    drop((asker, inbox));
+    server.answer_to(&to, Headers::default(), "again").unwrap();
+    timeout(SOON, overheard.recv()).await.unwrap().unwrap();
+    cluster.leave().await;
+}
+
+#[tokio::test]
+async fn an_answer_finds_a_client_that_has_moved_from_a_node_that_drains() {
+    let cluster = cluster(3).await;
+    let [drains, takes, answers] = cluster.nodes() else {
+        panic!("three")
+    };
+    let (server, mut questions) = session(answers);
+    join(&server, "ask", "");
+    shown(&cluster, "ask", 1).await;
+    let (asker, inbox) = session(drains);
+    join(&asker, "_INBOX.x.*", "");
+    let mut question = message("ask", "who?");
+    question.reply_to = Some("_INBOX.x.1".parse().unwrap());
+    asker.broadcast(question).unwrap();
+    let question = timeout(SOON, questions.recv()).await.unwrap().unwrap();
+    drains.open_door(ClientDoor::default().draining());
+    drop((asker, inbox));
+    let (moved, mut inbox) = session(takes);
+    join(&moved, "_INBOX.x.*", "");
+    // Until the node of who answers knows that the other drains.
+    let to = question.asker().unwrap();
+    let comes = async {
+        loop {
+            server.answer_to(&to, Headers::default(), "you").unwrap();
+            sleep(Duration::from_millis(10)).await;
+            if inbox.try_recv().unwrap().is_some() {
+                break;
+            }
+        }
+    };
+    timeout(SOON, comes).await.expect("it comes");
+    cluster.leave().await;
+}
+
+#[tokio::test]
 async fn a_request_that_nobody_gets_or_answers_is_told_so() {
     let cluster = cluster(2).await;
     let nodes = cluster.nodes();
