@@ -5,7 +5,7 @@ mod leftovers;
 mod many;
 mod presence;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -543,7 +543,7 @@ impl SessionState {
             let _ = self.node.ended.send(ended);
             return;
         }
-        self.withdraw_routes(&distinct(&memberships));
+        self.withdraw_routes(&Self::distinct(&memberships));
         self.hand_over(&leftovers);
         let scope = &self.routes.scope;
         for (member, own) in &memberships {
@@ -572,7 +572,7 @@ impl SessionState {
 
     /// Ends these memberships, however many, and lets other tasks run in between.
     async fn withdraw_all(&self, memberships: HashMap<MemberId, Subscribed>, leftovers: Leftovers) {
-        for some in distinct(&memberships).chunks(ENDED_AT_ONCE_MAX) {
+        for some in Self::distinct(&memberships).chunks(ENDED_AT_ONCE_MAX) {
             self.withdraw_routes(some);
             yield_now().await;
         }
@@ -584,24 +584,12 @@ impl SessionState {
         self.node.membership.leave_all(memberships).await;
         self.node.open.remove(self.id);
     }
-
-    fn withdraw_routes(&self, subscribed: &[&Subscribed]) {
-        let change = |own: &Subscribed| RouteChange::RemoveSession(self.id, own.queue.clone());
-        let changes = subscribed.iter().map(|own| (&own.pattern, change(own)));
-        self.routes.change_all(changes);
-    }
 }
 
 impl Drop for SessionState {
     fn drop(&mut self) {
         self.node.broker.publisher_gone(self.id);
     }
-}
-
-/// What they are subscribed to, and in which queue groups, each once.
-fn distinct(memberships: &HashMap<MemberId, Subscribed>) -> Vec<&Subscribed> {
-    let each: HashSet<_> = memberships.values().collect();
-    each.into_iter().collect()
 }
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,3 +1,4 @@
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidings_membership::{MemberId, Pattern, Profile};
@@ -126,5 +127,18 @@ impl SessionState {
             });
             self.routes.change_all(changes);
         }
+    }
+
+    /// Takes all subscriptions of the session to these out of the routes.
+    pub(super) fn withdraw_routes(&self, subscribed: &[&Subscribed]) {
+        let change = |own: &Subscribed| RouteChange::RemoveSession(self.id, own.queue.clone());
+        let changes = subscribed.iter().map(|own| (&own.pattern, change(own)));
+        self.routes.change_all(changes);
+    }
+
+    /// What they are subscribed to, and in which queue groups, each once.
+    pub(super) fn distinct(memberships: &HashMap<MemberId, Subscribed>) -> Vec<&Subscribed> {
+        let each: HashSet<_> = memberships.values().collect();
+        each.into_iter().collect()
     }
 }
