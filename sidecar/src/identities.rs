@@ -143,6 +143,20 @@ impl Identities {
         has_keys.then(|| URL_SAFE_NO_PAD.encode(rand::random::<[u8; 11]>()))
     }
 
+    /// Of all that somebody shows, the first by which anybody here shows who it is: clients that know several
+    /// servers show each what is meant for another one, too.
+    pub(crate) fn choose<'a>(&self, claims: impl Iterator<Item = Claim<'a>>) -> Claim<'a> {
+        let known = self.shared.known.load();
+        let mut first = None;
+        for claim in claims {
+            if known.asks_for(&claim) {
+                return claim;
+            }
+            first.get_or_insert(claim);
+        }
+        first.unwrap_or(Claim::Nothing)
+    }
+
     /// Finds out who somebody is that comes from this address. Takes as long whoever it says that it is, and
     /// longer after each failure; how long at most, the caller decides.
     pub(crate) async fn admit(
@@ -336,6 +350,29 @@ mod tests {
             assert_eq!(admitted.is_ok(), is_right, "{claim:?}");
         }
         assert_eq!(identities.failures(), 8);
+    }
+
+    #[test]
+    fn of_all_that_somebody_shows_that_counts_which_is_asked_for() {
+        let key = Claim::Nkey {
+            key: "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4",
+            signature: "",
+            nonce: "",
+        };
+        let token = Claim::Token("t0ken");
+        let shown = [key, password("pass", "s3cret"), token, Claim::Unknown];
+        let chosen = |of: &str, shown: &[Claim<'static>]| {
+            Identities::new(&settings(of)).map(|own| own.choose(shown.iter().copied()))
+        };
+        let by_password = identity("pass", &format!("password = '{}'", hash("s3cret")));
+        let by_token = identity("tok", &format!("token = '{}'", hash_token("t0ken")));
+        let anonymous = identity("any", "anonymous = true");
+        assert_eq!(chosen(&by_password, &shown), Ok(shown[1]));
+        assert_eq!(chosen(&by_token, &shown), Ok(token));
+        assert_eq!(chosen(&(by_token + &by_password), &shown), Ok(shown[1]));
+        assert_eq!(chosen(&anonymous, &shown), Ok(key), "it is not nobody");
+        assert_eq!(chosen(&anonymous, &[Claim::Unknown]), Ok(Claim::Unknown));
+        assert_eq!(chosen(&anonymous, &[]), Ok(Claim::Nothing));
     }
 
     #[tokio::test(start_paused = true)]

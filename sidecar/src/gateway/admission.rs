@@ -16,7 +16,8 @@ pub(super) async fn admit(
     (nonce, from): (Option<&str>, IpAddr),
 ) -> Result<(Session, Inbox), End> {
     let identities = &door.config.identities;
-    let admitted = identities.admit(options.claim(nonce), from).await;
+    let claim = identities.choose(options.claims(nonce));
+    let admitted = identities.admit(claim, from).await;
     let admitted = admitted.map_err(|_| ClientError::NotAuthorized)?;
     // Who is somebody is in the scope of who that is.
     let scope = match admitted.is_anybody {

@@ -92,31 +92,27 @@ impl ConnectOptions {
         }
     }
 
-    /// Who the client says that it is, and what it shows for it, having been told this nonce.
-    pub(super) fn claim<'a>(&'a self, nonce: Option<&'a str>) -> Claim<'a> {
+    /// All that the client shows for who it is, having been told this nonce, what is asked for first coming first.
+    pub(super) fn claims<'a>(&'a self, nonce: Option<&'a str>) -> impl Iterator<Item = Claim<'a>> {
         fn given(text: Option<&String>) -> Option<&str> {
             text.map(String::as_str).filter(|text| !text.is_empty())
         }
         let shown = self.shown.as_deref();
-        let nkey = given(shown.and_then(|own| own.nkey.as_ref()));
         let signature = given(shown.and_then(|own| own.sig.as_ref()));
         let password = given(shown.and_then(|own| own.pass.as_ref()));
-        let token = given(shown.and_then(|own| own.auth_token.as_ref()));
+        let nkey = given(shown.and_then(|own| own.nkey.as_ref())).map(|key| Claim::Nkey {
+            key,
+            signature: signature.unwrap_or_default(),
+            nonce: nonce.unwrap_or_default(),
+        });
+        let user = given(self.user.as_ref()).map(|user| Claim::Password {
+            user,
+            password: password.unwrap_or_default(),
+        });
+        let token = given(shown.and_then(|own| own.auth_token.as_ref())).map(Claim::Token);
         let has_jwt = shown.is_some_and(|own| own.jwt.as_ref().is_some_and(|jwt| jwt != ""));
-        match (nkey, given(self.user.as_ref()), token) {
-            (Some(key), _, _) => Claim::Nkey {
-                key,
-                signature: signature.unwrap_or_default(),
-                nonce: nonce.unwrap_or_default(),
-            },
-            (None, Some(user), _) => Claim::Password {
-                user,
-                password: password.unwrap_or_default(),
-            },
-            (None, None, Some(token)) => Claim::Token(token),
-            (None, None, None) if has_jwt => Claim::Unknown,
-            (None, None, None) => Claim::Nothing,
-        }
+        let jwt = has_jwt.then_some(Claim::Unknown);
+        [nkey, user, token, jwt].into_iter().flatten()
     }
 
     /// Keeps no secret of the client.

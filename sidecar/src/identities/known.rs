@@ -211,6 +211,16 @@ impl Known {
         !self.by_key.is_empty()
     }
 
+    /// Whether anybody shows who it is in this way.
+    pub(super) fn asks_for(&self, claim: &Claim<'_>) -> bool {
+        match claim {
+            Claim::Nkey { .. } => self.has_keys(),
+            Claim::Password { .. } => self.decoy.is_some(),
+            Claim::Token(_) => !self.by_token.is_empty(),
+            Claim::Nothing | Claim::Unknown => false,
+        }
+    }
+
     /// Whether who says nothing of who it is does not get in.
     pub(super) fn is_closed(&self) -> bool {
         self.everybody.is_none() && self.anonymous.is_none()
