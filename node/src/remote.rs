@@ -17,7 +17,7 @@ pub(crate) struct Remote {
     pub(crate) is_draining: AtomicBool,
     window_bytes: usize,
     /// Of the sessions on this node that have sent something to it.
-    windows: papaya::HashMap<SessionId, Arc<Window>, ahash::RandomState>,
+    windows: papaya::HashMap<SessionId, Arc<Window>>,
 }
 
 impl Remote {
@@ -29,7 +29,7 @@ impl Remote {
             peer,
             is_draining: AtomicBool::new(false),
             window_bytes,
-            windows: papaya::HashMap::default(),
+            windows: papaya::HashMap::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::routes::{Matching, Routes};
 /// published to by who holds their scope, so what is held is never a scope that has been given up.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    routes: papaya::HashMap<Scope, Arc<Routes>, ahash::RandomState>,
+    routes: papaya::HashMap<Scope, Arc<Routes>>,
     /// How many hold each scope, without those that nobody holds. A scope comes and goes under this
     /// lock only.
     held: Mutex<HashMap<Scope, usize>>,

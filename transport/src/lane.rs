@@ -30,7 +30,7 @@ pub(crate) struct LaneQueue {
     held: Held,
     frames: u64,
     /// By publisher. Of those that are empty only such are kept that have sent more than their turn.
-    backlogs: HashMap<u64, Backlog, ahash::RandomState>,
+    backlogs: HashMap<u64, Backlog>,
     /// The publishers that have a backlog, in the order in which it is their turn.
     turns: VecDeque<u64>,
     /// Frames taken so far, which is the number of the next one.
@@ -106,7 +106,7 @@ impl LaneQueue {
             bytes: 0,
             held: budget.part(),
             frames: 0,
-            backlogs: HashMap::default(),
+            backlogs: HashMap::new(),
             turns: VecDeque::new(),
             taken: 0,
             withheld: Withheld::default(),
@@ -262,7 +262,7 @@ impl LaneQueue {
     fn forgive(&mut self) {
         if self.bytes == 0 && self.turns.capacity() > PUBLISHERS_KEPT_MAX {
             self.turns = VecDeque::new();
-            self.backlogs = HashMap::default();
+            self.backlogs = HashMap::new();
         } else if self.bytes == 0 {
             self.backlogs.clear();
         } else if self.backlogs.len() > 2 * self.turns.len() + PUBLISHERS_KEPT_MAX {
@@ -273,7 +273,7 @@ impl LaneQueue {
     fn clear(&mut self) -> u64 {
         self.bytes = 0;
         self.held.set(0);
-        self.backlogs = HashMap::default();
+        self.backlogs = HashMap::new();
         self.turns = VecDeque::new();
         std::mem::take(&mut self.frames)
     }

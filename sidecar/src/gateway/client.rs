@@ -33,7 +33,7 @@ pub(super) struct Client {
     options: ConnectOptions,
     /// By their tag, which comes back with every delivery. None is used twice, so what is left
     /// over from a subscription that has ended does not count for another one of the same name.
-    subscriptions: HashMap<u64, Subscription, ahash::RandomState>,
+    subscriptions: HashMap<u64, Subscription>,
     /// The tags by the client's own name for them (`sid`).
     tags: HashMap<Box<str>, u64>,
     last_tag: u64,
@@ -78,7 +78,7 @@ impl Client {
         Self {
             session,
             options,
-            subscriptions: HashMap::default(),
+            subscriptions: HashMap::new(),
             tags: HashMap::new(),
             last_tag: 0,
             is_ponged: false,
