@@ -127,6 +127,10 @@ impl Handshake {
             HandshakeError::Refused(code) => *code,
             HandshakeError::Control(ControlError::Version(_)) => CloseCode::Version,
             HandshakeError::Paused(_) => CloseCode::Violation,
+            // A node that stops drops its streams before its connection. That breaks no rule.
+            HandshakeError::Control(ControlError::Read(_)) | HandshakeError::Write(_) => {
+                CloseCode::Gone
+            }
             _ => {
                 self.counters.violations.fetch_add(1, Relaxed);
                 CloseCode::Violation

@@ -217,6 +217,17 @@ async fn nonsense_on_the_control_stream_closes_that_connection_only() {
 }
 
 #[tokio::test]
+async fn who_stops_in_the_middle_of_a_handshake_has_broken_no_rule() {
+    let cluster = Cluster::new("c");
+    let a = cluster.start("a");
+    let raw = Raw::new(&cluster, Some(&cluster.certificate("b")), "tidings/1");
+    for some in [&[0, 0][..], &[0, 0, 0, 7, 1]] {
+        assert_eq!(raw.say_at_last(&a, some).await, Some(CloseCode::Gone));
+    }
+    assert_eq!(a.transport.stats().violations, 0);
+}
+
+#[tokio::test]
 async fn a_client_that_says_nothing_is_closed_in_time() {
     let cluster = Cluster::new("c");
     let config = Config {

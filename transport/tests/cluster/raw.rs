@@ -61,9 +61,25 @@ impl Raw {
 
     /// Sends bytes on the control stream and returns the code that the node closes with.
     pub(crate) async fn say(&self, to: &Node, bytes: &[u8]) -> Option<CloseCode> {
+        self.say_and(to, bytes, |_| ()).await
+    }
+
+    /// The same, and ends the stream behind them.
+    pub(crate) async fn say_at_last(&self, to: &Node, bytes: &[u8]) -> Option<CloseCode> {
+        let end = |send: &mut quinn::SendStream| send.finish().unwrap();
+        self.say_and(to, bytes, end).await
+    }
+
+    async fn say_and(
+        &self,
+        to: &Node,
+        bytes: &[u8],
+        then: impl FnOnce(&mut quinn::SendStream),
+    ) -> Option<CloseCode> {
         let connection = self.connect(to).await.unwrap();
         let (mut send, _receive) = connection.open_bi().await.unwrap();
         send.write_all(bytes).await.unwrap();
+        then(&mut send);
         match connection.closed().await {
             quinn::ConnectionError::ApplicationClosed(close) => {
                 CloseCode::from_number(close.error_code.into_inner())
