@@ -45,8 +45,11 @@ pub(crate) type Id = usize;
 
 #[derive(Debug)]
 struct Listener {
+    /// What it listens for, in order.
     changes: Vec<Change>,
     untold: Untold,
+    /// From where on all changes are to be told, too: from the first when anything may have changed.
+    all_from: usize,
     wake: Arc<Notify>,
 }
 
@@ -102,7 +105,7 @@ impl Hub {
         let mut own = Vec::with_capacity(distinct.len());
         let since = since.filter(|since| self.recent.is_complete_since(*since));
         for change in distinct {
-            if since.is_none_or(|since| self.recent.has(&change, since)) {
+            if since.is_some_and(|since| self.recent.has(&change, since)) {
                 untold.add(&change);
             }
             // The texts are there once, however many listen for them.
@@ -113,6 +116,7 @@ impl Hub {
         }
         let wake = Arc::new(Notify::new());
         place.insert(Listener {
+            all_from: since.map_or(0, |_| own.len()),
             changes: own,
             untold,
             wake: Arc::clone(&wake),
@@ -143,7 +147,12 @@ impl Hub {
 
     /// What a listener is to be told next, which is so no more then.
     pub(crate) fn take(&mut self, id: Id) -> Option<Change> {
-        self.listeners.get_mut(id)?.untold.pop()
+        let listener = self.listeners.get_mut(id)?;
+        listener.untold.pop().or_else(|| {
+            let change = listener.changes.get(listener.all_from)?;
+            listener.all_from += 1;
+            Some(change.clone())
+        })
     }
 
     /// Something has changed.
@@ -152,12 +161,14 @@ impl Hub {
         self.tell(change, now);
     }
 
-    /// Anything may have changed, and it is not known what. All that is listened for is told.
+    /// Anything may have changed, and it is not known what. All that is listened for is told: how much that is
+    /// matters only to those who tell it.
     pub(crate) fn lost(&mut self, now: Instant) {
         self.recent.lost(now);
-        let watched: Vec<Change> = self.watched.keys().cloned().collect();
-        for change in watched {
-            self.tell(&change, now);
+        for (_, listener) in &mut self.listeners {
+            listener.untold = Untold::default();
+            listener.all_from = 0;
+            listener.wake.notify_one();
         }
     }
 
@@ -202,12 +213,21 @@ impl Hub {
                 watched.pause_until = Some(now + self.bounds.pause);
                 for id in &watched.listeners {
                     if let Some(listener) = self.listeners.get_mut(*id) {
-                        listener.untold.add(&change);
-                        listener.wake.notify_one();
+                        listener.tell(&change);
                     }
                 }
             }
         }
+    }
+}
+
+impl Listener {
+    fn tell(&mut self, change: &Change) {
+        let place = self.changes.binary_search(change);
+        if place.is_ok_and(|place| place < self.all_from) {
+            self.untold.add(change);
+        }
+        self.wake.notify_one();
     }
 }
 
