@@ -12,8 +12,8 @@ read and copied. The convention, and what is promised, are in docs/mcp.md.
 import asyncio
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any
 
@@ -53,8 +53,10 @@ class TidingsBus:
         """The name that all replicas of the server have, where its node is, and options of `nats.connect`."""
         self._prefix = f"mcp.{server}."
         self._options = {"servers": servers, "name": f"mcp/{server}", "max_reconnect_attempts": -1, **options}
-        self._listeners: dict[object, Callable[[ServerEvent], None]] = {}
-        self._uris: Counter[str] = Counter()
+        # Who listens, and for which resources.
+        self._listeners: dict[object, tuple[Callable[[ServerEvent], None], frozenset[str]]] = {}
+        # The resources that the request which is being served asks to listen for.
+        self._asked: ContextVar[frozenset[str]] = ContextVar("asked")
         # What was told not long ago, and whether it is to be told again when its pause is over.
         self._resting: dict[ServerEvent | None, bool] = {}
 
@@ -81,25 +83,21 @@ class TidingsBus:
         await self._client.publish(self._prefix + METHODS[type(event)], json.dumps(params).encode())
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        asked = self._asked.get(None)
+        if asked is None:
+            raise RuntimeError("make the server with middleware=[bus.watch], which knows what clients listen for")
         token = object()
-        self._listeners[token] = listener
+        self._listeners[token] = (listener, asked)
         return lambda: void(self._listeners.pop(token, None))
 
     async def watch(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Knows which resources clients listen for, so that those can be told of after a loss."""
-        if ctx.method != "subscriptions/listen":
-            return await call_next(ctx)
-        asked = (ctx.params or {}).get("notifications")
-        uris = asked.get("resourceSubscriptions") if isinstance(asked, dict) else None
-        own = {uri for uri in uris if isinstance(uri, str)} if isinstance(uris, list) else set()
-        self._uris.update(own)
-        try:
-            return await call_next(ctx)
-        finally:
-            self._uris.subtract(own)
-            for uri in own:
-                if not self._uris[uri]:
-                    del self._uris[uri]
+        if ctx.method == "subscriptions/listen":
+            asked = (ctx.params or {}).get("notifications")
+            uris = asked.get("resourceSubscriptions") if isinstance(asked, dict) else None
+            uris = uris if isinstance(uris, list) else []
+            self._asked.set(frozenset(uri for uri in uris if isinstance(uri, str)))
+        return await call_next(ctx)
 
     async def _everywhere(self) -> None:
         limit = f"{BARRIER_SECONDS}s".encode()
@@ -137,8 +135,13 @@ class TidingsBus:
             await self._lost()
 
     def _tell(self, event: ServerEvent | None) -> None:
-        """Tells of an event, or of all that is listened for. What cannot be listened for is not kept."""
-        if isinstance(event, ResourceUpdated) and event.uri not in self._uris:
+        """Tells of an event, or everybody of all that is listened for. What nobody listens for is not kept."""
+        concerned = [
+            (listener, uris)
+            for listener, uris in self._listeners.values()
+            if not isinstance(event, ResourceUpdated) or event.uri in uris
+        ]
+        if not concerned:
             return
         if event in self._resting:
             self._resting[event] = True
@@ -146,8 +149,8 @@ class TidingsBus:
         self._resting[event] = False
         pause = LOSSES_PAUSE_SECONDS if event is None else PAUSE_SECONDS
         self._loop.call_later(pause, self._rested, event)
-        for one in [event] if event is not None else [*LISTS, *map(ResourceUpdated, self._uris)]:
-            for listener in list(self._listeners.values()):
+        for listener, uris in concerned:
+            for one in [event] if event is not None else [*LISTS, *map(ResourceUpdated, uris)]:
                 listener(one)
 
     def _rested(self, event: ServerEvent | None) -> None:

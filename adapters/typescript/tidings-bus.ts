@@ -123,33 +123,40 @@ export class TidingsBus implements ServerEventBus {
     if (error) return console.warn("a message of a change is lost:", error), this.#lost();
     const kind = KINDS.get(message.subject.slice(this.#prefix.length));
     if (kind === undefined) return;
-    if (kind !== "resource_updated") return this.#tell(kind, [{ kind }]);
+    if (kind !== "resource_updated") return this.#tell(kind, { kind });
     try {
       const uri: unknown = message.json<{ uri?: unknown }>().uri;
       if (typeof uri !== "string") throw new Error("there is no uri");
-      // What nobody listens for is not kept.
-      if ([...this.#listeners.values()].some((uris) => uris.has(uri))) this.#tell(`${kind} ${uri}`, [{ kind, uri }]);
+      this.#tell(`${kind} ${uri}`, { kind, uri });
     } catch (error) {
       console.warn(`a message on ${message.subject} is malformed:`, error);
     }
   }
 
   #lost(): void {
-    const uris = new Set([...this.#listeners.values()].flatMap((uris) => [...uris]));
-    const resources = [...uris].map((uri): ServerEvent => ({ kind: "resource_updated", uri }));
-    const lists = [...KINDS.values()].filter((kind) => kind !== "resource_updated");
-    this.#tell(LOSS, [...lists.map((kind): ServerEvent => ({ kind })), ...resources]);
+    this.#tell(LOSS);
   }
 
-  #tell(what: string, events: ServerEvent[]): void {
+  /** Tells of an event, or everybody of all that is listened for. What nobody listens for is not kept. */
+  #tell(what: string, event?: ServerEvent): void {
+    const isConcerned = (uris: Set<string>) => event?.kind !== "resource_updated" || uris.has(event.uri);
+    const concerned = [...this.#listeners].filter(([, uris]) => isConcerned(uris));
+    if (concerned.length === 0) return;
     if (this.#resting.has(what)) return void this.#resting.set(what, true);
     this.#resting.set(what, false);
-    const pause = what === LOSS ? LOSSES_PAUSE_MS : PAUSE_MS;
     setTimeout(() => {
       const again = this.#resting.get(what);
       this.#resting.delete(what);
-      if (again) what === LOSS ? this.#lost() : this.#tell(what, events);
-    }, pause).unref();
-    for (const event of events) for (const listener of [...this.#listeners.keys()]) listener(event);
+      if (again) this.#tell(what, event);
+    }, event ? PAUSE_MS : LOSSES_PAUSE_MS).unref();
+    for (const [listener, uris] of concerned)
+      for (const one of event ? [event] : everything(uris)) listener(one);
   }
+}
+
+/** All that a listener may have asked for. */
+function everything(uris: Set<string>): ServerEvent[] {
+  const lists = [...KINDS.values()].filter((kind) => kind !== "resource_updated");
+  const resources = [...uris].map((uri): ServerEvent => ({ kind: "resource_updated", uri }));
+  return [...lists.map((kind): ServerEvent => ({ kind })), ...resources];
 }
