@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use crate::excerpt::Excerpt;
+use crate::swarm;
 
 /// A bug that can be planted: a change of one place in the source, and how it is to be found.
 ///
@@ -168,10 +169,9 @@ impl Workshop {
             }
             None => {
                 let (seeds, nodes) = (format!("0..{}", mutant.seeds), mutant.nodes.to_string());
-                let jobs = jobs.to_string();
-                let seeds = ["swarm", "--fail-fast", "--seeds", &seeds];
+                let (jobs, until) = (jobs.to_string(), mutant.found_by.join(","));
                 command
-                    .args(seeds)
+                    .args(["swarm", "--seeds", &seeds, "--until", &until])
                     .args(["--nodes", &nodes, "--jobs", &jobs]);
             }
         }
@@ -181,11 +181,7 @@ impl Workshop {
             .lines()
             .filter_map(|line| Some((line, line.split_once("VIOLATION ")?)));
         for (line, (_, violation)) in violations {
-            if mutant
-                .found_by
-                .iter()
-                .any(|invariant| violation.starts_with(invariant.as_str()))
-            {
+            if swarm::is_of(violation, &mutant.found_by) {
                 return Ok(Some(line.to_owned()));
             }
             println!("         {} broke something else: {line}", mutant.name);

@@ -16,8 +16,8 @@ pub struct Batch {
     pub jobs: usize,
     /// No run begins after this time.
     pub budget: Option<Duration>,
-    /// No run begins after the first that failed.
-    pub fail_fast: bool,
+    /// No run begins after the first that broke one of these invariants.
+    pub until: Vec<String>,
 }
 
 /// Runs a batch; tells what came of each run as it ends, in no promised order.
@@ -46,8 +46,11 @@ pub fn run(
                         return;
                     }
                     let result = runner.run(seed, &plan(seed), false);
-                    let is_well = matches!(&result, Ok(ran) if ran.outcome.violation.is_none());
-                    if !is_well && batch.fail_fast {
+                    let violation = match &result {
+                        Ok(ran) => ran.outcome.violation.as_deref(),
+                        Err(_) => None,
+                    };
+                    if violation.is_some_and(|text| is_of(text, &batch.until)) {
                         stop.store(true, Ordering::Relaxed);
                     }
                     if results.send((seed, result)).is_err() {
@@ -61,4 +64,11 @@ pub fn run(
             ended(seed, result);
         }
     });
+}
+
+/// Whether a violation is one of these invariants.
+pub fn is_of(violation: &str, invariants: &[String]) -> bool {
+    invariants
+        .iter()
+        .any(|name| violation.starts_with(name.as_str()))
 }

@@ -24,9 +24,9 @@ pub(crate) struct Swarm {
     /// Begin no further run after this time.
     #[arg(long, value_parser = parse_seconds)]
     budget: Option<Duration>,
-    /// Stop at the first violation.
-    #[arg(long)]
-    fail_fast: bool,
+    /// Stop at the first violation of one of these invariants, with commas between them.
+    #[arg(long, value_delimiter = ',')]
+    until: Vec<String>,
     /// Let liars take part in every run, not only in some.
     #[arg(long)]
     liars: bool,
@@ -44,7 +44,7 @@ impl Swarm {
                 ("nodes", self.nodes.to_string()),
                 ("jobs", self.jobs.to_string()),
                 ("budget", format!("{:?}", self.budget)),
-                ("fail-fast", self.fail_fast.to_string()),
+                ("until", self.until.join(",")),
                 ("liars", self.liars.to_string()),
                 ("require-situations", self.require_situations.to_string()),
             ],
@@ -54,7 +54,7 @@ impl Swarm {
             seeds: self.seeds.clone(),
             jobs: self.jobs,
             budget: self.budget,
-            fail_fast: self.fail_fast,
+            until: self.until.clone(),
         };
         let (mut sometimes, mut hash) = (Sometimes::default(), 0_u64);
         let (mut cpu, mut simulated) = (Duration::ZERO, Duration::ZERO);
