@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tidings_transport::Answering;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::changes::Changes;
 use crate::explanation::testify;
 use crate::question::{Question, Reply};
 
@@ -50,7 +52,11 @@ struct Open {
 
 /// Answers each question when there is an answer. So few can be open on a link that no more of them wait
 /// here than there may be.
-pub(crate) async fn answer(mut asked: mpsc::UnboundedReceiver<Asked>, membership: Membership) {
+pub(crate) async fn answer(
+    mut asked: mpsc::UnboundedReceiver<Asked>,
+    membership: Membership,
+    changes: Arc<Changes>,
+) {
     let mut views = membership.views();
     let mut open = Open::default();
     let mut rested = Instant::now();
@@ -60,7 +66,7 @@ pub(crate) async fn answer(mut asked: mpsc::UnboundedReceiver<Asked>, membership
         let next = (!curious.is_empty()).then_some(rested);
         tokio::select! {
             asked = asked.recv() => match asked {
-                Some(asked) => open.take_up(asked),
+                Some(asked) => open.take_up(asked, &changes),
                 None => return,
             },
             Ok(()) = views.changed(), if !waiting.is_empty() => {}
@@ -87,8 +93,8 @@ pub(crate) async fn answer(mut asked: mpsc::UnboundedReceiver<Asked>, membership
 }
 
 impl Open {
-    /// Answers at once what is not understood; the rest is to wait.
-    fn take_up(&mut self, asked: Asked) {
+    /// Answers at once what takes no time; the rest is to wait.
+    fn take_up(&mut self, asked: Asked, changes: &Changes) {
         let Asked {
             node,
             incarnation,
@@ -108,6 +114,15 @@ impl Open {
                 pattern,
                 answering,
             }),
+            Some(Question::Changes {
+                scope,
+                server,
+                after,
+            }) => {
+                let since = changes.since(&scope, &server, after, CHANGES_BYTES_MAX);
+                let reply = since.map_or(Reply::NotUnderstood, Reply::Changes);
+                answering.answer(reply.encode());
+            }
             None => answering.answer(Reply::NotUnderstood.encode()),
         }
     }
@@ -141,5 +156,7 @@ async fn at(time: Option<Instant>) {
 
 /// How long to wait before it is said that something is not so yet.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What the changes in an answer may take; their lengths and numbers come to less than as much again.
+const CHANGES_BYTES_MAX: usize = 24 << 10;
 /// For how many times as long as an answer has taken the next one waits.
 const REST: u32 = 9;

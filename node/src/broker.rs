@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::Message;
 use crate::answers::Asked;
 use crate::assurance::Assurance;
+use crate::changes::Changes;
 use crate::counters::Counters;
 use crate::departed::Departed;
 use crate::envelope::{self, Aim, Origin};
@@ -54,6 +55,8 @@ pub(crate) struct Broker {
     /// The members whose sessions have ended.
     pub(crate) departed: Arc<Departed>,
     pub(crate) mailroom: Mailroom,
+    /// What is published here on topics of changes.
+    pub(crate) changes: Arc<Changes>,
     /// Where the inboxes of other nodes are.
     homes: Homes,
     /// Who gets what a queue group gets once.
@@ -80,7 +83,12 @@ pub(crate) enum Reach {
 
 impl Broker {
     /// The broker of this node, and what it leaves to others.
-    pub(crate) fn new(node: NodeId, holds: Holds, budget: &Arc<Budget>) -> (Self, Errands) {
+    pub(crate) fn new(
+        node: NodeId,
+        incarnation: Incarnation,
+        holds: Holds,
+        budget: &Arc<Budget>,
+    ) -> (Self, Errands) {
         let counters = Arc::new(Counters::new());
         let (mailroom, of_sessions) = Mailroom::new(Arc::clone(&counters));
         let (asked, asked_by_others) = mpsc::unbounded_channel();
@@ -94,6 +102,7 @@ impl Broker {
         };
         let here = FromNode::new(Arc::clone(&departed), Arc::clone(&counters), tell);
         let received = Received::new(Arc::clone(&departed), Arc::clone(&counters));
+        let changes = Changes::new(node.clone(), incarnation);
         let broker = Self {
             node,
             scopes: Arc::default(),
@@ -105,6 +114,7 @@ impl Broker {
             received,
             departed,
             mailroom,
+            changes: Arc::new(changes),
             homes: Homes::default(),
             dice: Dice::default(),
             asked,

@@ -185,7 +185,7 @@ impl Barrier {
 }
 
 /// Asks a node until it says that it has it.
-async fn confirm(transport: Transport, run: NodeRun, version: u64) {
+pub(crate) async fn confirm(transport: Transport, run: NodeRun, version: u64) {
     let question = Question::Routes { version }.encode();
     loop {
         let asked = transport.ask(&run.node, run.incarnation, question.clone());

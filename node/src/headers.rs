@@ -84,6 +84,20 @@ impl Headers {
         Ok(Self(block.concat().into()))
     }
 
+    /// These headers without the pairs of this name.
+    pub(crate) fn without(self, name: &str) -> Self {
+        let is_of_name = |line: &[u8]| {
+            line.get(name.len()) == Some(&b':')
+                && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+        };
+        if !self.lines().any(is_of_name) {
+            return self;
+        }
+        let lines = self.0.split_inclusive(|byte| *byte == b'\n');
+        let kept: Vec<&[u8]> = lines.filter(|line| !is_of_name(line)).collect();
+        Self(kept.concat().into())
+    }
+
     /// The first value of this name that is text, without the white space around it. Names are compared
     /// without regard to ASCII case.
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -186,6 +200,18 @@ const EMPTY: &[u8] = b"NATS/1.0\r\n\r\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_pairs_of_a_name_can_be_taken_out() {
+        let block = "NATS/1.0 200\r\nA: 1\r\nb: 2\r\na:3\r\nAB: 4\r\n\r\n";
+        let headers = Headers::from_block(block.into()).without("A");
+        let left = "NATS/1.0 200\r\nb: 2\r\nAB: 4\r\n\r\n";
+        assert_eq!(headers.as_block(), left.as_bytes());
+        assert_eq!(headers.clone().without("A"), headers);
+        // What comes from elsewhere may have no end.
+        let odd = Headers::from_block("NATS/1.0\na:1".into());
+        assert_eq!(&odd.without("A").as_block()[..], b"NATS/1.0\n");
+    }
     use proptest::prelude::*;
 
     fn of(block: &'static [u8]) -> Headers {

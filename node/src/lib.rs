@@ -12,6 +12,7 @@ mod asking;
 mod assurance;
 mod assured;
 mod broker;
+mod changes;
 mod charge;
 mod clock;
 mod config;
@@ -78,6 +79,7 @@ pub use access::{
     Access, Denied, Disallowed, Permissions, Responses, RuleError, Rules, Sight, SubscribeRule,
 };
 pub use assured::Assured;
+pub use changes::{CHANGE_HEADER, ChangeNumber, Position, Recall, Recalled};
 pub use config::{Config, ConfigError, PORT};
 pub use congestion::Congestion;
 pub use delivery::{Delivery, RecvError};

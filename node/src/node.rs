@@ -108,7 +108,7 @@ impl Node {
         let unfinished = token.clone().drop_guard();
         let (holds, held) = Holds::new();
         let budget = Arc::new(Budget::new(config.limits.waiting_bytes_max.get()));
-        let (broker, errands) = Broker::new(name.clone(), holds, &budget);
+        let (broker, errands) = Broker::new(name.clone(), incarnation, holds, &budget);
         let broker = Arc::new(broker);
 
         let (transport, credentials, inbound): (_, _, Box<dyn Inbound>) = match identity {
@@ -222,7 +222,11 @@ impl Node {
             if let Some(data_dir) = node.config().data_dir.clone() {
                 node.spawn(revoked::keep(data_dir, transport.revocations().clone()));
             }
-            node.spawn(answers::answer(errands.asked, membership.clone()));
+            node.spawn(answers::answer(
+                errands.asked,
+                membership.clone(),
+                Arc::clone(&broker.changes),
+            ));
             node.spawn(wiring::know_peers(transport.clone(), membership.clone()));
             node.spawn(wiring::know_doors(broker, membership.clone()));
             node.spawn(wiring::tell_gaps(transport, membership));

@@ -77,7 +77,7 @@ impl Session {
             grant.publish(&answer.topic)?;
         }
         let answer = self.check(answer)?;
-        Ok(self.hand_over(&answer, false, Reach::ThisNode))
+        Ok(self.hand_over(&Arc::new(answer), false, Reach::ThisNode))
     }
 
     fn publish_to(
@@ -89,7 +89,7 @@ impl Session {
         if *to == self.state.node.node {
             return self.publish(message, skips_itself, Reach::ThisNode);
         }
-        let message = self.accept(message)?;
+        let message = Arc::new(self.accept(message)?);
         let SessionState { node, routes, .. } = &*self.state;
         let remote = node.broker.remote(to);
         let remote = remote.ok_or_else(|| BroadcastError::UnknownNode { node: to.clone() })?;
@@ -111,7 +111,7 @@ impl Session {
     /// As [`broadcast`](Self::broadcast), and when this node shows no such member of the topic in the scope
     /// of the session: it has left, its node is not live, or it never was.
     pub fn send_to(&self, member: MemberId, message: Message) -> Result<Receipt, BroadcastError> {
-        let message = self.accept(message)?;
+        let message = Arc::new(self.accept(message)?);
         let SessionState { node, routes, .. } = &*self.state;
         let shown = node.membership.view();
         let shown = shown.member(&routes.scope, &message.topic, member);
@@ -154,7 +154,7 @@ impl Session {
         message: Message,
         options: AssuredOptions,
     ) -> Result<Assured, BroadcastError> {
-        let message = self.accept(message)?;
+        let message = Arc::new(self.number(self.accept(message)?));
         let SessionState { node, routes, .. } = &*self.state;
         let publisher = Publisher {
             congestion: Congestion::Ask,
@@ -214,7 +214,11 @@ impl Session {
         reach: Reach,
     ) -> Result<Receipt, BroadcastError> {
         let message = self.accept(message)?;
-        Ok(self.hand_over(&message, skips_itself, reach))
+        let message = match reach {
+            Reach::Everywhere => self.number(message),
+            Reach::ThisNode => message,
+        };
+        Ok(self.hand_over(&Arc::new(message), skips_itself, reach))
     }
 
     fn hand_over(&self, message: &Arc<Message>, skips_itself: bool, reach: Reach) -> Receipt {
@@ -228,7 +232,7 @@ impl Session {
         receipt
     }
 
-    fn accept(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
+    fn accept(&self, message: Message) -> Result<Message, BroadcastError> {
         if let Some(grant) = &self.state.grant {
             grant.publish(&message.topic)?;
         }
@@ -236,7 +240,7 @@ impl Session {
     }
 
     /// Accepts what may be published.
-    fn check(&self, message: Message) -> Result<Arc<Message>, BroadcastError> {
+    fn check(&self, message: Message) -> Result<Message, BroadcastError> {
         let limits = &self.state.node.limits;
         let (bytes, max) = (message.size_bytes(), limits.payload_bytes_max.get());
         let grant = self.state.grant.as_ref();
@@ -254,6 +258,12 @@ impl Session {
         if node.has_stopped() || self.state.ended.load(Relaxed) {
             return Err(BroadcastError::Ended);
         }
-        Ok(Arc::new(message))
+        Ok(message)
+    }
+
+    /// Numbers what tells of a change.
+    fn number(&self, message: Message) -> Message {
+        let SessionState { node, routes, .. } = &*self.state;
+        node.broker.changes.number(&routes.scope, message)
     }
 }

@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidings_membership::{Pattern, Scope, Sight};
+use tidings_membership::{Pattern, Scope, Sight, Topic};
+
+use crate::changes::Since;
 
 /// What nodes ask each other. See `docs/protocol.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -9,6 +11,12 @@ pub(crate) enum Question {
     Routes { version: u64 },
     /// What does your view show of this topic?
     Topic { scope: Scope, pattern: Pattern },
+    /// What was published on you of the changes of this server, after this number?
+    Changes {
+        scope: Scope,
+        server: Topic,
+        after: u64,
+    },
 }
 
 /// What they answer.
@@ -22,6 +30,8 @@ pub(crate) enum Reply {
     NotYet,
     /// This, on each node, or on so many of them as fit in.
     Sees { sights: Vec<Sight>, is_all: bool },
+    /// This, or a part of it.
+    Changes(Since),
 }
 
 impl Question {
@@ -92,6 +102,23 @@ mod tests {
             is_all: true,
         };
         let bytes = [&[3, 1, 2][..], b"n1", &[7, 0xac, 2, 2, 1, 1]].concat();
+        assert_eq!(reply.encode()[..], bytes);
+        assert_eq!(Reply::decode(&bytes), Some(reply));
+        let question = Question::Changes {
+            scope: "s".parse().unwrap(),
+            server: "mcp.w".parse().unwrap(),
+            after: 300,
+        };
+        let bytes = [&[2, 1][..], b"s", &[5], b"mcp.w", &[0xac, 2]].concat();
+        assert_eq!(question.encode()[..], bytes);
+        assert_eq!(Question::decode(&bytes), Some(question));
+        let reply = Reply::Changes(Since {
+            number: 300,
+            messages: vec![("mcp.w.x".parse().unwrap(), "{}".into())],
+            is_complete: true,
+            has_more: false,
+        });
+        let bytes = [&[4, 0xac, 2, 1, 7][..], b"mcp.w.x", &[2], b"{}", &[1, 0]].concat();
         assert_eq!(reply.encode()[..], bytes);
         assert_eq!(Reply::decode(&bytes), Some(reply));
     }

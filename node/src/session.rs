@@ -14,7 +14,7 @@ pub use self::finish::Observer;
 use tidings_identity::{NodeId, NodeRun};
 use tidings_membership::{
     AgentName, MemberId, MemberIds, Membership, Metadata, Pattern, Profile, QueueGroup, Scope,
-    Share,
+    Share, Topic,
 };
 use tidings_transport::{Budget, Held, Transport};
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use tokio::time::sleep;
 
 use crate::access::{Access, Grant, Seat, SeatError};
 use crate::broker::Broker;
+use crate::changes::{Position, Recall, Sources, recall};
 use crate::clock::Clock;
 use crate::everywhere::{NotEverywhere, everywhere};
 use crate::homes::is_private;
@@ -432,6 +433,25 @@ impl Session {
         } = &*self.state.node;
         let (written, views) = (membership.written(), membership.views());
         everywhere(written, views, transport.clone(), limit)
+    }
+
+    /// Asks all live nodes which changes of an MCP server were published there since this position, for those who may
+    /// have missed some: with the topic `mcp.<server>`, of which the changes are told on `mcp.<server>.…`. To be asked when
+    /// there was a [gap](tidings_membership::Event::Gap), the inbox has [missed](crate::Delivery::Missed) messages, a node has
+    /// come up, or [numbers](crate::ChangeNumber) are missing. Each answer says up to where to [advance](Position::advance) the
+    /// position; what is published later comes by itself, or its loss is told, as long as the session is subscribed to it.
+    ///
+    /// Each node keeps the last 65,536 distinct messages, in 16 MiB, and says so when those do not reach back. A node that
+    /// does not answer within `limit` is silent. Nobody needs to be allowed to ask: what a client may hear of is for
+    /// the caller to know.
+    pub fn recall(&self, server: &Topic, since: &Position, limit: Duration) -> Recall {
+        let SessionState { node, routes, .. } = &*self.state;
+        let sources = Sources {
+            changes: Arc::clone(&node.broker.changes),
+            membership: node.membership.clone(),
+            transport: node.transport.clone(),
+        };
+        recall(sources, &routes.scope, server, since, limit)
     }
 
     /// Ends one membership. Messages that wait in the inbox are still delivered.

@@ -9,6 +9,7 @@ use tidings_transport::{Answering, Credit, Peer, Receive, Violation};
 use super::Broker;
 use crate::answers::Asked;
 use crate::assurance::Assurance;
+use crate::changes;
 use crate::envelope::{self, Aim, Envelope, Origin};
 use crate::homes::{Home, is_inbox};
 use crate::mailbox::{Pushed, Subscriber};
@@ -38,6 +39,7 @@ impl Receive for Broker {
             Violation::new(error)
         });
         let mut envelope = decoded?;
+        changes::check_number(&mut envelope.message, from.name(), incarnation);
         self.learn_home(from, &mut envelope);
         let (mut receipt, mut pressing) = Default::default();
         let origin = envelope.origin;
