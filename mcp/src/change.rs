@@ -84,6 +84,12 @@ impl std::str::FromStr for Uri {
 }
 
 impl Change {
+    /// What the topics of all changes of a server begin with.
+    pub(crate) fn prefix(server: &ServerName) -> Topic {
+        let prefix = Topic::parse(&format!("{PREFIX}.{server}"));
+        prefix.expect("a name is one token")
+    }
+
     /// What all changes of a server are published on.
     pub fn pattern(server: &ServerName) -> Pattern {
         let pattern = Pattern::parse(&format!("{PREFIX}.{server}.>"));

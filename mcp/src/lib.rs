@@ -1,13 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod change;
+#[cfg(feature = "rmcp")]
+mod handler;
+mod hearing;
 mod hub;
+mod listening;
 mod notifier;
+#[cfg(feature = "rmcp")]
 mod promised;
 mod recent;
 mod server_name;
 mod untold;
 
 pub use change::{Change, MalformedChange, URI_BYTES_MAX, Uri, UriError};
-pub use notifier::{Notifier, NotifierOptions, NotifierStats, NotifyError, StartError};
+pub use notifier::{
+    ListenError, Listener, Notifier, NotifierOptions, NotifierStats, NotifyError, Promise,
+    StartError,
+};
 pub use server_name::{SERVER_NAME_BYTES_MAX, ServerName, ServerNameError};

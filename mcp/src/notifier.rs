@@ -1,20 +1,17 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use rmcp::ErrorData;
-use rmcp::model::SubscriptionFilter;
-use rmcp::service::{SubscriptionContext, SubscriptionSendError, SubscriptionSink};
 use tidings::{
-    AgentName, BroadcastError, Count, Delivery, Event, Inbox, MailboxConfig, Node, NodeId,
-    NotEverywhere, OpenError, Overflow, Receipt, Scope, Session, SessionOptions, SubscribeError,
-    Time, Watch, Watched,
+    AgentName, BroadcastError, Count, MailboxConfig, Node, NotEverywhere, OpenError, Overflow,
+    Receipt, Scope, Session, SessionOptions, SubscribeError, Time, Watched,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::hearing::Hearing;
 use crate::hub::{Bounds, Full, Hub, Id};
-use crate::promised::Promised;
+use crate::listening::{Listening, lock};
 use crate::{Change, ServerName, Uri, UriError};
 
 /// Tells the clients of one replica of an MCP server what has changed at any of its replicas.
@@ -35,7 +32,7 @@ use crate::{Change, ServerName, Uri, UriError};
 /// uses it.
 #[derive(Debug, Clone)]
 pub struct Notifier {
-    replica: Arc<Replica>,
+    pub(crate) replica: Arc<Replica>,
 }
 
 /// How a [`Notifier`] is set up.
@@ -58,6 +55,9 @@ pub struct NotifierOptions {
     /// How long what was told is not told again. Default 20 ms, 1 ms to 10 s. Longer spares clients that are told
     /// of the same again and again, and tells them the last time so much later.
     pub pause: Time<1, 10_000>,
+    /// How long a node that cannot be reached is waited for, which may come back and say what was published there. After
+    /// that all that is listened for is told. Default 30 s, 1 ms to 1 day.
+    pub absence_max: Time<1, 86_400_000>,
 }
 
 impl Default for NotifierOptions {
@@ -69,6 +69,7 @@ impl Default for NotifierOptions {
             uris_per_listener_max: Count::of::<1_000>(),
             listening_bytes_max: Count::of::<{ 64 << 20 }>(),
             pause: Time::of_ms::<20>(),
+            absence_max: Time::of_ms::<30_000>(),
         }
     }
 }
@@ -110,7 +111,9 @@ pub struct NotifierStats {
     pub changes: u64,
     /// Messages on the topics of changes that were none.
     pub malformed: u64,
-    /// How often it was not known what was lost, so that all that is listened for was told.
+    /// How often changes may have been lost on their way here, so that all nodes were asked for them.
+    pub recalls: u64,
+    /// How often it could not be known what was lost, so that all that is listened for was told.
     pub losses: u64,
     /// Notifications that were handed to streams of clients.
     pub told: u64,
@@ -120,48 +123,35 @@ pub struct NotifierStats {
 
 /// What the clones of a notifier share with its task.
 #[derive(Debug)]
-struct Replica {
+pub(crate) struct Replica {
     server: ServerName,
-    session: Session,
+    session: Arc<Session>,
     listening: Arc<Listening>,
-    uris_per_listener_max: usize,
+    /// Whom the SDK has acknowledged and not let listen yet, by the task that serves it.
+    #[cfg(feature = "rmcp")]
+    pub(crate) promised: Mutex<crate::promised::Promised<tokio::task::Id>>,
+    #[cfg(feature = "rmcp")]
+    pub(crate) uris_per_listener_max: usize,
     /// Ends the task with the last clone.
     _ends: tokio_util::sync::DropGuard,
 }
 
-#[derive(Debug)]
-struct Listening {
-    hub: Mutex<Hub>,
-    promised: Mutex<Promised<tokio::task::Id>>,
-    /// Cancelled when nobody is told anything any more.
-    closed: CancellationToken,
-    changes: AtomicU64,
-    malformed: AtomicU64,
-    losses: AtomicU64,
-    told: AtomicU64,
-    refused: AtomicU64,
-}
-
 /// A client that listens; dropped, it does no more.
-struct Listener<'a> {
+#[derive(Debug)]
+pub struct Listener {
     id: Id,
-    wake: Arc<tokio::sync::Notify>,
-    listening: &'a Listening,
+    wake: Arc<Notify>,
+    listening: Arc<Listening>,
 }
 
-/// What hears of changes and of losses.
-struct Hearing {
-    server: ServerName,
-    node: NodeId,
-    inbox: Inbox,
-    watch: Watch,
-    listening: Arc<Listening>,
-    /// Until when losses are gathered, and whether there was one.
-    losses_until: Instant,
-    has_lost: bool,
-    /// When it was last said that a message was malformed.
-    complained: Option<Instant>,
-}
+/// From when on somebody was promised to hear of everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Promise(pub(crate) Instant);
+
+/// Why nobody else can listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct ListenError(Full);
 
 impl Notifier {
     /// Makes this node a replica of the MCP server with this name. When it returns, every live node knows
@@ -202,24 +192,25 @@ impl Notifier {
                 recent_max: RECENT_MAX,
                 pause: options.pause.get(),
             })),
-            promised: Mutex::new(Promised::new(PROMISED_MAX)),
             closed: CancellationToken::new(),
             changes: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
+            recalls: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             told: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
-        let hearing = Hearing {
-            server: server.clone(),
-            node: node.name().clone(),
+        let session = Arc::new(session);
+        let hearing = Hearing::new(
+            node,
+            &server,
+            Arc::clone(&session),
             inbox,
             watch,
-            listening: Arc::clone(&listening),
-            losses_until: Instant::now(),
-            has_lost: false,
-            complained: None,
-        };
+            &listening,
+            options.absence_max.get(),
+        );
+        let hearing = hearing.begin(options.everywhere_within.get()).await;
         let ends = listening.closed.clone().drop_guard();
         node.spawn_draining(hearing.run());
         Ok(Self {
@@ -227,47 +218,41 @@ impl Notifier {
                 server,
                 session,
                 listening,
+                #[cfg(feature = "rmcp")]
+                promised: Mutex::new(crate::promised::Promised::new(PROMISED_MAX)),
+                #[cfg(feature = "rmcp")]
                 uris_per_listener_max: options.uris_per_listener_max.get(),
                 _ends: ends,
             }),
         })
     }
 
-    /// What of this a client is told of: for the server's `accepted_subscription_filter`, which is to return this or
-    /// less of it. From here on nothing is missed that the client will [listen](Self::listen) for.
-    ///
-    /// It has no URI that is too long, and no more than the options allow.
-    pub fn accept(&self, asked: &SubscriptionFilter) -> SubscriptionFilter {
-        if let Some(task) = tokio::task::try_id() {
-            lock(&self.listening().promised).add(task, Instant::now());
-        }
-        let mut accepted = asked.clone();
-        if let Some(uris) = &mut accepted.resource_subscriptions {
-            let mut seen = std::collections::HashSet::new();
-            uris.retain(|uri| Uri::parse(uri).is_ok() && seen.insert(uri.clone()));
-            uris.truncate(self.replica.uris_per_listener_max);
-        }
-        accepted
+    /// Since when somebody hears of everything who is promised that now, and [listens](Self::listener) later.
+    pub fn promise(&self) -> Promise {
+        Promise(Instant::now())
     }
 
-    /// Tells a client of changes until it goes, or the notifier is closed: for the server's `listen`.
+    /// Begins to listen for these changes, on behalf of a client that was promised that it would. What has changed
+    /// since the promise is told first; without one, all that may have.
     ///
     /// # Errors
     /// When as many listen as may, or for as much.
-    pub async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let listening = self.listening();
-        let since = tokio::task::try_id().and_then(|task| lock(&listening.promised).take(task));
-        let listener = listening.listen(context.accepted(), since);
-        let listener = listener.map_err(|full| {
+    pub fn listener(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+        since: Option<Promise>,
+    ) -> Result<Listener, ListenError> {
+        let listening = Arc::clone(&self.replica.listening);
+        let begun = lock(&listening.hub).listen(changes, since.map(|Promise(since)| since));
+        let (id, wake) = begun.map_err(|full| {
             listening.refused.fetch_add(1, Relaxed);
-            ErrorData::internal_error(full.to_string(), None)
+            ListenError(full)
         })?;
-        tokio::select! {
-            () = context.cancelled() => {}
-            () = listening.closed.cancelled() => {}
-            _ = listener.tell(context.sink()) => {}
-        }
-        Ok(())
+        Ok(Listener {
+            id,
+            wake,
+            listening,
+        })
     }
 
     /// Publishes that a resource has changed. To be called when whoever reads it gets what is new.
@@ -309,6 +294,7 @@ impl Notifier {
             listeners: lock(&listening.hub).listeners(),
             changes: listening.changes.load(Relaxed),
             malformed: listening.malformed.load(Relaxed),
+            recalls: listening.recalls.load(Relaxed),
             losses: listening.losses.load(Relaxed),
             told: listening.told.load(Relaxed),
             refused: listening.refused.load(Relaxed),
@@ -333,173 +319,35 @@ impl Notifier {
     }
 }
 
-impl Listening {
-    fn listen(
-        &self,
-        accepted: &SubscriptionFilter,
-        since: Option<Instant>,
-    ) -> Result<Listener<'_>, Full> {
-        let lists = [
-            (accepted.tools_list_changed, Change::Tools),
-            (accepted.prompts_list_changed, Change::Prompts),
-            (accepted.resources_list_changed, Change::Resources),
-        ];
-        let lists = lists.into_iter();
-        let lists = lists.filter_map(|(asked, change)| (asked == Some(true)).then_some(change));
-        let uris = accepted.resource_subscriptions.iter().flatten();
-        let uris = uris
-            .filter_map(|uri| Uri::parse(uri).ok())
-            .map(Change::Resource);
-        let (id, wake) = lock(&self.hub).listen(lists.chain(uris), since)?;
-        Ok(Listener {
-            id,
-            wake,
-            listening: self,
-        })
-    }
-}
-
-impl Listener<'_> {
-    /// Tells what there is to tell, as fast as the client takes it. Returns when its stream has ended.
-    async fn tell(&self, sink: &SubscriptionSink) -> SubscriptionSendError {
+impl Listener {
+    /// What is to be told next; waits until there is something. None when the notifier is closed. Whatever changes
+    /// while nobody asks waits once. Nothing is lost when the call is cancelled.
+    pub async fn next(&mut self) -> Option<Change> {
         loop {
+            if self.listening.closed.is_cancelled() {
+                return None;
+            }
             let next = lock(&self.listening.hub).take(self.id);
-            let Some(change) = next else {
-                self.wake.notified().await;
-                continue;
-            };
-            let sent = match &change {
-                Change::Tools => sink.notify_tool_list_changed().await,
-                Change::Prompts => sink.notify_prompt_list_changed().await,
-                Change::Resources => sink.notify_resource_list_changed().await,
-                Change::Resource(uri) => sink.notify_resource_updated(uri.as_str()).await,
-            };
-            match sent {
-                Ok(()) => self.listening.told.fetch_add(1, Relaxed),
-                Err(error) => return error,
-            };
+            if next.is_some() {
+                self.listening.told.fetch_add(1, Relaxed);
+                return next;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.listening.closed.cancelled() => {}
+            }
         }
     }
 }
 
-impl Drop for Listener<'_> {
+impl Drop for Listener {
     fn drop(&mut self) {
         lock(&self.listening.hub).leave(self.id);
     }
 }
 
-impl Hearing {
-    async fn run(mut self) {
-        let closed = self.listening.closed.clone();
-        closed.run_until_cancelled(self.hear()).await;
-        // When the node leaves, the listeners end, too.
-        closed.cancel();
-    }
-
-    async fn hear(&mut self) {
-        loop {
-            let due = lock(&self.listening.hub).next_due();
-            let losses = self.has_lost.then_some(self.losses_until);
-            tokio::select! {
-                delivery = self.inbox.recv() => {
-                    let more = delivery.is_ok_and(|delivery| self.deliveries(delivery));
-                    if !more {
-                        return;
-                    }
-                }
-                events = self.watch.next() => match events {
-                    Some(events) => self.events(&events),
-                    None => return,
-                },
-                () = at(due) => {}
-                () = at(losses) => {}
-            }
-            let now = Instant::now();
-            if self.has_lost && now >= self.losses_until {
-                self.has_lost = false;
-                self.losses_until = now + LOSSES_PAUSE;
-                self.listening.losses.fetch_add(1, Relaxed);
-                lock(&self.listening.hub).lost(now);
-            }
-            lock(&self.listening.hub).tell_due(now);
-        }
-    }
-
-    /// Takes what has come, and what has come besides, up to a bound. False if nothing will come any more.
-    fn deliveries(&mut self, first: Delivery) -> bool {
-        self.delivery(first);
-        for _ in 1..BATCH_MAX {
-            match self.inbox.try_recv() {
-                Ok(Some(next)) => self.delivery(next),
-                Ok(None) => return true,
-                Err(_) => return false,
-            }
-        }
-        true
-    }
-
-    fn delivery(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::Message { message, .. } => self.message(&message),
-            Delivery::Missed(_) => self.has_lost = true,
-        }
-    }
-
-    fn message(&mut self, message: &tidings::Message) {
-        match Change::of(message, &self.server) {
-            Ok(Some(change)) => {
-                self.listening.changes.fetch_add(1, Relaxed);
-                lock(&self.listening.hub).changed(&change, Instant::now());
-            }
-            // Something else that the server's parts tell each other.
-            Ok(None) => {}
-            Err(error) => {
-                self.listening.malformed.fetch_add(1, Relaxed);
-                let now = Instant::now();
-                if self
-                    .complained
-                    .is_none_or(|at| now >= at + COMPLAINTS_PAUSE)
-                {
-                    self.complained = Some(now);
-                    let topic = message.topic.as_str();
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(
-                        topic,
-                        error,
-                        "a message about a change at an MCP server is malformed"
-                    );
-                }
-            }
-        }
-    }
-
-    fn events(&mut self, events: &[Event]) {
-        let lost = |event: &Event| matches!(event, Event::Gap { to, .. } if *to == self.node);
-        if events.iter().any(lost) {
-            self.has_lost = true;
-        }
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// How many things that changed are remembered for those who are about to listen.
 const RECENT_MAX: usize = 4_096;
+#[cfg(feature = "rmcp")]
 /// How many clients may be acknowledged and not listen yet, without being told of all.
 const PROMISED_MAX: usize = 1_024;
-/// How many messages are looked at before anything else is.
-const BATCH_MAX: usize = 256;
-/// How often all is told, if messages are lost all the time.
-const LOSSES_PAUSE: Duration = Duration::from_secs(1);
-/// How often it is said that messages are malformed.
-const COMPLAINTS_PAUSE: Duration = Duration::from_secs(10);

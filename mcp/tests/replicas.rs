@@ -21,7 +21,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, ServerHandler};
-use tidings::{Config, LocalCluster, Message, Node, SessionOptions};
+use tidings::{Config, LocalCluster, Message, Node, SessionOptions, Time};
 use tidings_mcp::{Notifier, NotifierOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -216,7 +216,9 @@ async fn what_a_full_mailbox_lost_is_told_all_the_same() {
 #[tokio::test]
 async fn what_a_node_that_died_may_have_published_is_told() {
     let cluster = two().await;
-    let served = Served::start(&cluster.nodes()[0]).await;
+    let mut options = NotifierOptions::default();
+    options.absence_max = Time::of_ms::<1_000>();
+    let served = Served::start_with(&cluster.nodes()[0], options, false).await;
     let client = served.client().await;
     let mut listening = client.listen(watching(&["weather://sf"])).await.unwrap();
     // All that it does ends, and it says goodbye to nobody.

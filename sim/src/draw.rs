@@ -1,5 +1,6 @@
 mod barriers;
 mod liars;
+mod listeners;
 mod services;
 mod updates;
 
@@ -16,6 +17,7 @@ use crate::seed;
 
 use barriers::with_barriers;
 pub use liars::with_liars;
+use listeners::with_listeners;
 use services::with_services;
 use updates::with_updates;
 
@@ -37,6 +39,9 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
     }
     if seed::stream(number, "service", &[]).random_bool(0.4) {
         plan = with_services(plan);
+    }
+    if seed::stream(number, "replicas", &[]).random_bool(0.4) {
+        plan = with_listeners(plan);
     }
     if seed::stream(number, "scopes", &[]).random_bool(0.3) {
         let other = Scope::parse("other").expect("it is the name of a scope");

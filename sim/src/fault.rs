@@ -232,6 +232,18 @@ pub enum Event {
         #[serde(default = "request")]
         asking: Asking,
     },
+    /// A host becomes a replica of an MCP server, and a client listens there for all resources.
+    Listen {
+        /// The host.
+        host: usize,
+    },
+    /// It is published on a host that a resource of the server has changed.
+    Change {
+        /// The host.
+        host: usize,
+        /// Which resource.
+        resource: u32,
+    },
     /// Something is told of a topic, at the node of a host.
     Describe {
         /// The host.
@@ -427,6 +439,8 @@ impl Event {
             | Self::Serve { host, .. }
             | Self::Dismiss { host, .. }
             | Self::Ask { host, .. }
+            | Self::Listen { host, .. }
+            | Self::Change { host, .. }
             | Self::ExpectReceived { host, .. }
             | Self::ExpectOutcomes { host, .. }
             | Self::ExpectMissed { host, .. }

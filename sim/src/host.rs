@@ -16,6 +16,7 @@ use crate::name;
 use crate::network::Network;
 use crate::note::Note;
 use crate::plan::Plan;
+use crate::replica;
 use crate::seam::{HostNet, Life};
 use crate::server::Server;
 use crate::told::Told;
@@ -263,6 +264,9 @@ async fn follow(mut watch: Watch, on: usize, journal: Journal) {
     let mut told = Told::new(name::of(on));
     while let Some(events) = watch.next().await {
         for event in events {
+            if replica::is_of_replicas(&event) {
+                continue;
+            }
             if let Err(wrong) = told.add(&event) {
                 journal.violate(format!("monitor: on host {on}, {wrong}"));
             }

@@ -31,6 +31,7 @@ pub mod liar;
 pub mod lie;
 /// The links that nodes show.
 pub mod links;
+mod listening;
 /// Planted bugs.
 pub mod mutant;
 /// What nodes are called.
@@ -48,6 +49,8 @@ pub mod plot;
 mod progress;
 /// Who asks, and what becomes of it.
 pub mod question;
+/// Replicas, and who listens there.
+pub mod replica;
 /// Runs in processes of their own.
 pub mod runner;
 /// The simulator's side of the one seam.

@@ -45,7 +45,7 @@ pub struct Workshop {
 }
 
 /// What of the workspace is copied: all that the simulator is built from.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
     "bounds",
@@ -53,6 +53,7 @@ const PARTS: [&str; 8] = [
     "membership",
     "transport",
     "node",
+    "mcp",
     "sim",
 ];
 

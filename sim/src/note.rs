@@ -261,6 +261,32 @@ pub enum Note {
         /// After how long.
         took_ms: u64,
     },
+    /// A client that listens at a replica on a host was acknowledged. They are numbered over all hosts, from 0 on.
+    Listening {
+        /// Which.
+        listener: usize,
+        /// Where.
+        host: usize,
+    },
+    /// It does no more, since the node leaves.
+    ListeningEnded {
+        /// Which.
+        listener: usize,
+    },
+    /// It was published that a resource has changed.
+    Changed {
+        /// Where.
+        host: usize,
+        /// Which.
+        resource: u32,
+    },
+    /// A listener was told that a resource has changed.
+    Told {
+        /// Which listener.
+        listener: usize,
+        /// Which resource.
+        resource: u32,
+    },
     /// A node takes another to be running.
     NodeUp {
         /// Where it was seen.

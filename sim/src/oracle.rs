@@ -4,7 +4,7 @@
 //! [`accounting`], [`gossip`], [`barrier`], [`assurance`],
 //! [`questions`]. *Eventually*, once the network is whole: [`views`],
 //! [`detection`], [`links`] and [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`],
-//! [`assurance`] and [`questions`] once more.
+//! [`assurance`] and [`questions`] once more, and [`changes`].
 
 use tidings::Stats;
 
@@ -20,6 +20,8 @@ mod all;
 pub mod assurance;
 /// Who is told that all have its subscriptions can rely on it.
 pub mod barrier;
+/// Who listens is told of changes.
+pub mod changes;
 /// What was published arrives.
 pub mod delivery;
 /// How long things may take.

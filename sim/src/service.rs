@@ -80,7 +80,7 @@ impl World {
                 let limit = Duration::from_millis(*within_ms);
                 self.ask(*host, &plan::topic(topic), limit, *asking);
             }
-            _ => {}
+            _ => self.listening(event),
         }
     }
 

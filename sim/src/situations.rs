@@ -43,6 +43,8 @@ impl World {
         self.sometimes.add("live node taken for dead", false_deaths);
         let waits = self.site.journal.truth(|truth| truth.waits);
         self.sometimes.add("publisher made to wait", waits);
+        let told = self.site.journal.truth(|truth| truth.told);
+        self.sometimes.add("listener told of a change", told);
         let updates = self.site.journal.truth(|truth| truth.updates);
         self.sometimes.add("member says something else", updates);
         let (passed, lacked) = self.site.journal.truth(|truth| {

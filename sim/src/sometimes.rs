@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 39] = [
+pub const SITUATIONS: [&str; 40] = [
     "assured message came again",
     "assured message refused",
     "assured message sent again",
@@ -31,6 +31,7 @@ pub const SITUATIONS: [&str; 39] = [
     "lie left out of a message",
     "lie refused",
     "liar paused",
+    "listener told of a change",
     "live node taken for dead",
     "mailbox overflow",
     "member says something else",

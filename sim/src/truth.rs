@@ -40,6 +40,10 @@ pub struct Truth {
     pub outcomes: BTreeMap<(SessionNumber, Outcome), usize>,
     /// On which topic each question was asked, in the order in which they were.
     pub questions: Vec<Topic>,
+    /// How many clients have listened at replicas.
+    pub listeners: usize,
+    /// How often one was told of something.
+    pub told: u64,
     /// What became of how many questions on a topic.
     pub endings: BTreeMap<(Topic, Ending), u64>,
     /// How often all members were asked.
@@ -129,6 +133,8 @@ impl Truth {
             lies: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             questions: Vec::new(),
+            listeners: 0,
+            told: 0,
             endings: BTreeMap::new(),
             gathered: 0,
             step: 0,
@@ -291,6 +297,8 @@ impl Truth {
                     *self.outcomes.entry((*session, *outcome)).or_default() += 1;
                 }
             }
+            Note::Listening { .. } => self.listeners += 1,
+            Note::Told { .. } => self.told += 1,
             Note::Asked { topic, .. } => self.questions.push(topic.clone()),
             Note::Replied {
                 question, ending, ..
@@ -315,6 +323,8 @@ impl Truth {
                 self.lacked += 1 - is_everywhere;
             }
             Note::Reading { .. }
+            | Note::ListeningEnded { .. }
+            | Note::Changed { .. }
             | Note::Assured { .. }
             | Note::AssuredDelivered { .. }
             | Note::Acknowledged { .. }

@@ -50,6 +50,11 @@ impl Position {
         self.runs.remove(&(node.clone(), incarnation));
     }
 
+    /// Whether anything is known of a run, if only that it is there.
+    pub fn has(&self, node: &NodeId, incarnation: Incarnation) -> bool {
+        self.runs.contains_key(&(node.clone(), incarnation))
+    }
+
     /// Up to which number all of a run is known; 0 if nothing is.
     pub fn number(&self, node: &NodeId, incarnation: Incarnation) -> u64 {
         let own = self.runs.get(&(node.clone(), incarnation));

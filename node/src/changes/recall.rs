@@ -38,14 +38,15 @@ pub enum Recalled {
         /// Its run.
         incarnation: Incarnation,
     },
-    /// A run has said goodbye, and had told everything before, as far as is known.
+    /// A run has said goodbye. It had told everything before, unless there was a [gap](tidings_membership::Event::Gap) of
+    /// unknown size that it has not closed since.
     Left {
         /// The node.
         node: NodeId,
         /// Its run.
         incarnation: Incarnation,
     },
-    /// A run cannot be reached, and may come back with its changes.
+    /// A run cannot be reached, and may come back with its changes. Also one of which nothing is known yet.
     Missing {
         /// The node.
         node: NodeId,
@@ -118,6 +119,14 @@ pub(crate) fn recall(
     known.extend(others.filter_map(|(node, incarnation)| {
         let newest = newest(&node);
         fate(newest.as_ref(), node, incarnation)
+    }));
+    let is_known = |run: &NodeRun| since.has(&run.node, run.incarnation);
+    let missing = nodes
+        .iter()
+        .filter(|node| !node.live && !node.left && !is_known(&node.run));
+    known.extend(missing.map(|node| Recalled::Missing {
+        node: node.run.node.clone(),
+        incarnation: node.run.incarnation,
     }));
     let (mut open, mut asked) = (Asking::default(), Vec::new());
     if let Some(transport) = transport {

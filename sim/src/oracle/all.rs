@@ -1,6 +1,6 @@
 use crate::oracle::{
-    Oracle, accounting, assurance, barrier, delivery, false_death, gaps, gossip, links, mailbox,
-    monitor, order, progress, questions, stranger,
+    Oracle, accounting, assurance, barrier, changes, delivery, false_death, gaps, gossip, links,
+    mailbox, monitor, order, progress, questions, stranger,
 };
 
 /// Those that judge while a run is under way.
@@ -19,6 +19,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::<gossip::Gossip>::default(),
         Box::<monitor::Monitor>::default(),
         Box::<questions::Questions>::default(),
+        Box::<changes::Changes>::default(),
         Box::<progress::Progress>::default(),
     ]
 }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidings::{Incarnation, MemberId, Metadata, NodeId, Pattern, Scope, Topic, View};
 
 use crate::name;
+use crate::replica;
 use crate::truth::Truth;
 
 /// What all views show once they are the truth.
@@ -73,6 +74,8 @@ impl Expected {
         let topics: BTreeMap<(Scope, Pattern), usize> = view
             .topics()
             .into_iter()
+            // Replicas are there as long as their hosts serve.
+            .filter(|topic| topic.scope != replica::scope())
             .map(|topic| ((topic.scope, topic.pattern), topic.members))
             .collect();
         let pairs = |topics: &BTreeMap<_, usize>| topics.clone().into_iter().collect();
