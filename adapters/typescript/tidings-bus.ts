@@ -15,8 +15,14 @@ import { connect, type Msg, type NatsConnection, type NodeConnectionOptions } fr
 
 /** How long what was told is not told again: a burst is told at once, and once more when it is over. */
 const PAUSE_MS = 20;
-/** How often all is told, if messages are lost all the time. */
-const LOSSES_PAUSE_MS = 1_000;
+/** How often the nodes are asked what was missed, if messages are lost all the time. */
+const RECALLS_PAUSE_MS = 1_000;
+/** How often they are asked in any case. A node that is away for two of these may have taken changes with it. */
+const TICK_MS = 30_000;
+/** What was published so long ago may be lost when the node is killed, and is published again at the next one. */
+const REPUBLISHED_MS = 10_000;
+/** How long a change that was overtaken may still be under way. */
+const OVERTAKEN_MS = 200;
 /** How long to wait until all nodes know this replica. */
 const BARRIER_MS = 10_000;
 
@@ -30,6 +36,16 @@ type Kind = keyof typeof SUFFIXES;
 const KINDS = new Map(Object.entries(SUFFIXES).map(([kind, suffix]) => [suffix as string, kind as Kind]));
 const LOSS = "loss";
 
+/** What the node says of changes. */
+interface Answer {
+  changes: { topic: string; params: unknown }[];
+  all: boolean;
+  known: Record<string, number>;
+  missing: boolean;
+  silent: boolean;
+  error?: string;
+}
+
 /** Once it is connected, all live nodes know this replica, so nothing is missed. */
 export class TidingsBus implements ServerEventBus {
   /** Who listens, and for which resources. */
@@ -38,6 +54,15 @@ export class TidingsBus implements ServerEventBus {
   readonly #asked = new AsyncLocalStorage<Set<string>>();
   /** What was told not long ago, and whether it is to be told again when its pause is over. */
   readonly #resting = new Map<string, boolean>();
+  /** Up to which number all changes are known, by the run of the node that gave it; -1 if that is not waited for. */
+  #known: Record<string, number> = {};
+  /** The nodes on which something was published that nobody can know. */
+  readonly #suspects = new Set<string>();
+  readonly #published = new Map<string, { event: ServerEvent; at: number }>();
+  #missingTicks = 0;
+  #recalling = false;
+  #again = false;
+  #tick?: NodeJS.Timeout;
   readonly #prefix: string;
   readonly #client: NatsConnection;
 
@@ -51,14 +76,18 @@ export class TidingsBus implements ServerEventBus {
     const client = await connect({ name: `mcp/${server}`, maxReconnectAttempts: -1, ...options });
     const bus = new TidingsBus(server, client);
     client.subscribe(`${bus.#prefix}>`, { callback: (error, message) => bus.#heard(error, message) });
-    client.subscribe("$TIDINGS.gaps", { callback: () => bus.#lost() });
+    client.subscribe("$TIDINGS.gaps", { callback: (error, message) => (error ? bus.#suspect() : bus.#lost(message)) });
     void bus.#follow();
     try {
       await bus.#everywhere();
+      const answer = await bus.#ask();
+      if (answer.error) throw new Error(`the node does not say what has changed: ${answer.error}`);
+      bus.#known = answer.known;
     } catch (error) {
       await client.close();
       throw error;
     }
+    bus.#tick = setInterval(() => (bus.#missingTicks++, bus.#suspect()), TICK_MS).unref();
     return bus;
   }
 
@@ -77,7 +106,10 @@ export class TidingsBus implements ServerEventBus {
   /** Tells all replicas. This one hears of it as the others do. */
   publish(event: ServerEvent): void {
     const params = event.kind === "resource_updated" ? { uri: event.uri } : {};
-    this.#client.publish(this.#prefix + SUFFIXES[event.kind], JSON.stringify(params));
+    const [now, payload] = [Date.now(), JSON.stringify(params)];
+    for (const [what, { at }] of this.#published) if (now - at > REPUBLISHED_MS) this.#published.delete(what);
+    this.#published.set(`${event.kind} ${payload}`, { event, at: now });
+    this.#client.publish(this.#prefix + SUFFIXES[event.kind], payload);
   }
 
   subscribe(listener: (event: ServerEvent) => void): () => void {
@@ -89,6 +121,7 @@ export class TidingsBus implements ServerEventBus {
 
   /** Ends the connection. Streams are ended before, by the handler's `close`. */
   async close(): Promise<void> {
+    clearInterval(this.#tick);
     await this.#client.close();
   }
 
@@ -98,43 +131,101 @@ export class TidingsBus implements ServerEventBus {
       throw new Error(`not all nodes know this replica of the MCP server: ${answer.string()}`);
   }
 
-  /** What was published while there was no connection is not known, nor what is until all nodes know of it. */
+  /** Notices when the connection was lost, and when messages were. */
   async #follow(): Promise<void> {
     for await (const status of this.#client.status()) {
       if (status.type === "reconnect") void this.#cameBack();
-      if (status.type === "slowConsumer") this.#lost();
+      if (status.type === "slowConsumer") this.#suspect();
     }
   }
 
+  /** What was published while there was no connection is asked for; what was lost on its way out is said again. */
   async #cameBack(): Promise<void> {
-    for (let known = false; !known && !this.#client.isClosed(); this.#lost()) {
+    for (let known = false; !known && !this.#client.isClosed(); ) {
       try {
         await this.#everywhere();
         known = true;
       } catch (error) {
         // The connection may be gone again, or a node cannot be reached yet.
         console.warn("after a reconnect:", error);
-        await new Promise((resolve) => setTimeout(resolve, LOSSES_PAUSE_MS));
+        await sleep(RECALLS_PAUSE_MS);
       }
     }
+    if (this.#client.isClosed()) return;
+    for (const { event } of [...this.#published.values()]) this.publish(event);
+    this.#suspect();
+  }
+
+  /** What all nodes say that was published there since what is known. */
+  async #ask(giveUp = false): Promise<Answer> {
+    const server = this.#prefix.split(".")[1];
+    const asked = { server, known: this.#known, suspect: [...this.#suspects], give_up: giveUp };
+    const answer = await this.#client.request("$TIDINGS.mcp.changed", JSON.stringify(asked), { timeout: 10_000 });
+    return answer.json<Answer>();
+  }
+
+  /** Something may be missing: the nodes are asked what, and asked again as long as one does not answer. */
+  #suspect(delay = 0): void {
+    this.#again = true;
+    if (!this.#recalling) void this.#recall(delay);
+  }
+
+  async #recall(delay: number): Promise<void> {
+    this.#recalling = true;
+    for (await sleep(delay); this.#again && !this.#client.isClosed(); await sleep(RECALLS_PAUSE_MS)) {
+      this.#again = false;
+      const asked = Object.keys(this.#known);
+      try {
+        this.#take(await this.#ask(this.#missingTicks > 1), asked);
+      } catch (error) {
+        // There is no connection, for the time being.
+        console.warn("the node does not say what has changed:", error);
+        this.#again = true;
+      }
+    }
+    this.#recalling = false;
+  }
+
+  #take(answer: Answer, asked: string[]): void {
+    for (const { topic, params } of answer.changes ?? []) this.#changed(topic, params);
+    // A node that cannot say it leaves everything open.
+    if (answer.all ?? true) this.#tell(LOSS);
+    if (!answer.known) return;
+    for (const run of asked) if (!(run in answer.known)) delete this.#known[run];
+    for (const [run, number] of Object.entries(answer.known))
+      this.#known[run] = number < 0 ? number : Math.max(number, this.#known[run] ?? number);
+    if (!answer.missing) this.#missingTicks = 0;
+    if (answer.silent) this.#again = true;
+    else this.#suspects.clear();
   }
 
   #heard(error: Error | null, message: Msg): void {
-    if (error) return console.warn("a message of a change is lost:", error), this.#lost();
-    const kind = KINDS.get(message.subject.slice(this.#prefix.length));
-    if (kind === undefined) return;
-    if (kind !== "resource_updated") return this.#tell(kind, { kind });
+    if (error) return console.warn("a message of a change is lost:", error), this.#suspect();
+    // Which run of which node says so, what number came before this one there, and this one's.
+    const [node, incarnation, after, number] = (message.headers?.get("Tidings-Change") ?? "").split(" ");
+    const known = this.#known[`${node} ${incarnation}`] ?? 0;
+    if (Number(after) > Math.max(known, 0)) this.#suspect(OVERTAKEN_MS);
+    else if (number) this.#known[`${node} ${incarnation}`] = Math.max(known, Number(number));
     try {
-      const uri: unknown = message.json<{ uri?: unknown }>().uri;
-      if (typeof uri !== "string") throw new Error("there is no uri");
-      this.#tell(`${kind} ${uri}`, { kind, uri });
+      this.#changed(message.subject, message.json());
     } catch (error) {
       console.warn(`a message on ${message.subject} is malformed:`, error);
     }
   }
 
-  #lost(): void {
-    this.#tell(LOSS);
+  #changed(topic: string, params: any): void {
+    const kind = KINDS.get(topic.slice(this.#prefix.length));
+    if (kind === undefined) return;
+    if (kind !== "resource_updated") return this.#tell(kind, { kind });
+    const uri: unknown = params?.uri;
+    if (typeof uri !== "string") return console.warn(`a message on ${topic} is malformed: there is no uri`);
+    this.#tell(`${kind} ${uri}`, { kind, uri });
+  }
+
+  #lost(message: Msg): void {
+    const gap = message.json<{ event: string; from?: string; frames?: number | null }>();
+    if (gap.event === "gap" && gap.from && gap.frames == null) this.#suspects.add(gap.from);
+    this.#suspect();
   }
 
   /** Tells of an event, or everybody of all that is listened for. What nobody listens for is not kept. */
@@ -148,11 +239,13 @@ export class TidingsBus implements ServerEventBus {
       const again = this.#resting.get(what);
       this.#resting.delete(what);
       if (again) this.#tell(what, event);
-    }, event ? PAUSE_MS : LOSSES_PAUSE_MS).unref();
+    }, PAUSE_MS).unref();
     for (const [listener, uris] of concerned)
       for (const one of event ? [event] : everything(uris)) listener(one);
   }
 }
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** All that a listener may have asked for. */
 function everything(uris: Set<string>): ServerEvent[] {

@@ -14,6 +14,7 @@ mod admission;
 mod advertise;
 mod announcement;
 mod certificate_names;
+mod changed;
 mod cipher;
 mod client;
 mod client_error;

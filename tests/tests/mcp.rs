@@ -101,6 +101,13 @@ impl Listening {
     fn told(&self) -> usize {
         self.client.output().matches("told ").count()
     }
+
+    /// How often it was told of this.
+    fn told_of(&self, city: &str) -> usize {
+        let told = format!("told {city}");
+        let output = self.client.output();
+        output.lines().filter(|line| **line == told).count()
+    }
 }
 
 async fn says(program: &mut Program, word: &str) -> Result<()> {
@@ -138,11 +145,14 @@ async fn no_listener_stays_stale_when_nodes_are_cut_off_killed_or_stand_still() 
     notify(&nodes[2], CITIES[1])?;
     second.hears(CITIES[1]).await?;
     cluster.wait_agreed(&[2, 3], SOON).await?;
-    // It is told that something may be lost, and once more when it can be read.
     first.settle().await;
     cluster.heal()?;
     first.hears(CITIES[1]).await?;
     tokio::join!(first.settle(), second.settle());
+    ensure!(
+        (first.told_of(CITIES[0]), second.told_of(CITIES[0])) == (1, 1),
+        "after the split one of them was told of what has not changed"
+    );
 
     // Killed, and the replica only learns of it after the change: it finds another node by itself.
     first.replica.freeze()?;
@@ -156,12 +166,18 @@ async fn no_listener_stays_stale_when_nodes_are_cut_off_killed_or_stand_still() 
     tokio::join!(first.settle(), second.settle());
 
     // Standing still, until the others take it for dead.
+    let before = (first.told_of(CITIES[0]), second.told_of(CITIES[0]));
     nodes[1].freeze()?;
     cluster.wait_agreed(&[1, 3], SOON).await?;
     notify(&nodes[2], CITIES[1])?;
     nodes[1].thaw()?;
     first.hears(CITIES[1]).await?;
     second.hears(CITIES[1]).await?;
+    tokio::join!(first.settle(), second.settle());
+    ensure!(
+        (first.told_of(CITIES[0]), second.told_of(CITIES[0])) == before,
+        "after its node stood still one of them was told of what has not changed"
+    );
     cluster.down()
 }
 

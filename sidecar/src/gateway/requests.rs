@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tidings::{Node, NodeRun, NotEverywhere, Pattern, Session, Topic, Watched};
 use tokio::time::Instant;
 
+use super::changed::Changed;
 use super::pages;
 use crate::answers::{NodeAnswer, WatchAnswer};
 use crate::builder::Builder;
@@ -34,6 +35,8 @@ pub(super) enum Request {
     Topics,
     /// The nodes.
     Nodes,
+    /// What has changed at an MCP server.
+    Changed,
     /// The members of a topic, and what changes of them, until nobody listens any more.
     Watch(Pattern),
 }
@@ -56,6 +59,7 @@ struct Waiting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Barrier,
+    Changed,
     Page,
     Watch,
     Gaps,
@@ -81,6 +85,7 @@ impl Request {
                 "nodes" => Self::Nodes,
                 _ => return None,
             })),
+            Some(("mcp", "changed")) => Some(Ok(Self::Changed)),
             Some(("members", pattern)) => Some(parse(pattern).map(Self::Members)),
             Some(("watch", pattern)) => Some(parse(pattern).map(Self::Watch)),
             Some(_) => None,
@@ -106,6 +111,11 @@ impl Requests {
                 let everywhere = session.everywhere(limit(payload)?);
                 let told = async { Step::last(&everywhere_answer(&everywhere.await)) };
                 (Kind::Barrier, Box::pin(told) as Next)
+            }
+            Request::Changed => {
+                let changed = Changed::parse(payload, session)?.ask(session)?;
+                let told = async { Step::last(&changed.await) };
+                (Kind::Changed, Box::pin(told) as Next)
             }
             Request::Members(pattern) => {
                 sees(Some(scope))?;
