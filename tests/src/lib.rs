@@ -5,7 +5,9 @@
 //! deadline. The tests themselves are in `tests/tests`, one file for each theme.
 
 mod agent;
+mod balancer;
 mod cluster;
+mod conformance;
 pub mod differential;
 mod figure;
 mod first_packets;
@@ -21,7 +23,9 @@ mod traffic;
 mod watch;
 
 pub use agent::Agent;
+pub use balancer::Balancer;
 pub use cluster::{Cluster, Node};
+pub use conformance::{Check, conformance};
 pub use figure::{Figures, millis};
 pub use first_packets::{FirstPackets, Flood};
 pub use guest::{Guest, create_authority, create_certificate, revoke};
@@ -29,7 +33,7 @@ pub use http::{Http, Member, NodeInfo, TopicInfo};
 pub use inbox::Inbox;
 pub use metrics::Metrics;
 pub use patience::{holds_for, wait_until};
-pub use program::{Program, binary, previous_binary, repository, tidings};
+pub use program::{Program, binary, example, previous_binary, repository, tidings};
 pub use raw_client::RawClient;
 pub use traffic::{Outcome, Traffic, pairs};
 pub use watch::Watch;

@@ -29,11 +29,25 @@ pub fn binary() -> &'static Path {
             status.is_ok_and(|status| status.success()),
             "cannot build the release binary"
         );
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        target
-            .unwrap_or_else(|| repository().join("target"))
-            .join("release/tidings")
+        target().join("release/tidings")
     })
+}
+
+/// An example of one of our crates, built as `scripts/test` has built it, if it did.
+pub fn example(name: &str) -> Result<PathBuf> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace"])
+        .args(["--exclude", "tidings-tests", "--example", name])
+        .current_dir(repository())
+        .status()?;
+    ensure!(status.success(), "cannot build the example {name}");
+    Ok(target().join("debug/examples").join(name))
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| repository().join("target"))
 }
 
 /// The release binary of the version before this one: the one that `TIDINGS_PREVIOUS_BIN` names, or

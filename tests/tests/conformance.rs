@@ -1,0 +1,124 @@
+//! The conformance tool of MCP against three replicas of a server on three nodes, behind a balancer that gives each request
+//! to the next replica: a client listens at one, and what it is to hear of changes at another.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tidings_tests::{
+    Balancer, Check, Cluster, Program, conformance, create_certificate, example, wait_until,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+const SCENARIOS: [&str; 13] = [
+    "caching",
+    "dns-rebinding-protection",
+    "http-header-validation",
+    "prompts-list",
+    "resources-list",
+    "resources-read-text",
+    "sep-2164-resource-not-found",
+    "server-sse-multiple-streams",
+    "server-stateless",
+    "tools-call-error",
+    "tools-call-simple-text",
+    "tools-call-with-progress",
+    "tools-list",
+];
+/// What needs replicas to hear of each other's changes.
+const CHANGES: [&str; 2] = [
+    "sep-2575-server-sends-prompts-list-changed-on-subscription",
+    "sep-2575-server-sends-tools-list-changed-on-subscription",
+];
+
+/// Checks that do not succeed, of which there are to be none.
+fn shortcomings(checks: Vec<Check>) -> Vec<Check> {
+    let (good, bad): (Vec<_>, Vec<_>) = checks
+        .into_iter()
+        .partition(|check| check.status == "SUCCESS");
+    println!("{} checks succeed", good.len());
+    bad
+}
+
+/// The replicas, whose programs end with it, behind a balancer.
+struct Replicas {
+    _programs: Vec<Program>,
+    balancer: Balancer,
+}
+
+impl Replicas {
+    /// Waits until all these serve, at their addresses.
+    async fn start(replicas: Vec<(String, Command)>) -> Result<Self> {
+        let (mut programs, mut addrs) = (Vec::new(), Vec::new());
+        for (addr, command) in replicas {
+            programs.push(Program::start(command)?);
+            addrs.push(addr);
+        }
+        for program in &mut programs {
+            wait_until("a replica serves", SOON, async || {
+                program.output().contains("serves") || !program.runs()
+            })
+            .await;
+            ensure!(program.runs(), "{}", program.output());
+        }
+        let balancer = Balancer::start(addrs).await?;
+        Ok(Self {
+            _programs: programs,
+            balancer,
+        })
+    }
+
+    async fn shortcomings(&self, scenarios: &[&str]) -> Result<Vec<Check>> {
+        let url = self.balancer.url("/mcp");
+        Ok(shortcomings(conformance(&url, scenarios).await?))
+    }
+}
+
+/// Replicas with a node of their own each, in the networks of the cluster's nodes.
+fn rust(cluster: &Cluster) -> Result<Vec<(String, Command)>> {
+    let replica = example("replica")?;
+    let mut replicas = Vec::new();
+    for node in cluster.nodes()? {
+        let tls = cluster.directory().join(format!("{}-replica", node.node));
+        let name = format!("{}-replica", node.node);
+        create_certificate(&cluster.directory().join("ca"), &tls, &name, &[])?;
+        let at = |port| node.cluster.replace(":7946", port);
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", node.ns));
+        command.arg(&replica).args([at(":8900"), at(":7950")]);
+        command.arg(tls).arg(&node.cluster);
+        replicas.push((at(":8900"), command));
+    }
+    Ok(replicas)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_in_rust_conform_behind_a_balancer_that_is_not_sticky() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    let replicas = Replicas::start(rust(&cluster)?).await?;
+    assert_eq!(replicas.shortcomings(&SCENARIOS).await?, []);
+    drop(replicas);
+    cluster.down()
+}
+
+/// So the tool would notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_do_not_hear_of_each_other_fall_short_in_what_they_tell() -> Result<()> {
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        let addr = format!("127.0.0.1:{}", free_port()?);
+        let mut command = Command::new(example("replica")?);
+        command.arg(&addr);
+        replicas.push((addr, command));
+    }
+    let replicas = Replicas::start(replicas).await?;
+    let found = replicas.shortcomings(&SCENARIOS).await?;
+    let ids: Vec<_> = found.iter().map(|check| &*check.id).collect();
+    assert_eq!(ids, CHANGES, "{found:?}");
+    Ok(())
+}
