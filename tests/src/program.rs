@@ -21,9 +21,8 @@ pub fn binary() -> &'static Path {
         if let Some(given) = std::env::var_os("TIDINGS_BIN") {
             return given.into();
         }
-        let status = Command::new(env!("CARGO"))
+        let status = cargo()
             .args(["build", "--quiet", "--release", "--bin", "tidings"])
-            .current_dir(repository())
             .status();
         assert!(
             status.is_ok_and(|status| status.success()),
@@ -35,13 +34,25 @@ pub fn binary() -> &'static Path {
 
 /// An example of one of our crates, built as `scripts/test` has built it, if it did.
 pub fn example(name: &str) -> Result<PathBuf> {
-    let status = Command::new(env!("CARGO"))
+    let status = cargo()
         .args(["build", "--quiet", "--workspace"])
         .args(["--exclude", "tidings-tests", "--example", name])
-        .current_dir(repository())
         .status()?;
     ensure!(status.success(), "cannot build the example {name}");
     Ok(target().join("debug/examples").join(name))
+}
+
+/// Cargo without what it has told this test of its own package: ring would be built again for that, and all that needs it.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(repository());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Where cargo puts what it builds.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tidings_tests::{
-    Balancer, Check, Cluster, Program, conformance, create_certificate, example, wait_until,
+    Balancer, Check, Cluster, Program, conformance, create_certificate, example, repository,
+    wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -32,12 +33,21 @@ const CHANGES: [&str; 2] = [
     "sep-2575-server-sends-tools-list-changed-on-subscription",
 ];
 
-/// Checks that do not succeed, of which there are to be none.
+/// Checks that do not succeed and are no shortcomings, and why.
+const FINE: [(&str, &str, &str); 1] = [(
+    "server-sse-streams-functional",
+    "INFO",
+    "a server may answer with JSON instead of a stream, and the one in Python does",
+)];
+
+/// Checks that do not succeed though they should.
 fn shortcomings(checks: Vec<Check>) -> Vec<Check> {
-    let (good, bad): (Vec<_>, Vec<_>) = checks
-        .into_iter()
-        .partition(|check| check.status == "SUCCESS");
-    println!("{} checks succeed", good.len());
+    let is_fine = |check: &Check| {
+        let is = |(id, status, _): &(_, _, _)| (*id, *status) == (&*check.id, &*check.status);
+        check.status == "SUCCESS" || FINE.iter().any(is)
+    };
+    let (good, bad): (Vec<_>, Vec<_>) = checks.into_iter().partition(is_fine);
+    println!("{} checks are as they should be", good.len());
     bad
 }
 
@@ -93,6 +103,21 @@ fn rust(cluster: &Cluster) -> Result<Vec<(String, Command)>> {
     Ok(replicas)
 }
 
+/// Replicas whose bus is that of the SDK, or one for each of these nodes.
+fn python(nodes: [Option<String>; 3]) -> Result<Vec<(String, Command)>> {
+    let venv = Command::new(repository().join("tests/python/venv"));
+    let venv = Program::start(venv)?.finish()?;
+    let mut replicas = Vec::new();
+    for node in nodes {
+        let port = free_port()?;
+        let mut command = Command::new(venv.trim());
+        command.arg(repository().join("tests/python/mcp_replica.py"));
+        command.arg(port.to_string()).args(node);
+        replicas.push((format!("127.0.0.1:{port}"), command));
+    }
+    Ok(replicas)
+}
+
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -106,19 +131,31 @@ async fn replicas_in_rust_conform_behind_a_balancer_that_is_not_sticky() -> Resu
     cluster.down()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_in_python_conform_behind_a_balancer_that_is_not_sticky() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    let nodes = [1, 2, 3].map(|number| cluster.node(number).ok().map(|node| node.client));
+    let replicas = Replicas::start(python(nodes)?).await?;
+    assert_eq!(replicas.shortcomings(&SCENARIOS).await?, []);
+    drop(replicas);
+    cluster.down()
+}
+
 /// So the tool would notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_do_not_hear_of_each_other_fall_short_in_what_they_tell() -> Result<()> {
-    let mut replicas = Vec::new();
+    let mut alone = Vec::new();
     for _ in 0..3 {
         let addr = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(example("replica")?);
         command.arg(&addr);
-        replicas.push((addr, command));
+        alone.push((addr, command));
     }
-    let replicas = Replicas::start(replicas).await?;
-    let found = replicas.shortcomings(&SCENARIOS).await?;
-    let ids: Vec<_> = found.iter().map(|check| &*check.id).collect();
-    assert_eq!(ids, CHANGES, "{found:?}");
+    for replicas in [alone, python([None, None, None])?] {
+        let replicas = Replicas::start(replicas).await?;
+        let found = replicas.shortcomings(&SCENARIOS).await?;
+        let ids: Vec<_> = found.iter().map(|check| &*check.id).collect();
+        assert_eq!(ids, CHANGES, "{found:?}");
+    }
     Ok(())
 }
