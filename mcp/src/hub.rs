@@ -125,23 +125,63 @@ impl Hub {
         Ok((id, wake))
     }
 
+    #[cfg(any(test, feature = "rmcp"))]
+    /// The listener listens for this, too. False if it does already.
+    pub(crate) fn add(&mut self, id: Id, change: Change) -> Result<bool, Full> {
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return Ok(false);
+        };
+        let Err(place) = listener.changes.binary_search(&change) else {
+            return Ok(false);
+        };
+        if self.bytes + change.bytes() > self.bounds.bytes_max {
+            return Err(Full::Bytes(self.bytes));
+        }
+        self.bytes += change.bytes();
+        listener.all_from += usize::from(place <= listener.all_from);
+        listener.changes.insert(place, change.clone());
+        self.watched.entry(change).or_default().listeners.insert(id);
+        Ok(true)
+    }
+
+    #[cfg(any(test, feature = "rmcp"))]
+    /// It does so no more. False if it did not.
+    pub(crate) fn remove(&mut self, id: Id, change: &Change) -> bool {
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return false;
+        };
+        let place = listener.changes.binary_search(change);
+        if let Ok(place) = place {
+            listener.changes.remove(place);
+            listener.all_from -= usize::from(place < listener.all_from);
+            listener.untold.remove(change);
+            self.forget(id, change);
+        }
+        place.is_ok()
+    }
+
     /// The listener is gone.
     pub(crate) fn leave(&mut self, id: Id) {
         let Some(listener) = self.listeners.try_remove(id) else {
             return;
         };
         for change in listener.changes {
-            self.bytes -= change.bytes();
-            let Some(watched) = self.watched.get_mut(&change) else {
-                continue;
-            };
-            watched.listeners.remove(&id);
-            if watched.listeners.is_empty() {
-                if let (true, Some(until)) = (watched.is_due, watched.pause_until) {
-                    self.due.remove(&(until, change.clone()));
-                }
-                self.watched.remove(&change);
+            self.forget(id, &change);
+        }
+    }
+
+    /// One listens for this no more.
+    fn forget(&mut self, id: Id, change: &Change) {
+        self.bytes -= change.bytes();
+        let Some(watched) = self.watched.get_mut(change) else {
+            return;
+        };
+        watched.listeners.remove(&id);
+        if watched.listeners.is_empty() {
+            if let (true, Some(until)) = (watched.is_due, watched.pause_until) {
+                self.due.remove(&(until, change.clone()));
             }
+            self.watched.remove(change);
         }
     }
 
@@ -332,6 +372,8 @@ mod tests {
     enum Step {
         Listen(Vec<usize>),
         Leave(usize),
+        Add(usize, usize),
+        Remove(usize, usize),
         Take(usize),
         Changed(usize),
         Lost,
@@ -343,6 +385,8 @@ mod tests {
         prop_oneof![
             1 => some.prop_map(Step::Listen),
             1 => (0..4_usize).prop_map(Step::Leave),
+            2 => (0..4_usize, 0..6_usize).prop_map(|(id, n)| Step::Add(id, n)),
+            2 => (0..4_usize, 0..6_usize).prop_map(|(id, n)| Step::Remove(id, n)),
             4 => (0..4_usize).prop_map(Step::Take),
             8 => (0..6_usize).prop_map(Step::Changed),
             1 => Just(Step::Lost),
@@ -383,6 +427,21 @@ mod tests {
                     Step::Leave(n) => if let Some(id) = nth(&listeners, n) {
                         hub.leave(id);
                         listeners.remove(&id);
+                    }
+                    Step::Add(n, what) => if let Some(id) = nth(&listeners, n)
+                        && hub.add(id, resource(what)).unwrap()
+                    {
+                        let tell = unless_due(&hub, &resource(what));
+                        // While it is told of everything that may be told, too.
+                        let tell = match hub.listeners[id].all_from < hub.listeners[id].changes.len() {
+                            true => Tell::Perhaps,
+                            false => tell,
+                        };
+                        listeners.get_mut(&id).unwrap().insert(resource(what), tell);
+                    }
+                    Step::Remove(n, what) => if let Some(id) = nth(&listeners, n) {
+                        hub.remove(id, &resource(what));
+                        listeners.get_mut(&id).unwrap().remove(&resource(what));
                     }
                     Step::Take(n) => if let Some(id) = nth(&listeners, n)
                         && let Some(change) = hub.take(id)

@@ -11,6 +11,10 @@ mod notifier;
 mod promised;
 mod recent;
 mod server_name;
+#[cfg(feature = "rmcp")]
+mod sessions;
+#[cfg(feature = "rmcp")]
+mod subscribing;
 mod untold;
 
 pub use change::{Change, MalformedChange, URI_BYTES_MAX, Uri, UriError};

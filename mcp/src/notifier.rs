@@ -131,6 +131,8 @@ pub(crate) struct Replica {
     #[cfg(feature = "rmcp")]
     pub(crate) promised: Mutex<crate::promised::Promised<tokio::task::Id>>,
     #[cfg(feature = "rmcp")]
+    pub(crate) sessions: Mutex<crate::sessions::Sessions>,
+    #[cfg(feature = "rmcp")]
     pub(crate) uris_per_listener_max: usize,
     /// Ends the task with the last clone.
     _ends: tokio_util::sync::DropGuard,
@@ -220,6 +222,8 @@ impl Notifier {
                 listening,
                 #[cfg(feature = "rmcp")]
                 promised: Mutex::new(crate::promised::Promised::new(PROMISED_MAX)),
+                #[cfg(feature = "rmcp")]
+                sessions: Mutex::default(),
                 #[cfg(feature = "rmcp")]
                 uris_per_listener_max: options.uris_per_listener_max.get(),
                 _ends: ends,
@@ -337,6 +341,27 @@ impl Listener {
                 () = self.listening.closed.cancelled() => {}
             }
         }
+    }
+}
+
+#[cfg(feature = "rmcp")]
+impl Listener {
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+}
+
+#[cfg(feature = "rmcp")]
+impl Notifier {
+    /// Lets a listener listen for this, too. False if it does already, or is gone.
+    pub(crate) fn listen_also(&self, listener: Id, change: Change) -> Result<bool, ListenError> {
+        let added = lock(&self.listening().hub).add(listener, change);
+        added.map_err(ListenError)
+    }
+
+    /// Lets it do so no more. False if it did not.
+    pub(crate) fn listen_no_more(&self, listener: Id, change: &Change) -> bool {
+        lock(&self.listening().hub).remove(listener, change)
     }
 }
 

@@ -24,6 +24,14 @@ impl Untold {
         Some(change)
     }
 
+    #[cfg(any(test, feature = "rmcp"))]
+    /// It is not to be told any more.
+    pub(crate) fn remove(&mut self, change: &Change) {
+        if self.changes.remove(change) {
+            self.order.retain(|other| other != change);
+        }
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.order.len()
