@@ -6,7 +6,7 @@ use crate::identities::{Identities, IdentitiesConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use tidings::{ConfigError, Count, Identity, IdentityError, MailboxConfig, Overflow, Scope, Time};
 
-use crate::{FileMode, TlsConfig};
+use crate::{FileMode, TlsConfig, mailbox};
 
 /// How a sidecar runs: its node, and its doors. Every field has a default, so that
 /// `Config::default()` is a node on its own with doors on loopback.
@@ -132,27 +132,8 @@ impl Default for Config {
     }
 }
 
-/// Whoever sets one bound of the mailbox leaves the rest of it as it is for clients, which is not as
-/// it is for other sessions.
 fn client_mailbox<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MailboxConfig, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Given {
-        messages_max: Option<Count<1, 100_000_000>>,
-        bytes_max: Option<Count<1, { isize::MAX as usize }>>,
-        overflow: Option<Overflow>,
-    }
-    let Given {
-        messages_max,
-        bytes_max,
-        overflow,
-    } = Given::deserialize(deserializer)?;
-    let default = GatewayConfig::default().mailbox;
-    Ok(MailboxConfig {
-        messages_max: messages_max.unwrap_or(default.messages_max),
-        bytes_max: bytes_max.unwrap_or(default.bytes_max),
-        overflow: overflow.unwrap_or(default.overflow),
-    })
+    mailbox::over(deserializer, GatewayConfig::default().mailbox)
 }
 
 impl Default for HttpConfig {

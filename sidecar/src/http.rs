@@ -7,6 +7,7 @@
 //! others out. Those who watch what changes are told of it on connections of their own, half of all at
 //! most; who publishes hands its message to a session.
 
+mod body;
 mod caller;
 mod clients;
 mod drain;
@@ -17,7 +18,6 @@ mod hosts;
 mod monitor;
 mod page;
 mod publish;
-mod publishers;
 mod served;
 mod server;
 mod socket;
@@ -25,7 +25,6 @@ mod source;
 mod topic;
 mod usage;
 mod watch;
-mod watchers;
 
 use std::sync::Arc;
 
@@ -42,9 +41,10 @@ use tokio::net::TcpListener;
 
 use crate::acceptor::{self, Acceptor};
 use crate::answers::{MemberAnswer, NodeAnswer, TopicAnswer};
+use crate::caller::Caller;
 use crate::gateway::{Clients, Gateway};
 use crate::{HttpConfig, descriptors};
-use caller::{Caller, Overseer};
+use caller::Overseer;
 use error::Error;
 use hosts::Hosts;
 use page::{After, PAGE_ITEMS, Page, PageItems};

@@ -13,6 +13,7 @@
 mod acceptor;
 pub mod answers;
 mod builder;
+mod caller;
 mod config;
 pub mod descriptors;
 mod file_mode;
@@ -20,10 +21,13 @@ pub mod gateway;
 pub mod http;
 pub mod identities;
 pub mod log;
+mod mailbox;
+mod publishers;
 mod reach;
 mod sidecar;
 mod tls_config;
 mod tls_dir;
+mod watchers;
 mod watching;
 
 pub use config::{Config, GatewayConfig, HttpConfig};

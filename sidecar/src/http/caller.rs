@@ -6,23 +6,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tidings::{Access, Denied, Node, Scope, Sight, Topic};
+use tidings::{Denied, Scope};
 use tokio::time::timeout;
 
 use super::error::Error;
 use super::served::Served;
 use super::server::Asking;
 use super::source::Source;
+use crate::caller::Caller;
 use crate::identities::Claim;
-
-/// Who asks, as far as that decides what is answered. What it may do, the library decides.
-#[derive(Debug, Clone)]
-pub(super) struct Caller {
-    pub(super) access: Access,
-    /// The scope that it is in.
-    own: Scope,
-    node: Node,
-}
 
 /// Somebody who may see all that the node knows, of all scopes and of none.
 pub(super) struct Overseer;
@@ -32,7 +24,8 @@ impl FromRequestParts<Served> for Overseer {
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Error> {
         let caller = Caller::from_request_parts(parts, served).await?;
-        caller.sees(None).map(|()| Self)
+        caller.sees(None)?;
+        Ok(Self)
     }
 }
 
@@ -41,41 +34,6 @@ enum Said {
     Password { user: String, password: String },
     Token(String),
     Unknown,
-}
-
-impl Caller {
-    /// The scope in which it does something when it names this one, or none.
-    pub(super) fn scope(&self, named: Option<Scope>) -> Result<Scope, Error> {
-        let scope = named.unwrap_or_else(|| self.own.clone());
-        let lets_enter = self.node.lets_enter(&self.access, &self.own, &scope);
-        lets_enter.map(|()| scope).map_err(forbidden)
-    }
-
-    /// The scope that it sees when it names this one, or none.
-    pub(super) fn seen(&self, named: Option<Scope>) -> Result<Scope, Error> {
-        let scope = named.unwrap_or_else(|| self.own.clone());
-        self.sees(Some(&scope)).map(|()| scope)
-    }
-
-    /// The same for what can be seen of all scopes: none for all of them.
-    pub(super) fn seen_or_all(&self, named: Option<Scope>) -> Result<Option<Scope>, Error> {
-        if named.is_none() && self.access.sight() == Sight::Everything {
-            return self.sees(None).map(|()| None);
-        }
-        self.seen(named).map(Some)
-    }
-
-    /// Whether it may see what is in this scope; without one, what is in all and of none.
-    pub(super) fn sees(&self, scope: Option<&Scope>) -> Result<(), Error> {
-        let shows = self.node.shows(&self.access, &self.own, scope);
-        shows.map_err(forbidden)
-    }
-
-    /// Whether it may describe this topic.
-    pub(super) fn describes(&self, topic: &Topic) -> Result<(), Error> {
-        let lets_describe = self.node.lets_describe(&self.access, topic);
-        lets_describe.map_err(forbidden)
-    }
 }
 
 impl FromRequestParts<Served> for Caller {
@@ -98,11 +56,7 @@ impl FromRequestParts<Served> for Caller {
             true => Scope::default(),
             false => admitted.scope.unwrap_or_else(|| served.scope.clone()),
         };
-        Ok(Self {
-            access: admitted.access,
-            own,
-            node: served.node.clone(),
-        })
+        Ok(Self::new(&served.node, admitted.access, own))
     }
 }
 
@@ -139,8 +93,10 @@ fn unauthorized() -> Error {
     Error::new(StatusCode::UNAUTHORIZED, problem)
 }
 
-fn forbidden(denied: Denied) -> Error {
-    Error::new(StatusCode::FORBIDDEN, denied.to_string())
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, denied.to_string())
+    }
 }
 
 /// How long it may take to find out who asks.

@@ -5,6 +5,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::answers::ErrorAnswer;
 use crate::builder::BuildError;
+use crate::publishers::PublisherError;
+use crate::watchers::TooManyWatch;
 
 /// An answer that says why there is no other.
 #[derive(Debug)]
@@ -39,6 +41,18 @@ impl From<BuildError> for Error {
             BuildError::Stopped => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<PublisherError> for Error {
+    fn from(error: PublisherError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<TooManyWatch> for Error {
+    fn from(error: TooManyWatch) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 

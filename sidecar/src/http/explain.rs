@@ -4,10 +4,10 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use tidings::{Pattern, Scope, Time};
 
-use super::caller::Caller;
 use super::error::Error;
 use super::served::Served;
 use crate::answers::ExplainAnswer;
+use crate::caller::Caller;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ExplainQuery {

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -7,17 +5,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use serde::Deserialize;
-use tidings::{AssuredOptions, BroadcastError, Headers, Message, Scope, Session, Time, Topic};
+use tidings::{AssuredOptions, BroadcastError, Headers, Message, Scope, Time, Topic};
 use tokio::time::timeout;
 
-use super::caller::Caller;
-use super::error::Error;
 use super::served::Served;
 use super::server::Asking;
+use super::{body, error::Error};
 use crate::answers::{AssuredAnswer, ReceiptAnswer};
+use crate::caller::Caller;
 use crate::gateway::SERVICE_PREFIX;
 use crate::reach::Reach;
 
@@ -68,7 +64,8 @@ pub(super) async fn publish(
     let scope = caller.scope(scope)?;
     let session = served.publishers.session(&caller.access, &scope)?;
     let limits = &served.node.config().limits;
-    let payload = payload(&asking, &session, body, limits.payload_bytes_max.get()).await?;
+    let bytes_max = limits.payload_bytes_max.get();
+    let (payload, _held) = body::read(&asking, session.hold(), body, bytes_max).await?;
     let message = Message::new(topic, payload).with_headers(headers);
     if let Some(timeout) = assured {
         let options = AssuredOptions {
@@ -106,41 +103,6 @@ fn message_headers(headers: &HeaderMap) -> Result<Headers, String> {
     Ok(carried)
 }
 
-/// Reads the body, within what may wait on the node. A caller that takes its time holds up nobody:
-/// its connection may be closed for that of another.
-async fn payload(
-    asking: &Asking,
-    session: &Session,
-    body: Body,
-    bytes_max: usize,
-) -> Result<Bytes, Error> {
-    let mut held = session.hold();
-    let mut payload = BytesMut::new();
-    let mut parts = body.into_data_stream();
-    while let Some(part) = asking
-        .idle(timeout(PAUSE_MAX, parts.next()))
-        .await
-        .map_err(|_| {
-            let problem = format!("nothing came of the body for {} s", PAUSE_MAX.as_secs());
-            Error::new(StatusCode::REQUEST_TIMEOUT, problem)
-        })?
-    {
-        let part = part.map_err(|e| Error::bad_request(format!("the body has no end: {e}")))?;
-        let bytes = payload.len() + part.len();
-        if bytes > bytes_max {
-            let problem =
-                format!("the body is larger than the limit (payload_bytes_max), {bytes_max}");
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
-        }
-        if bytes > UNCOUNTED_BYTES_MAX && !held.admits(part.len()) {
-            return Err(Error::unavailable("too much waits on this node already"));
-        }
-        payload.extend_from_slice(&part);
-        held.set(payload.capacity());
-    }
-    Ok(payload.freeze())
-}
-
 fn refusal(error: BroadcastError) -> Error {
     let status = match error {
         BroadcastError::Denied(_) => StatusCode::FORBIDDEN,
@@ -160,10 +122,6 @@ fn refusal(error: BroadcastError) -> Error {
 
 /// How the names of our own headers begin.
 const OURS: &str = "tidings-";
-/// How long a caller may pause within a body.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// A small body is read however much waits.
-const UNCOUNTED_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -6,11 +6,11 @@ use tidings::{Node, Scope};
 use crate::builder::Builder;
 
 use super::exposition::Exposition;
-use super::publishers::Publishers;
 use super::usage::Usage;
-use super::watchers::Watchers;
 use crate::gateway::{Clients, Gateway};
 use crate::identities::Identities;
+use crate::publishers::Publishers;
+use crate::watchers::Watchers;
 
 /// What the answers are made of.
 #[derive(Debug, Clone)]
@@ -44,14 +44,16 @@ impl Served {
         (identities, scope): (Identities, Scope),
     ) -> Self {
         let exposition = Exposition::new(node.clone(), clients.clone(), identities.clone());
+        let (builder, watchers) = (Builder::new(), Watchers::among(connections));
+        let publishers = Arc::new(Publishers::new(node.clone()));
         Self {
             exposition: Arc::new(exposition),
             identities,
             scope,
-            builder: Builder::new(),
+            builder,
             explainer: Builder::new(),
-            publishers: Arc::new(Publishers::new(node.clone())),
-            watchers: Watchers::among(connections),
+            publishers,
+            watchers,
             clients,
             gateway,
             listens,

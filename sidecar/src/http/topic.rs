@@ -8,11 +8,11 @@ use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use tidings::{DescribeError, Pattern, SchemaError, Scope, Topic};
 
-use super::caller::Caller;
 use super::error::Error;
 use super::publish::publish;
 use super::served::Served;
 use crate::answers::{DescribeRequest, TopicAnswer};
+use crate::caller::Caller;
 
 /// `GET`, `PUT` and `POST` of one topic. What changes something is of a method and a content type that no
 /// page of another site can use without being let.

@@ -16,12 +16,12 @@ use tidings::{Node, Pattern, Scope, Watched};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::caller::Caller;
 use super::error::Error;
 use super::served::Served;
 use super::server::Lasting;
 use crate::answers::WatchAnswer;
 use crate::builder::Builder;
+use crate::caller::Caller;
 use crate::watching::Watching;
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +64,10 @@ impl WatchQuery {
                 topic: None,
                 scope: None,
                 nodes,
-            } if nodes => return caller.seen(None).map(|_| Watched::Nodes),
+            } if nodes => {
+                caller.seen(None)?;
+                return Ok(Watched::Nodes);
+            }
             Self { nodes: true, .. } => {
                 let problem = "nodes: who watches nodes watches no topic and no scope";
                 return Err(Error::bad_request(problem));

@@ -1,8 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidings::{Access, Node, Scope, Session, SessionOptions};
-
-use super::error::Error;
+use tidings::{Access, Node, OpenError, Scope, Session, SessionOptions};
 
 /// The sessions of those who publish by HTTP: one for each identity and scope.
 ///
@@ -10,14 +8,25 @@ use super::error::Error;
 /// and still wants its messages to arrive in order. The sessions of the scopes published in last are
 /// kept; that of another is closed when there are too many, and its scope begins anew.
 #[derive(Debug)]
-pub(super) struct Publishers {
+pub(crate) struct Publishers {
     node: Node,
     /// That used last is at the end.
     open: Mutex<Vec<Arc<Session>>>,
 }
 
+/// Why somebody cannot publish now. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublisherError {
+    /// All sessions are in use.
+    #[error("too many scopes are published in at a time")]
+    Busy,
+    /// The node takes no session.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
 impl Publishers {
-    pub(super) fn new(node: Node) -> Self {
+    pub(crate) fn new(node: Node) -> Self {
         Self {
             node,
             open: Mutex::default(),
@@ -25,7 +34,11 @@ impl Publishers {
     }
 
     /// The session of those with this access in this scope.
-    pub(super) fn session(&self, access: &Access, scope: &Scope) -> Result<Arc<Session>, Error> {
+    pub(crate) fn session(
+        &self,
+        access: &Access,
+        scope: &Scope,
+    ) -> Result<Arc<Session>, PublisherError> {
         // Nothing panics while the lock is held, so what is behind a poisoned one is whole.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|own| !own.access().is_withdrawn());
@@ -35,9 +48,8 @@ impl Publishers {
             None => {
                 if open.len() >= SESSIONS_MAX {
                     let is_idle = |own: &Arc<Session>| Arc::strong_count(own) == 1;
-                    let problem = "too many scopes are published in at a time";
                     let idle = open.iter().position(is_idle);
-                    open.remove(idle.ok_or(Error::unavailable(problem))?);
+                    open.remove(idle.ok_or(PublisherError::Busy)?);
                 }
                 Arc::new(self.open(access, scope)?)
             }
@@ -46,15 +58,14 @@ impl Publishers {
         Ok(session)
     }
 
-    fn open(&self, access: &Access, scope: &Scope) -> Result<Session, Error> {
+    fn open(&self, access: &Access, scope: &Scope) -> Result<Session, OpenError> {
         let options = SessionOptions {
             scope: scope.clone(),
             access: access.clone(),
             ..SessionOptions::default()
         };
         // It subscribes to nothing, so it needs no inbox.
-        let opened = self.node.session(options);
-        let (session, _) = opened.map_err(|error| Error::unavailable(error.to_string()))?;
+        let (session, _) = self.node.session(options)?;
         Ok(session)
     }
 }
