@@ -4,6 +4,8 @@ use tidings::{Access, Denied, Node, Scope, Sight, Topic};
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) access: Access,
+    /// Whether nobody has to say who it is.
+    pub(crate) is_anybody: bool,
     /// The scope that it is in.
     own: Scope,
     node: Node,
@@ -11,9 +13,13 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Somebody with this access, who is in that scope.
-    pub(crate) fn new(node: &Node, access: Access, own: Scope) -> Self {
-        let node = node.clone();
-        Self { access, own, node }
+    pub(crate) fn new(node: &Node, access: Access, own: Scope, is_anybody: bool) -> Self {
+        Self {
+            access,
+            is_anybody,
+            own,
+            node: node.clone(),
+        }
     }
 
     /// The scope in which it does something when it names this one, or none.

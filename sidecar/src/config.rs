@@ -6,6 +6,7 @@ use crate::identities::{Identities, IdentitiesConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use tidings::{ConfigError, Count, Identity, IdentityError, MailboxConfig, Overflow, Scope, Time};
 
+use crate::mcp::McpConfig;
 use crate::{FileMode, TlsConfig, mailbox};
 
 /// How a sidecar runs: its node, and its doors. Every field has a default, so that
@@ -38,12 +39,14 @@ pub struct Config {
 pub struct HttpConfig {
     /// Connections at a time. Default 64, 1 to 65,536, and never more than an eighth of the files
     /// that the process may have open. When all are taken, a newcomer gets the place of the oldest
-    /// that is idle. Half of them may be those of watchers, which are never idle.
+    /// that is idle. Half of them may be those of watchers and of agents that wait by MCP, which are never idle.
     pub http_connections_max: Count<1, 65_536>,
     /// Names under which the node may be asked while `http` is on loopback, besides `localhost` and
     /// IP addresses. Default none. Each further name has to be one that nobody else can lead to this
     /// machine, or else pages of others in a browser here can read the answers.
     pub http_hosts: Vec<String>,
+    /// The node as an MCP server, at `/mcp`.
+    pub mcp: McpConfig,
     /// The scope of identities whose role names none. No setting of its own: it is that of the gateway.
     #[serde(skip)]
     pub scope: Scope,
@@ -141,6 +144,7 @@ impl Default for HttpConfig {
         Self {
             http_connections_max: Count::of::<64>(),
             http_hosts: Vec::new(),
+            mcp: McpConfig::default(),
             scope: Scope::default(),
             identities: Identities::default(),
         }

@@ -15,6 +15,7 @@ mod error;
 mod explain;
 mod exposition;
 mod hosts;
+mod mcp;
 mod monitor;
 mod page;
 mod publish;
@@ -33,7 +34,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -62,6 +63,7 @@ use tidings::{MemberId, Node, NodeId, Pattern, Scope};
 /// - `GET /metrics`: what it has done.
 /// - `GET /varz`, `/connz`, `/subsz`, `/routez`, `/healthz`: what the tools of NATS read, as far as it makes
 ///   sense here.
+/// - `POST /mcp`: an MCP server, through which agents publish, subscribe and receive.
 /// - `GET /v1/drain`: whether clients are being sent to other nodes; `POST` from this machine asks for it.
 ///
 /// Topics and members come in pages, of `?limit=` items (default 1,000, at most 10,000). The header
@@ -105,6 +107,7 @@ fn serve_all(
             (clients.clone(), gateway),
             listens,
             (config.identities, config.scope),
+            config.mcp,
         )),
         hosts,
     ));
@@ -118,6 +121,7 @@ fn router(served: Served) -> Router {
         .route("/v1/topics/{topic}/members", get(members))
         .route("/v1/topics/{topic}/explain", get(explain::explain))
         .route("/v1/watch", get(watch::watch))
+        .route(hosts::MCP, any(mcp::serve))
         .route("/v1/drain", get(drain::state).post(drain::drain))
         .merge(monitor::routes())
         .route(hosts::CLIENTS, get(clients::connect))

@@ -22,6 +22,7 @@ pub mod http;
 pub mod identities;
 pub mod log;
 mod mailbox;
+mod mcp;
 mod publishers;
 mod reach;
 mod sidecar;
@@ -32,6 +33,7 @@ mod watching;
 
 pub use config::{Config, GatewayConfig, HttpConfig};
 pub use file_mode::FileMode;
+pub use mcp::McpConfig;
 pub use sidecar::{Sidecar, SidecarError};
 pub use tls_config::TlsConfig;
 pub use tls_dir::ReloadError;

@@ -55,7 +55,7 @@ enum LogFormat {
 
 /// What others tell in more detail than anybody wants who did not ask for just them.
 const QUIET: &str = "quinn=warn,quinn_proto=warn,quinn_udp=warn,chitchat=error,rustls=warn,\
-                     hyper_util=warn,";
+                     hyper_util=warn,rmcp=error,";
 
 impl LoggingArgs {
     /// Starts logging, at `level` unless the caller asked for something else.

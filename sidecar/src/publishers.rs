@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidings::{Access, Node, OpenError, Scope, Session, SessionOptions};
 
-/// The sessions of those who publish by HTTP: one for each identity and scope.
+/// The sessions of those who publish by HTTP, as a request or as a tool of MCP: one for each identity and scope.
 ///
 /// All who publish as the same in a scope are one publisher, because a caller makes a connection for each message
 /// and still wants its messages to arrive in order. The sessions of the scopes published in last are

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tidings::{ConfigError, Count, Identity};
 use tidings_sidecar::identities::IdentitiesConfig;
-use tidings_sidecar::{Config, GatewayConfig, HttpConfig, gateway};
+use tidings_sidecar::{Config, GatewayConfig, HttpConfig, McpConfig, gateway};
 
 /// Where settings come from. Each source wins over those before it: the file, the environment, the
 /// flags; below them all are the defaults.
@@ -115,6 +115,7 @@ struct Doors {
     http_hosts: Option<Vec<String>>,
     tls_dir: Option<PathBuf>,
     gateway: GatewayConfig,
+    mcp: McpConfig,
 }
 
 /// Keys that can be `none`, which closes what they open.
@@ -123,13 +124,14 @@ const DOORS: [&str; 2] = ["client", "http"];
 const MAKE_CERTIFICATES: &str = "make some with `tidings tls ca create` and `tidings tls cert \
                                  create`, and name their directory as tls_dir";
 /// The keys that are not the node's.
-const SIDECAR: [&str; 6] = [
+const SIDECAR: [&str; 7] = [
     "client",
     "http",
     "http_connections_max",
     "http_hosts",
     "tls_dir",
     "gateway",
+    "mcp",
 ];
 
 const PREFIX: &str = "TIDINGS_";
@@ -280,6 +282,7 @@ fn evaluate(merged: &config::Config) -> Result<(Config, Option<Identity>), Strin
                 .http_connections_max
                 .unwrap_or(http.http_connections_max),
             http_hosts: doors.http_hosts.unwrap_or(http.http_hosts),
+            mcp: doors.mcp,
             ..HttpConfig::default()
         },
         tls_dir: doors.tls_dir,

@@ -76,6 +76,21 @@ http     describe other        +    x      x     +    +     .    -      -
 http     metrics               +    x      x     +    +     .    -      -
 http     livez                 +    +      +     +    +     .    +      +
 http     readyz                +    +      +     +    +     .    +      +
+mcp      publish work.a        +    x      x     +    +     .    +      -
+mcp      publish work.secret   +    x      x     +    +     .    -      -
+mcp      publish other         +    x      x     +    +     .    -      -
+mcp      request other         +    x      x     +    +     .    -      -
+mcp      subscribe work.a      +    x      x     +    +     .    +      -
+mcp      subscribe work.>      +    x      x     +    +     .    +      -
+mcp      subscribe work.secret +    x      x     +    +     .    -      -
+mcp      subscribe other       +    x      x     +    +     .    -      -
+mcp      topics                +    x      x     +    +     .    +      -
+mcp      topics elsewhere      +    x      x     +    +     .    -      -
+mcp      members               +    x      x     +    +     .    +      -
+mcp      nodes                 +    x      x     +    +     .    +      -
+mcp      read nodes            +    x      x     +    +     .    +      -
+mcp      read topics/work.a    +    x      x     +    +     .    +      -
+mcp      read topics/other     +    x      x     +    +     .    -      -
 library  publish work.a        +    .      .     +    .     .    +      -
 library  publish work.secret   +    .      .     +    .     .    -      -
 library  publish other         +    .      .     +    .     .    -      -
@@ -177,17 +192,7 @@ impl Place {
     }
 
     async fn http(&self, who: &str, method: &str, path: &str, body: &'static str) -> u16 {
-        let url = format!("http://{}{path}", self.sidecar.http_addr().unwrap());
-        let client = reqwest::Client::builder().no_proxy();
-        let client = client.local_address(IpAddr::from(somewhere()));
-        let client = client.build().unwrap();
-        let request = client.request(method.parse().unwrap(), url).body(body);
-        let request = match who {
-            "open" | "nobody" => request,
-            "token" => request.bearer_auth("t0ken"),
-            "wrong" => request.basic_auth("nobody", Some("boss")),
-            name => request.basic_auth(name, Some(name)),
-        };
+        let request = self.request(who, method, path).body(body);
         let request = request.header("content-type", "application/json");
         let response = timeout(SOON, request.send()).await.unwrap().unwrap();
         if response.status() == 401 {
@@ -195,6 +200,20 @@ impl Place {
             assert!(schemes.starts_with("Basic ") && schemes.contains("Bearer "));
         }
         response.status().as_u16()
+    }
+
+    fn request(&self, who: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.sidecar.http_addr().unwrap());
+        let client = reqwest::Client::builder().no_proxy();
+        let client = client.local_address(IpAddr::from(somewhere()));
+        let client = client.build().unwrap();
+        let request = client.request(method.parse().unwrap(), url);
+        match who {
+            "open" | "nobody" => request,
+            "token" => request.bearer_auth("t0ken"),
+            "wrong" => request.basic_auth("nobody", Some("boss")),
+            name => request.basic_auth(name, Some(name)),
+        }
     }
 }
 
@@ -407,6 +426,40 @@ async fn by_http(place: &mut Place, who: &str, operation: &str) -> char {
     outcome
 }
 
+async fn by_mcp(place: &mut Place, who: &str, operation: &str) -> char {
+    let (verb, topic) = operation.split_once(' ').unwrap_or((operation, "work.a"));
+    let (method, name, arguments) = match verb {
+        "read" => ("resources/read", format!("tidings://{topic}"), Value::Null),
+        "subscribe" => ("tools/call", verb.into(), json!({ "topics": [topic] })),
+        "topics" if topic == "elsewhere" => ("tools/call", verb.into(), json!({ "scope": topic })),
+        "topics" | "nodes" => ("tools/call", verb.into(), json!({})),
+        "members" => ("tools/call", verb.into(), json!({ "topic": topic })),
+        "request" => {
+            let question = json!({ "topic": topic, "payload": "x", "timeout_seconds": 1 });
+            ("tools/call", verb.into(), question)
+        }
+        _ => {
+            let message = json!({ "topic": topic, "payload": "x" });
+            ("tools/call", verb.into(), message)
+        }
+    };
+    let params = json!({ "name": name, "uri": name, "arguments": arguments });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let request = place.request(who, "POST", "/mcp").json(&body);
+    let request = request.header("accept", "application/json, text/event-stream");
+    let request = request.header("mcp-protocol-version", "2025-11-25");
+    let response = timeout(SOON, request.send()).await.unwrap().unwrap();
+    if response.status() == 401 {
+        return 'x';
+    }
+    let answer = response.text().await.unwrap();
+    let is_denied = answer.to_lowercase().contains("denied: ");
+    if verb == "publish" || verb == "request" {
+        assert_eq!(place.was_published(), !is_denied, "{who}: {operation}");
+    }
+    if is_denied { '-' } else { '+' }
+}
+
 async fn by_library(place: &mut Place, who: &str, operation: &str) -> char {
     let node = place.sidecar.node().clone();
     let access = match who {
@@ -500,6 +553,7 @@ async fn everybody_may_do_by_every_door_what_the_table_says() {
             let outcome = match door {
                 "nats" => by_nats(place, who, operation).await,
                 "http" => by_http(place, who, operation).await,
+                "mcp" => by_mcp(place, who, operation).await,
                 _ => by_library(place, who, operation).await,
             };
             cells += 1;

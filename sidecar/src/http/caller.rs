@@ -56,7 +56,8 @@ impl FromRequestParts<Served> for Caller {
             true => Scope::default(),
             false => admitted.scope.unwrap_or_else(|| served.scope.clone()),
         };
-        Ok(Self::new(&served.node, admitted.access, own))
+        let is_anybody = admitted.is_anybody;
+        Ok(Self::new(&served.node, admitted.access, own, is_anybody))
     }
 }
 

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Request, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 
 use super::error::Error;
 
@@ -35,7 +35,8 @@ impl Hosts {
             let problem = "pages of other sites are not answered";
             return Err(Error::new(StatusCode::FORBIDDEN, problem));
         }
-        if !request.method().is_safe() && is_of_a_page(request.headers()) {
+        let is_mcp = request.uri().path() == MCP;
+        if !request.method().is_safe() && is_of_a_page(request.headers(), is_mcp) {
             let problem = "no page may change anything here";
             return Err(Error::new(StatusCode::FORBIDDEN, problem));
         }
@@ -53,6 +54,9 @@ impl Hosts {
 /// Where clients of the gateway connect.
 pub(super) const CLIENTS: &str = "/nats";
 
+/// Where agents connect that speak MCP.
+pub(super) const MCP: &str = "/mcp";
+
 fn is_cross_site(headers: &HeaderMap) -> bool {
     headers
         .get_all("sec-fetch-site")
@@ -61,9 +65,25 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a page in a browser asks, be it of whatever site: the node has none of its own.
-fn is_of_a_page(headers: &HeaderMap) -> bool {
+///
+/// Programs that speak MCP may say as well that they are from this machine. A page of this machine is known by what
+/// browsers say besides, and by that it asks first whether it may.
+fn is_of_a_page(headers: &HeaderMap, is_mcp: bool) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
-    headers.contains_key(ORIGIN) || sites.any(|site| site != "none")
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let is_foreign = |origin: &HeaderValue| !(is_mcp && is_local(origin));
+    origins.any(is_foreign) || sites.any(|site| site != "none")
+}
+
+fn is_local(origin: &HeaderValue) -> bool {
+    let origin = origin.to_str().ok();
+    let origin = origin.and_then(|text| text.parse::<Uri>().ok());
+    // Without a scheme it is no origin.
+    let origin = origin.filter(|uri| uri.scheme().is_some());
+    let host = origin.as_ref().and_then(Uri::host).unwrap_or_default();
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    let addr = literal.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || addr.is_ok_and(|addr| addr.is_loopback())
 }
 
 /// All hosts that a request names; none for one that is not text.
@@ -144,6 +164,41 @@ mod tests {
         assert_eq!(status(&hosts, CLIENTS, &from("localhost")), 200);
         assert_eq!(status(&hosts, CLIENTS, &from("evil.example")), 421);
         assert_eq!(status(&hosts, "/v1/nodes", &from("localhost")), 403);
+    }
+
+    #[test]
+    fn programs_of_this_machine_speak_mcp_and_no_page_does() {
+        let hosts = Hosts::new(Some(Ipv4Addr::LOCALHOST.into()), Vec::new());
+        let post = |path: &str, origin: &str, site: Option<&str>| {
+            let request = Request::post(path).header("host", "localhost:8222");
+            let request = match site {
+                Some(site) => request.header("sec-fetch-site", site),
+                None => request,
+            };
+            let request = request.header("origin", origin).body(()).unwrap();
+            hosts.check(&request).is_ok()
+        };
+        for origin in [
+            "http://localhost:8222",
+            "http://127.0.0.1",
+            "http://[::1]:1",
+        ] {
+            assert!(post(MCP, origin, None), "{origin}");
+            assert!(!post("/v1/topics/a", origin, None), "{origin}");
+            for site in ["same-origin", "same-site", "cross-site"] {
+                assert!(!post(MCP, origin, Some(site)), "{origin} {site}");
+            }
+        }
+        for origin in [
+            "http://evil.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+            "null",
+            "localhost",
+            "",
+        ] {
+            assert!(!post(MCP, origin, None), "{origin}");
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) async fn publish(
     let session = served.publishers.session(&caller.access, &scope)?;
     let limits = &served.node.config().limits;
     let bytes_max = limits.payload_bytes_max.get();
-    let (payload, _held) = body::read(&asking, session.hold(), body, bytes_max).await?;
+    let (payload, held) = body::read(&asking, session.hold(), body, bytes_max).await?;
     let message = Message::new(topic, payload).with_headers(headers);
     if let Some(timeout) = assured {
         let options = AssuredOptions {
@@ -75,10 +75,13 @@ pub(super) async fn publish(
         let outcomes = session
             .broadcast_assured(message, options)
             .map_err(refusal)?;
+        // It counts where it waits.
+        drop(held);
         return Ok(Json(AssuredAnswer::from(outcomes.await)).into_response());
     }
     let published = reach.publish(&session, message, true);
     let receipt = published.map_err(refusal)?;
+    drop(held);
     if receipt.pressing {
         // So it is bounded however many there are to wait for.
         let _ = timeout(limits.publish_wait_max.get(), session.room()).await;

@@ -9,6 +9,7 @@ use super::exposition::Exposition;
 use super::usage::Usage;
 use crate::gateway::{Clients, Gateway};
 use crate::identities::Identities;
+use crate::mcp::{Mcp, McpConfig};
 use crate::publishers::Publishers;
 use crate::watchers::Watchers;
 
@@ -22,6 +23,8 @@ pub(super) struct Served {
     pub(super) explainer: Builder,
     pub(super) publishers: Arc<Publishers>,
     pub(super) watchers: Watchers,
+    /// The node as an MCP server.
+    pub(super) mcp: Mcp,
     pub(super) clients: Clients,
     /// Whose clients connect here; none if they do not.
     pub(super) gateway: Option<Gateway>,
@@ -42,11 +45,14 @@ impl Served {
         (clients, gateway): (Clients, Option<Gateway>),
         listens: Option<SocketAddr>,
         (identities, scope): (Identities, Scope),
+        mcp: McpConfig,
     ) -> Self {
         let exposition = Exposition::new(node.clone(), clients.clone(), identities.clone());
         let (builder, watchers) = (Builder::new(), Watchers::among(connections));
         let publishers = Arc::new(Publishers::new(node.clone()));
+        let shared = (Arc::clone(&publishers), watchers.clone(), builder.clone());
         Self {
+            mcp: Mcp::new(&node, mcp, shared),
             exposition: Arc::new(exposition),
             identities,
             scope,

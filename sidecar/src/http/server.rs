@@ -82,8 +82,7 @@ struct Connection {
     end: Notify,
 }
 
-/// Marks an answer that has no end of its own. It is the last one of its connection, which becomes as
-/// old as it wants.
+/// Marks an answer that has no end of its own. Its connection becomes as old as it wants.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lasting;
 
@@ -99,6 +98,24 @@ impl Asking {
         let done = caller.await;
         self.0.is_asked.store(true, Relaxed);
         done
+    }
+
+    /// What is asked may take as long as it takes, and the connection becomes as old as that.
+    pub(super) fn keep(self) -> Kept {
+        self.0.lasts.store(true, Relaxed);
+        Kept(self.0)
+    }
+}
+
+/// Keeps a connection until it is dropped, however old that is, and that of an answer with it that
+/// [lasts](Lasting). The next question on it is one like any other.
+#[derive(Debug)]
+pub(super) struct Kept(Arc<Connection>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.lasts.store(false, Relaxed);
+        self.0.is_asked.store(false, Relaxed);
     }
 }
 
@@ -124,8 +141,8 @@ impl Server {
         });
         let aged = async {
             sleep(AGE_MAX).await;
-            if connection.lasts.load(Relaxed) {
-                std::future::pending().await
+            while connection.lasts.load(Relaxed) {
+                sleep(LASTING_LOOK).await;
             }
         };
         let stream = Socket::new(stream, STALL_MAX);
@@ -182,6 +199,8 @@ const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 const HEADERS_MAX: Duration = Duration::from_secs(10);
 /// How old a connection becomes: after this, the present answer is the last.
 const AGE_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether an answer that made a connection older still lasts.
+const LASTING_LOOK: Duration = Duration::from_secs(5);
 /// How long that may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// How long it may take until a connection that has to end has ended.

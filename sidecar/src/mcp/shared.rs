@@ -1,0 +1,23 @@
+use std::sync::Arc;
+
+use tidings::Node;
+
+use super::config::McpConfig;
+use super::inboxes::Inboxes;
+use crate::builder::Builder;
+use crate::publishers::Publishers;
+use crate::watchers::Watchers;
+
+/// What all requests have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) node: Node,
+    pub(super) config: McpConfig,
+    pub(super) inboxes: Arc<Inboxes>,
+    /// The sessions of those who publish.
+    pub(super) publishers: Arc<Publishers>,
+    /// Places for those who wait or listen.
+    pub(super) watchers: Watchers,
+    /// Where long answers are made.
+    pub(super) builder: Builder,
+}
