@@ -1,8 +1,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::wait_until;
 
 /// The top of the repository.
 pub fn repository() -> &'static Path {
@@ -118,6 +121,16 @@ impl Program {
     pub fn output(&self) -> String {
         let bytes = std::fs::read(self.output.path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until it has written this, or has ended without.
+    pub async fn says(&mut self, words: &str, limit: Duration) -> Result<()> {
+        wait_until(words, limit, async || {
+            self.output().contains(words) || !self.runs()
+        })
+        .await;
+        ensure!(self.output().contains(words), "{}", self.output());
+        Ok(())
     }
 
     /// Whether it still runs.

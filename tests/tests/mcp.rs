@@ -2,11 +2,10 @@
 //! hang on one replica each: none of them misses a change, whatever happens between the nodes.
 
 use std::net::TcpListener;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tidings_tests::{Cluster, Node, Program, repository, tidings, wait_until};
+use tidings_tests::{Cluster, Language, Node, Program, tidings, wait_until};
 use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -20,46 +19,14 @@ struct Listening {
     seen: usize,
 }
 
-/// In what a replica or client is written.
-#[derive(Debug, Clone, Copy)]
-enum Language {
-    Python,
-    TypeScript,
-}
-
-impl Language {
-    /// Runs `mcp_replica` or `mcp_client`.
-    fn run(self, program: &str, arguments: &[&str]) -> Result<Program> {
-        let installed = |script| -> Result<String> {
-            let script = Command::new(repository().join("tests").join(script));
-            Ok(Program::start(script)?.finish()?.trim().to_owned())
-        };
-        let mut command = match self {
-            Self::Python => {
-                let mut command = Command::new(installed("python/venv")?);
-                let programs = repository().join("tests/python");
-                command.arg(programs.join(program).with_extension("py"));
-                command
-            }
-            Self::TypeScript => {
-                let mut command = Command::new("node");
-                command.arg(format!("{}/{program}.mjs", installed("node/programs")?));
-                command
-            }
-        };
-        command.args(arguments);
-        Program::start(command)
-    }
-}
-
 impl Listening {
     async fn start(replica: Language, client: Language, node: &Node) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut replica = replica.run("mcp_replica", &[&port.to_string(), &node.client])?;
-        says(&mut replica, "serves").await?;
+        replica.says("serves", SOON).await?;
         let url = format!("http://127.0.0.1:{port}/mcp");
         let mut client = client.run("mcp_client", &[&[&url[..]], &CITIES[..]].concat())?;
-        says(&mut client, "listens").await?;
+        client.says("listens", SOON).await?;
         Ok(Self {
             replica,
             client,
@@ -108,15 +75,6 @@ impl Listening {
         let output = self.client.output();
         output.lines().filter(|line| **line == told).count()
     }
-}
-
-async fn says(program: &mut Program, word: &str) -> Result<()> {
-    wait_until(word, SOON, async || {
-        program.output().contains(word) || !program.runs()
-    })
-    .await;
-    ensure!(program.output().contains(word), "{}", program.output());
-    Ok(())
 }
 
 fn notify(node: &Node, city: &str) -> Result<()> {
