@@ -106,6 +106,17 @@ impl View {
         })
     }
 
+    /// The newest run of another node that was heard of, and whether it is taken to be running; none if
+    /// nothing is known of the node.
+    pub fn run(&self, node: &NodeId) -> Option<(Incarnation, bool)> {
+        let live = self
+            .remote
+            .get(node)
+            .map(|shown| (shown.run.incarnation, true));
+        let gone = || self.gone.iter().find(|gone| gone.run.node == *node);
+        live.or_else(|| gone().map(|gone| (gone.run.incarnation, false)))
+    }
+
     /// The [`members`](Self::members) of a topic in brief: on this node, and on each live one, whether
     /// there are any or not.
     pub fn sights(&self, scope: &Scope, pattern: &Pattern) -> impl Iterator<Item = Sight> {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::changes::Changes;
 use crate::explanation::testify;
 use crate::question::{Question, Reply};
+use crate::streams::serving::StreamAsked;
 
 /// A question of a run of another node.
 #[derive(Debug)]
@@ -44,10 +45,12 @@ struct Curious {
 }
 
 /// Those who wait for their answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     waiting: Vec<Waiting>,
     curious: VecDeque<Curious>,
+    /// Questions for streams, which another task answers.
+    streams: mpsc::UnboundedSender<StreamAsked>,
 }
 
 /// Answers each question when there is an answer. So few can be open on a link that no more of them wait
@@ -56,12 +59,19 @@ pub(crate) async fn answer(
     mut asked: mpsc::UnboundedReceiver<Asked>,
     membership: Membership,
     changes: Arc<Changes>,
+    streams: mpsc::UnboundedSender<StreamAsked>,
 ) {
     let mut views = membership.views();
-    let mut open = Open::default();
+    let mut open = Open {
+        waiting: Vec::new(),
+        curious: VecDeque::new(),
+        streams,
+    };
     let mut rested = Instant::now();
     loop {
-        let Open { waiting, curious } = &mut open;
+        let Open {
+            waiting, curious, ..
+        } = &mut open;
         let until = waiting.iter().map(|one| one.until).min();
         let next = (!curious.is_empty()).then_some(rested);
         tokio::select! {
@@ -76,7 +86,9 @@ pub(crate) async fn answer(
             }
         }
         // Whoever has lost the link asks anew.
-        let Open { waiting, curious } = &mut open;
+        let Open {
+            waiting, curious, ..
+        } = &mut open;
         curious.retain(|one| one.answering.is_wanted());
         waiting.retain(|one| one.answering.is_wanted());
         let has: Vec<Waiting> = {
@@ -122,6 +134,21 @@ impl Open {
                 let since = changes.since(&scope, &server, after, CHANGES_BYTES_MAX);
                 let reply = since.map_or(Reply::NotUnderstood, Reply::Changes);
                 answering.answer(reply.encode());
+            }
+            Some(Question::Stream {
+                scope,
+                number,
+                from,
+                wait_ms,
+            }) => {
+                // Nobody takes it only when the node has stopped.
+                let _ = self.streams.send(StreamAsked {
+                    scope,
+                    number,
+                    from,
+                    wait: Duration::from_millis(wait_ms.into()),
+                    answering,
+                });
             }
             None => answering.answer(Reply::NotUnderstood.encode()),
         }

@@ -68,6 +68,7 @@ mod session;
 mod session_error;
 mod source;
 mod stats;
+mod streams;
 mod ticket;
 mod turns;
 mod waits;
@@ -104,6 +105,10 @@ pub use seeds::{Seed, SeedError};
 pub use session::{Observer, Session, SessionOptions, SubscribeOptions};
 pub use session_error::{BroadcastError, PresenceError, SubscribeError, UnsubscribeError};
 pub use stats::Stats;
+pub use streams::{
+    FollowError, Followed, Following, STREAM_END_HEADER, STREAM_OFFSET_HEADER, StreamEnd,
+    StreamError, StreamId, StreamIdError, StreamOptions, StreamWriter,
+};
 pub use ticket::Acknowledger;
 pub use tidings_bounds::{Count, CountError, Time, TimeError};
 pub use tidings_identity::{

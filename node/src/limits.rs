@@ -40,6 +40,17 @@ pub struct Limits {
     /// 1 MiB to 1 TiB. When they are many, those who hold the most may not hold more: each of them has
     /// at most as much as is left free, and publishers are slowed at half of that.
     pub waiting_bytes_max: Count<{ 1 << 20 }, { 1 << 40 }>,
+    /// Bytes that are kept of one stream, each chunk with 64 for itself. Default 1 MiB, 64 KiB to 1 GiB. A
+    /// stream that has more drops its oldest chunks, and whoever has not read them is told so.
+    pub stream_bytes_max: Count<{ 64 << 10 }, { 1 << 30 }>,
+    /// Bytes that are kept of all streams of the node. Default 64 MiB, 1 MiB to 1 TiB. When there are more,
+    /// the stream that ended first is forgotten; if none has ended, the largest drops its oldest chunks.
+    pub streams_bytes_max: Count<{ 1 << 20 }, { 1 << 40 }>,
+    /// Streams that are kept on the node, those that have ended included. Default 4,096. For one more the one
+    /// that ended first is forgotten; if none has ended, it is refused.
+    pub streams_max: Count<1, 1_000_000>,
+    /// For how long a stream can be read after its end. Default 5 min, up to a day.
+    pub stream_kept: Time<0, 86_400_000>,
 }
 
 /// How many bytes the names of queue groups may have in one frame, and as many the ids of their members.
@@ -69,6 +80,10 @@ impl Default for Limits {
             publish_wait_max: Time::of_ms::<5_000>(),
             publish_window_bytes: Count::of::<{ 2 << 20 }>(),
             waiting_bytes_max: Count::of::<{ 256 << 20 }>(),
+            stream_bytes_max: Count::of::<{ 1 << 20 }>(),
+            streams_bytes_max: Count::of::<{ 64 << 20 }>(),
+            streams_max: Count::of::<4_096>(),
+            stream_kept: Time::of_ms::<300_000>(),
         }
     }
 }

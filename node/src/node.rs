@@ -27,6 +27,7 @@ use crate::inbox::Inbox;
 use crate::node_error::{RenewError, StartError};
 use crate::registry::OpenError;
 use crate::session::{Session, SessionOptions, Sessions};
+use crate::streams::streams_shared::StreamsShared;
 use crate::{Stats, answers, expiry, incarnation, revoked, schemas, seeds, wiring};
 
 /// One node of a cluster: it keeps the memberships of its sessions, knows those of all others, and
@@ -180,6 +181,7 @@ impl Node {
         )
         .await?;
 
+        let (streams, for_streams) = StreamsShared::new(name.clone(), incarnation, &config.limits);
         let (sessions, endings) = Sessions::new(
             name.clone(),
             Arc::clone(&broker),
@@ -189,6 +191,7 @@ impl Node {
             budget,
             clock.clone(),
             errands.of_sessions,
+            streams,
         );
         let sessions = Arc::new(sessions);
         let seeds = config.seeds.clone();
@@ -222,10 +225,13 @@ impl Node {
             if let Some(data_dir) = node.config().data_dir.clone() {
                 node.spawn(revoked::keep(data_dir, transport.revocations().clone()));
             }
+            let (of_streams, asked) = mpsc::unbounded_channel();
+            node.spawn(for_streams.run(asked, transport.clone()));
             node.spawn(answers::answer(
                 errands.asked,
                 membership.clone(),
                 Arc::clone(&broker.changes),
+                of_streams,
             ));
             node.spawn(wiring::know_peers(transport.clone(), membership.clone()));
             node.spawn(wiring::know_doors(broker, membership.clone()));

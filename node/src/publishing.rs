@@ -21,7 +21,7 @@ impl Session {
     /// # Errors
     /// See [`BroadcastError`]; nobody has got it then.
     pub fn broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, false, Reach::Everywhere)
+        self.state.publish(message, false, Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but this session's own subscriptions get nothing.
@@ -29,7 +29,7 @@ impl Session {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, true, Reach::Everywhere)
+        self.state.publish(message, true, Reach::Everywhere)
     }
 
     /// Like [`broadcast`](Self::broadcast), but the message never leaves this node.
@@ -37,7 +37,7 @@ impl Session {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn local_broadcast(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, false, Reach::ThisNode)
+        self.state.publish(message, false, Reach::ThisNode)
     }
 
     /// Like [`local_broadcast`](Self::local_broadcast), but this session's own subscriptions get nothing.
@@ -45,7 +45,7 @@ impl Session {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn local_broadcast_from(&self, message: Message) -> Result<Receipt, BroadcastError> {
-        self.publish(message, true, Reach::ThisNode)
+        self.state.publish(message, true, Reach::ThisNode)
     }
 
     /// Hands a message to the subscribers on one node only.
@@ -76,8 +76,10 @@ impl Session {
         {
             grant.publish(&answer.topic)?;
         }
-        let answer = self.check(answer)?;
-        Ok(self.hand_over(&Arc::new(answer), false, Reach::ThisNode))
+        let answer = self.state.check(answer)?;
+        Ok(self
+            .state
+            .deliver(&Arc::new(answer), false, Reach::ThisNode))
     }
 
     fn publish_to(
@@ -87,13 +89,13 @@ impl Session {
         skips_itself: bool,
     ) -> Result<Receipt, BroadcastError> {
         if *to == self.state.node.node {
-            return self.publish(message, skips_itself, Reach::ThisNode);
+            return self.state.publish(message, skips_itself, Reach::ThisNode);
         }
-        let message = Arc::new(self.accept(message)?);
+        let message = Arc::new(self.state.accept(message)?);
         let SessionState { node, routes, .. } = &*self.state;
         let remote = node.broker.remote(to);
         let remote = remote.ok_or_else(|| BroadcastError::UnknownNode { node: to.clone() })?;
-        let publisher = self.publisher(&message, false);
+        let publisher = self.state.publisher(&message, false);
         let mut pressing = Vec::new();
         let receipt = node
             .broker
@@ -111,7 +113,7 @@ impl Session {
     /// As [`broadcast`](Self::broadcast), and when this node shows no such member of the topic in the scope
     /// of the session: it has left, its node is not live, or it never was.
     pub fn send_to(&self, member: MemberId, message: Message) -> Result<Receipt, BroadcastError> {
-        let message = Arc::new(self.accept(message)?);
+        let message = Arc::new(self.state.accept(message)?);
         let SessionState { node, routes, .. } = &*self.state;
         let shown = node.membership.view();
         let shown = shown.member(&routes.scope, &message.topic, member);
@@ -125,7 +127,7 @@ impl Session {
             // It may just have been lost.
             false => Some(node.broker.remote(&on).ok_or_else(unknown)?),
         };
-        let publisher = self.publisher(&message, false);
+        let publisher = self.state.publisher(&message, false);
         let mut pressing = Vec::new();
         let to = (member, remote.as_deref());
         let receipt = node
@@ -154,11 +156,11 @@ impl Session {
         message: Message,
         options: AssuredOptions,
     ) -> Result<Assured, BroadcastError> {
-        let message = Arc::new(self.number(self.accept(message)?));
+        let message = Arc::new(self.state.number(self.state.accept(message)?));
         let SessionState { node, routes, .. } = &*self.state;
         let publisher = Publisher {
             congestion: Congestion::Ask,
-            ..self.publisher(&message, false)
+            ..self.state.publisher(&message, false)
         };
         let view = node.membership.view();
         let topic = Pattern::from(&message.topic);
@@ -196,18 +198,19 @@ impl Session {
         let wait_max = self.state.node.limits.publish_wait_max.get();
         self.state.waits.room(wait_max).await;
     }
+}
 
+impl SessionState {
     fn publisher(&self, message: &Message, skips_itself: bool) -> Publisher {
-        let state = &self.state;
         Publisher {
-            session: state.id,
+            session: self.id,
             skips_itself,
-            congestion: state.congestion.of(message),
-            wait_max: state.node.limits.publish_wait_max.get(),
+            congestion: self.congestion.of(message),
+            wait_max: self.node.limits.publish_wait_max.get(),
         }
     }
 
-    fn publish(
+    pub(crate) fn publish(
         &self,
         message: Message,
         skips_itself: bool,
@@ -218,22 +221,22 @@ impl Session {
             Reach::Everywhere => self.number(message),
             Reach::ThisNode => message,
         };
-        Ok(self.hand_over(&Arc::new(message), skips_itself, reach))
+        Ok(self.deliver(&Arc::new(message), skips_itself, reach))
     }
 
-    fn hand_over(&self, message: &Arc<Message>, skips_itself: bool, reach: Reach) -> Receipt {
-        let SessionState { node, routes, .. } = &*self.state;
+    fn deliver(&self, message: &Arc<Message>, skips_itself: bool, reach: Reach) -> Receipt {
+        let Self { node, routes, .. } = self;
         let publisher = self.publisher(message, skips_itself);
         let mut pressing = Vec::new();
         let receipt = node
             .broker
             .broadcast(routes, publisher, reach, message, &mut pressing);
-        self.state.waits.add(pressing);
+        self.waits.add(pressing);
         receipt
     }
 
     fn accept(&self, message: Message) -> Result<Message, BroadcastError> {
-        if let Some(grant) = &self.state.grant {
+        if let Some(grant) = &self.grant {
             grant.publish(&message.topic)?;
         }
         self.check(message)
@@ -241,9 +244,9 @@ impl Session {
 
     /// Accepts what may be published.
     fn check(&self, message: Message) -> Result<Message, BroadcastError> {
-        let limits = &self.state.node.limits;
+        let limits = &self.node.limits;
         let (bytes, max) = (message.size_bytes(), limits.payload_bytes_max.get());
-        let grant = self.state.grant.as_ref();
+        let grant = self.grant.as_ref();
         let max = grant.map_or(max, |own| own.payload_bytes_max(max));
         if bytes > max {
             return Err(BroadcastError::PayloadTooLarge { bytes, max });
@@ -252,10 +255,10 @@ impl Session {
         if bytes > max {
             return Err(BroadcastError::TopicTooLong { bytes, max });
         }
-        let SessionState { node, routes, .. } = &*self.state;
+        let Self { node, routes, .. } = self;
         node.schemas
             .check(&routes.scope, &message.topic, &message.payload)?;
-        if node.has_stopped() || self.state.ended.load(Relaxed) {
+        if node.has_stopped() || self.ended.load(Relaxed) {
             return Err(BroadcastError::Ended);
         }
         Ok(message)
@@ -263,7 +266,7 @@ impl Session {
 
     /// Numbers what tells of a change.
     fn number(&self, message: Message) -> Message {
-        let SessionState { node, routes, .. } = &*self.state;
+        let Self { node, routes, .. } = self;
         node.broker.changes.number(&routes.scope, message)
     }
 }

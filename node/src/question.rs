@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use tidings_membership::{Pattern, Scope, Sight, Topic};
 
 use crate::changes::Since;
+use crate::streams::prefix::Piece;
 
 /// What nodes ask each other. See `docs/protocol.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,14 @@ pub(crate) enum Question {
         scope: Scope,
         server: Topic,
         after: u64,
+    },
+    /// What follows on the first `from` chunks of the stream of yours that has this number, in this scope? To be
+    /// answered as soon as there is something, or after so long.
+    Stream {
+        scope: Scope,
+        number: u64,
+        from: u64,
+        wait_ms: u16,
     },
 }
 
@@ -32,6 +41,10 @@ pub(crate) enum Reply {
     Sees { sights: Vec<Sight>, is_all: bool },
     /// This, or a part of it.
     Changes(Since),
+    /// This follows, which is nothing if there is nothing yet.
+    Stream(Piece),
+    /// There is no such stream here.
+    NoStream,
 }
 
 impl Question {
@@ -72,6 +85,7 @@ fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::StreamEnd;
 
     #[test]
     fn what_is_asked_and_answered_lies_on_the_wire_as_it_is_documented() {
@@ -121,6 +135,30 @@ mod tests {
         let bytes = [&[4, 0xac, 2, 1, 7][..], b"mcp.w.x", &[2], b"{}", &[1, 0]].concat();
         assert_eq!(reply.encode()[..], bytes);
         assert_eq!(Reply::decode(&bytes), Some(reply));
+    }
+
+    #[test]
+    fn questions_for_streams_lie_on_the_wire_as_they_are_documented() {
+        let question = Question::Stream {
+            scope: "s".parse().unwrap(),
+            number: 3,
+            from: 300,
+            wait_ms: 1_000,
+        };
+        let bytes = [3, 1, b's', 3, 0xac, 2, 0xe8, 7];
+        assert_eq!(question.encode()[..], bytes);
+        assert_eq!(Question::decode(&bytes), Some(question));
+        let piece = Piece {
+            at: 300,
+            chunks: vec!["ab".into(), "c".into()],
+            end: Some(StreamEnd::Failed("no".into())),
+        };
+        let reply = Reply::Stream(piece);
+        let bytes = [5, 0xac, 2, 2, 2, b'a', b'b', 1, b'c', 1, 1, 2, b'n', b'o'];
+        assert_eq!(reply.encode()[..], bytes);
+        assert_eq!(Reply::decode(&bytes), Some(reply));
+        assert_eq!(Reply::NoStream.encode()[..], [6]);
+        assert_eq!(Reply::decode(&[5, 0, 0xff, 0xff, 3, 1]), None, "fewer come");
     }
 
     #[test]

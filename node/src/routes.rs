@@ -103,6 +103,11 @@ impl Matching {
         self.everybody().any(|those| !those.remote.is_empty())
     }
 
+    /// Whether anybody is to get it, here or elsewhere.
+    pub(crate) fn has_any(&self) -> bool {
+        self.is_elsewhere() || self.has_groups() || self.here().next().is_some()
+    }
+
     /// Whether there is a queue group.
     pub(crate) fn has_groups(&self) -> bool {
         self.routes().any(|route| route.queues.is_some())

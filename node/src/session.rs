@@ -35,6 +35,7 @@ use crate::route::RouteChange;
 use crate::schemas::Schemas;
 use crate::scopes::HeldRoutes;
 use crate::session_error::{SubscribeError, UnsubscribeError};
+use crate::streams::streams_shared::StreamsShared;
 use crate::waits::Waits;
 use crate::{Congestion, Limits, RecvError};
 
@@ -119,6 +120,7 @@ pub(crate) struct Sessions {
     pub(crate) schemas: Schemas,
     open: Registry<SessionState>,
     members: Mutex<MemberIds>,
+    pub(crate) streams: StreamsShared,
     /// Where sessions go that have ended and have so many memberships that ending them takes time.
     ended: mpsc::UnboundedSender<Ended>,
 }
@@ -195,9 +197,11 @@ impl Sessions {
         budget: Arc<Budget>,
         clock: Clock,
         errands: mpsc::UnboundedReceiver<Errand>,
+        streams: StreamsShared,
     ) -> (Self, Endings) {
         let (sender, ended) = mpsc::unbounded_channel();
         let sessions = Self {
+            streams,
             node,
             broker,
             membership,
