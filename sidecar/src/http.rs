@@ -23,6 +23,8 @@ mod served;
 mod server;
 mod socket;
 mod source;
+mod stream_read;
+mod stream_write;
 mod topic;
 mod usage;
 mod watch;
@@ -34,7 +36,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -58,6 +60,8 @@ use tidings::{MemberId, Node, NodeId, Pattern, Scope};
 ///   `/v1/topics?described=true` lists the topics of which something is told, with or without members.
 /// - `GET /v1/topics/{topic}` (`?scope=`): how many members it has, and what is told of it; `PUT` changes that.
 /// - `GET /v1/watch` (`?topic=`, `?scope=`, `?nodes=true`): what changes, as server-sent events.
+/// - `POST /v1/streams` (`?scope=`): a stream of the body, as it comes. `GET /v1/streams/{id}` (`?scope=`, `?from=`):
+///   what is written to a stream, as server-sent events.
 /// - `POST /v1/topics/{topic}` (`?scope=`, `?reach=local`, `?node=`): publishes the body.
 /// - `GET /livez`: whether the node runs; `/readyz`: whether it has found the cluster.
 /// - `GET /metrics`: what it has done.
@@ -122,6 +126,8 @@ fn router(served: Served) -> Router {
         .route("/v1/topics/{topic}/explain", get(explain::explain))
         .route("/v1/watch", get(watch::watch))
         .route(hosts::MCP, any(mcp::serve))
+        .route("/v1/streams", post(stream_write::write))
+        .route("/v1/streams/{id}", get(stream_read::follow))
         .route("/v1/drain", get(drain::state).post(drain::drain))
         .merge(monitor::routes())
         .route(hosts::CLIENTS, get(clients::connect))

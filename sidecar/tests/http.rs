@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidings::{AgentName, Config, Count, Message, Metadata, Node, Pattern, SessionOptions, Topic};
+use tidings::{
+    AgentName, Config, Count, Followed, Message, Metadata, Node, Pattern, SessionOptions,
+    StreamEnd, StreamId, StreamOptions, Topic,
+};
 use tidings_sidecar::gateway::Clients;
 use tidings_sidecar::{GatewayConfig, HttpConfig, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -402,4 +405,106 @@ async fn what_a_topic_is_for_is_set_and_told() {
     let (_, answer) = put("/v1/topics/kb.updates", json!({})).await;
     assert_eq!(answer, empty, "what is not given is told no more");
     assert_eq!(served.json("/v1/topics?described=true").await.1, json!([]));
+}
+
+/// What is read of a connection up to this text.
+async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut read = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&read).contains(text) {
+            assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "it ended");
+        }
+    };
+    let read_all = timeout(SOON, reading).await;
+    let read = String::from_utf8_lossy(&read).into_owned();
+    read_all.unwrap_or_else(|_| panic!("no {text:?} in {read:?}"));
+    read
+}
+
+#[tokio::test]
+async fn a_stream_is_told_as_events_from_where_the_browser_was() {
+    let served = Served::start().await;
+    let (session, _inbox) = served.node.session(SessionOptions::default()).unwrap();
+    let mut writer = session.stream(StreamOptions::default()).unwrap();
+    writer.push("it is\n").unwrap();
+    let id = writer.id().to_string();
+    let path = format!("/v1/streams/{id}");
+    let mut early = served.connect().await;
+    let ask = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")
+    };
+    early.write_all(ask(&path, "").as_bytes()).await.unwrap();
+    let first = read_until(&mut early, "id: 1\n\n").await;
+    assert!(first.contains("content-type: text/event-stream"), "{first}");
+    assert!(first.contains("data: it is\ndata: \nid: 1\n\n"), "{first}");
+    writer.push("sunny").unwrap();
+    read_until(&mut early, "data: sunny\nid: 2\n\n").await;
+    writer.fail("enough");
+    let end = r#"data: {"error":"enough","offset":2,"state":"failed"}"#;
+    read_until(&mut early, end).await;
+
+    let rest = format!("data: sunny\nid: 2\n\nevent: end\n{end}\nid: end\n\n");
+    let late = served.answer(&ask(&path, "last-event-id: 1\r\n")).await;
+    let whole = format!("data: it is\ndata: \nid: 1\n\n{rest}");
+    assert_eq!(served.get(&path).await, (200, whole));
+    assert!(late.contains("sunny") && !late.contains("it is"), "{late}");
+    assert_eq!(served.get(&format!("{path}?from=1")).await, (200, rest));
+    let again = ask(&path, "connection: close\r\nlast-event-id: end\r\n");
+    let again = served.answer(&again).await;
+    assert!(again.starts_with("HTTP/1.1 204"), "it comes no more");
+    for (path, status) in [
+        ("/v1/streams/n1".to_owned(), 400),
+        (format!("{path}0"), 404),
+        (format!("{path}?scope=other"), 404),
+        (format!("{path}?from=x"), 400),
+    ] {
+        assert_eq!(served.get(&path).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_a_stream_as_it_comes_and_has_aborted_if_it_has_no_end() {
+    let served = Served::start().await;
+    let (session, _inbox) = served.node.session(SessionOptions::default()).unwrap();
+    for is_whole in [true, false] {
+        let mut caller = served.connect().await;
+        let head =
+            "POST /v1/streams HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+        caller.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_until(&mut caller, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        let named = answer
+            .lines()
+            .find_map(|l| l.strip_prefix("tidings-stream: "));
+        let id = StreamId::parse(named.unwrap()).unwrap();
+        assert!(answer.contains(&format!("location: /v1/streams/{id}")));
+        let mut following = session.follow(&id, 0).unwrap();
+        // The second ends within a character, which is waited for.
+        let parts: [(&[u8], &str); 3] = [
+            (b"3\r\nit \r\n", "it "),
+            (b"4\r\nis\xe2\x82\r\n", "is"),
+            (b"1\r\n\xac\r\n", "\u{20ac}"),
+        ];
+        for (part, expected) in parts {
+            caller.write_all(part).await.unwrap();
+            let next = timeout(SOON, following.next()).await.unwrap().unwrap();
+            assert!(
+                matches!(&next, Followed::Chunk { bytes, .. } if bytes == expected),
+                "{next:?}"
+            );
+        }
+        if is_whole {
+            caller.write_all(b"0\r\n\r\n").await.unwrap();
+            let told = format!(r#"{{"chunks":3,"state":"complete","stream":"{id}"}}"#);
+            read_until(&mut caller, &told).await;
+        }
+        drop(caller);
+        let end = timeout(SOON, following.next()).await.unwrap().unwrap();
+        let expected = if is_whole {
+            StreamEnd::Complete
+        } else {
+            StreamEnd::Aborted
+        };
+        assert_eq!(end, Followed::End(expected));
+    }
 }
