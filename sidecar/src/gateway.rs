@@ -39,6 +39,7 @@ mod requests;
 mod service;
 mod socket;
 mod stream;
+mod streams;
 mod tls;
 mod turn;
 mod unix_door;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
+use serde_json::{Value, json};
 use tidings::{Count, LocalCluster, Message, Node, Pattern, Scope, SessionOptions, Time};
 use tidings_sidecar::{Config, HttpConfig, gateway, http};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -1333,4 +1334,94 @@ async fn a_header_says_that_a_message_is_for_one_node_only() {
         .tell(r#"CONNECT {"verbose":false,"headers":true,"echo":false}"#.to_owned() + "\r\n")
         .await;
     client.tell(publish("Tidings-Reach: local")).await;
+}
+
+#[tokio::test]
+async fn a_client_writes_a_stream_and_any_other_reads_it_by_requests() {
+    let gateway = Gateway::start().await;
+    let url = format!("nats://{}", gateway.addr);
+    let writes = async_nats::connect(&url).await.unwrap();
+    let reads = async_nats::connect(&url).await.unwrap();
+    let ask = async |client: &async_nats::Client, subject: String, payload: &'static str| {
+        let answer = client.request(subject, payload.into()).await.unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()
+    };
+    let named = |answer: &Value, what: &str| answer[what].as_str().unwrap().to_owned();
+    let opened = ask(&writes, "$TIDINGS.stream.open".into(), "").await;
+    let (id, push) = (named(&opened, "stream"), named(&opened, "push"));
+    let read = format!("$TIDINGS.stream.{id}");
+    let empty = ask(&reads, read.clone(), r#"{"wait":"10ms"}"#).await;
+    assert_eq!(empty, json!({ "from": 0, "next": 0, "chunks": [] }));
+
+    let mut live = reads.subscribe(format!("stream.{id}")).await.unwrap();
+    reads.flush().await.unwrap();
+    let waits = ask(&reads, read.clone(), "");
+    let pushes = async {
+        writes.publish(push.clone(), "it is ".into()).await.unwrap();
+        ask(&writes, push.clone(), "sunny").await
+    };
+    let (first, pushed) = tokio::join!(waits, pushes);
+    assert_eq!(pushed, json!({ "chunks": 2 }));
+    assert_eq!(
+        (&first["from"], &first["chunks"][0]),
+        (&json!(0), &json!("it is "))
+    );
+    let finished = ask(&writes, named(&opened, "finish"), "").await;
+    assert_eq!(finished, json!({ "chunks": 2, "state": "complete" }));
+    let rest = ask(&reads, read, r#"{"from":1}"#).await;
+    let expected = json!({ "from": 1, "next": 2, "chunks": ["sunny"], "end": "complete" });
+    assert_eq!(rest, expected);
+    for (offset, end, payload) in [
+        ("0", None, "it is "),
+        ("1", None, "sunny"),
+        ("2", Some("complete"), ""),
+    ] {
+        let message = timeout(SOON, live.next()).await.unwrap().unwrap();
+        let headers = message.headers.unwrap();
+        let header = |name: &str| headers.get(name).map(|value| value.as_str());
+        assert_eq!(header("Tidings-Stream-Offset"), Some(offset));
+        assert_eq!(header("Tidings-Stream-End"), end);
+        assert_eq!(message.payload, payload);
+    }
+
+    // What is not there is said, and nobody else writes it.
+    for (client, subject) in [
+        (&reads, push.clone()),
+        (&writes, push),
+        (&reads, "$TIDINGS.stream.none".to_owned()),
+        (&reads, format!("$TIDINGS.stream.{id}9")),
+    ] {
+        let answer = ask(client, subject.clone(), "").await;
+        assert!(answer["error"].is_string(), "{subject}: {answer}");
+    }
+    let odd = ask(&reads, format!("$TIDINGS.stream.{id}"), r#"{"wait":"2h"}"#).await;
+    assert!(odd["error"].is_string(), "{odd}");
+}
+
+#[tokio::test]
+async fn the_streams_of_a_client_that_is_gone_have_aborted() {
+    let gateway = Gateway::start().await;
+    let reads = async_nats::connect(format!("nats://{}", gateway.addr))
+        .await
+        .unwrap();
+    let mut writes = gateway.client(QUIET).await;
+    writes
+        .send("SUB r 1\r\nPUB $TIDINGS.stream.open r 0\r\n\r\n")
+        .await;
+    writes.line().await;
+    let opened: Value = serde_json::from_str(&writes.line().await).unwrap();
+    let (id, fail) = (&opened["stream"], opened["fail"].as_str().unwrap());
+    let read = format!("$TIDINGS.stream.{}", id.as_str().unwrap());
+    let request = reads.request(read.clone(), "".into());
+    let gone = async { drop(writes) };
+    let (answer, ()) = tokio::join!(request, gone);
+    let answer: Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
+    let aborted = json!({ "from": 0, "next": 0, "chunks": [], "end": "aborted" });
+    assert_eq!(answer, aborted);
+
+    let mut another = gateway.client(QUIET).await;
+    let late = format!("SUB r 1\r\nPUB {fail} r 0\r\n\r\n");
+    another.send(late).await;
+    another.line().await;
+    assert!(another.line().await.contains("error"));
 }

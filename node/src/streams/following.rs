@@ -143,6 +143,16 @@ impl Following {
         self.next
     }
 
+    /// The next of what is on this node already, without asking for more.
+    pub fn at_hand(&mut self) -> Option<Followed> {
+        if let Some(bytes) = self.chunks.pop_front() {
+            let offset = self.next;
+            self.next += 1;
+            return Some(Followed::Chunk { offset, bytes });
+        }
+        self.end.clone().map(Followed::End)
+    }
+
     /// The next chunk as soon as it is there, or the end. After the end it is told again and again.
     /// Cancelling the call loses nothing.
     ///
@@ -153,13 +163,8 @@ impl Following {
     /// See [`FollowError`]. It may be called again, and goes on where it was.
     pub async fn next(&mut self) -> Result<Followed, FollowError> {
         loop {
-            if let Some(bytes) = self.chunks.pop_front() {
-                let offset = self.next;
-                self.next += 1;
-                return Ok(Followed::Chunk { offset, bytes });
-            }
-            if let Some(end) = &self.end {
-                return Ok(Followed::End(end.clone()));
+            if let Some(followed) = self.at_hand() {
+                return Ok(followed);
             }
             self.may_follow()?;
             let piece = match &mut self.source {

@@ -15,6 +15,7 @@ use super::connect_options::ConnectOptions;
 use super::door::Door;
 use super::op::{Op, Publication};
 use super::requests::Requests;
+use super::streams::Writing;
 use super::{reply, service};
 use crate::reach::Reach;
 use tidings::{
@@ -44,6 +45,8 @@ pub(super) struct Client {
     last_topic: Option<Topic>,
     /// What it has asked for and is not answered yet.
     requests: Requests,
+    /// The streams that it writes.
+    writing: Writing,
     /// What it is to acknowledge.
     acks: Acks,
     /// Its subscription for gaps, if it has one.
@@ -84,6 +87,7 @@ impl Client {
             is_ponged: false,
             last_topic: None,
             requests: Requests::default(),
+            writing: Writing::default(),
             acks: Acks::default(),
             gaps: None,
             door: Arc::clone(door),

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidings::{Node, NodeRun, NotEverywhere, Pattern, Session, Topic, Watched};
+use tidings::{Node, NodeRun, NotEverywhere, Pattern, Session, StreamId, Topic, Watched};
 use tokio::time::Instant;
 
 use super::changed::Changed;
-use super::pages;
+use super::{pages, streams};
 use crate::answers::{NodeAnswer, WatchAnswer};
 use crate::builder::Builder;
 use crate::watching::Watching;
@@ -37,6 +37,8 @@ pub(super) enum Request {
     Nodes,
     /// What has changed at an MCP server.
     Changed,
+    /// What follows in a stream.
+    Stream(StreamId),
     /// The members of a topic, and what changes of them, until nobody listens any more.
     Watch(Pattern),
 }
@@ -61,6 +63,7 @@ enum Kind {
     Barrier,
     Changed,
     Page,
+    Stream,
     Watch,
     Gaps,
 }
@@ -87,6 +90,10 @@ impl Request {
             })),
             Some(("mcp", "changed")) => Some(Ok(Self::Changed)),
             Some(("members", pattern)) => Some(parse(pattern).map(Self::Members)),
+            Some(("stream", id)) => {
+                let id = StreamId::parse(id).map_err(|error| error.to_string());
+                Some(id.map(Self::Stream))
+            }
             Some(("watch", pattern)) => Some(parse(pattern).map(Self::Watch)),
             Some(_) => None,
         }
@@ -133,6 +140,11 @@ impl Requests {
                 sees(Some(scope))?;
                 let step = Step::last(&json!({ "nodes": NodeAnswer::all(node) }));
                 (Kind::Page, Box::pin(std::future::ready(step)) as Next)
+            }
+            Request::Stream(id) => {
+                let read = streams::read(session, &id, payload)?;
+                let read = async move { Step::last(&read.await) };
+                (Kind::Stream, Box::pin(read) as Next)
             }
             Request::Watch(pattern) => {
                 sees(Some(scope))?;
@@ -191,7 +203,7 @@ impl Requests {
 
     fn admit(&self, kind: Kind) -> Result<(), String> {
         let max = match kind {
-            Kind::Watch => WATCHES_MAX,
+            Kind::Watch | Kind::Stream => WATCHES_MAX,
             _ => WAITING_MAX,
         };
         let own = self.waiting.iter().filter(|waiting| waiting.kind == kind);
@@ -315,7 +327,7 @@ const LIMIT_MAX: Duration = Duration::from_secs(60);
 
 /// How many requests of a kind have no answer yet.
 const WAITING_MAX: usize = 4;
-/// How many watches a client has.
+/// How many watches a client has, and for how many streams its requests wait.
 const WATCHES_MAX: usize = 16;
 /// How long a watch is silent at most.
 const BEAT: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use crate::gateway::client_error::ClientError;
 use crate::gateway::door::Door;
 use crate::gateway::op::Publication;
 use crate::gateway::requests::{Request, To};
-use crate::gateway::service;
+use crate::gateway::service::{self, Served};
 
 impl Client {
     /// Tells the client what became of a message, where it wants to be told.
@@ -86,6 +86,11 @@ impl Client {
         let served = match Request::of(request) {
             // What is no pattern is no request either.
             _ if let Err(error) = &asked => Err(error.to_string()),
+            _ if let Some(name) = request.strip_prefix("stream.")
+                && let Some(done) = self.writing.serve(session, name, payload) =>
+            {
+                done.map(|answer| Some(Served { answer, members: 0 }))
+            }
             Some(asked) => asked.and_then(|asked| {
                 let Door { node, builder, .. } = &*self.door;
                 let with = (node, builder);
