@@ -216,6 +216,7 @@ impl World {
                     run.life.spawn(agent.flood(topic, *times, *bytes));
                 }
             }
+            Event::Write { .. } | Event::Follow { .. } => self.stream(event),
             _ => self.service(event),
         }
     }

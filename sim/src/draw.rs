@@ -2,6 +2,7 @@ mod barriers;
 mod liars;
 mod listeners;
 mod services;
+mod streams;
 mod updates;
 
 use rand::Rng;
@@ -19,6 +20,7 @@ use barriers::with_barriers;
 pub use liars::with_liars;
 use listeners::with_listeners;
 use services::with_services;
+use streams::with_streams;
 use updates::with_updates;
 
 /// Draws a plan from a seed, swarm-wise: first which kinds of faults there are at all, then how
@@ -50,6 +52,9 @@ pub fn plan(number: u64, nodes: usize) -> Plan {
     let mut assured = seed::stream(number, "assured", &[]);
     if assured.random_bool(0.5) {
         plan.assured = assured.random_range(0.2..0.8);
+    }
+    if seed::stream(number, "streams", &[]).random_bool(0.3) {
+        plan = with_streams(plan);
     }
     let liars = seed::stream(number, "liars", &[]).random_bool(0.3);
     if liars { with_liars(plan) } else { plan }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{Outcome, Scope};
 
 use crate::conditions::Conditions;
-use crate::note::{Asking, Ending, Reach};
+use crate::note::{Asking, Ending, Finish, Reach};
 
 /// Something that the plan of a run makes happen. What makes no sense at that moment, such as
 /// crashing a host that runs nothing, does nothing; so any event can be left out of a plan.
@@ -291,6 +291,32 @@ pub enum Event {
         /// The number.
         nodes: usize,
     },
+    /// Somebody on a host writes a stream.
+    Write {
+        /// The host.
+        host: usize,
+        /// As what others know it.
+        stream: usize,
+        /// How many chunks it has.
+        chunks: u64,
+        /// How long is waited after each.
+        pause_ms: u64,
+        /// How it ends.
+        finish: Finish,
+    },
+    /// Somebody on a host follows the last stream that was begun under this number.
+    Follow {
+        /// The host.
+        host: usize,
+        /// The number.
+        stream: usize,
+        /// After how many chunks it begins.
+        #[serde(default)]
+        from: u64,
+        /// How long it takes over each.
+        #[serde(default)]
+        pause_ms: u64,
+    },
     /// What became of all assured messages that an agent has published must be so many times one thing.
     ExpectOutcomes {
         /// Where the agent is.
@@ -441,6 +467,8 @@ impl Event {
             | Self::Ask { host, .. }
             | Self::Listen { host, .. }
             | Self::Change { host, .. }
+            | Self::Write { host, .. }
+            | Self::Follow { host, .. }
             | Self::ExpectReceived { host, .. }
             | Self::ExpectOutcomes { host, .. }
             | Self::ExpectMissed { host, .. }

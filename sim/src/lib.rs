@@ -66,6 +66,9 @@ mod sightings;
 mod situations;
 /// Rare situations.
 pub mod sometimes;
+/// Who writes and follows streams.
+pub mod stream;
+mod streaming;
 /// Many runs.
 pub mod swarm;
 /// A page that shows a run.

@@ -287,6 +287,43 @@ pub enum Note {
         /// Which resource.
         resource: u32,
     },
+    /// A stream was begun. They are numbered over all hosts, from 0 on.
+    StreamBegun {
+        /// As what the plan knows it.
+        stream: usize,
+        /// Where.
+        host: usize,
+        /// Its name.
+        id: String,
+    },
+    /// A chunk is pushed to a stream.
+    StreamPushed {
+        /// The stream.
+        stream: usize,
+    },
+    /// A stream is ended by its writer.
+    StreamFinished {
+        /// The stream.
+        stream: usize,
+        /// How.
+        finish: Finish,
+    },
+    /// Somebody follows a stream. They are numbered over all hosts, from 0 on.
+    StreamFollowed {
+        /// The stream.
+        stream: usize,
+        /// Where.
+        host: usize,
+        /// After how many chunks it begins.
+        from: u64,
+    },
+    /// Who follows a stream is told something.
+    StreamTold {
+        /// Who.
+        follower: usize,
+        /// What.
+        told: Telling,
+    },
     /// A node takes another to be running.
     NodeUp {
         /// Where it was seen.
@@ -366,6 +403,43 @@ pub enum Phase {
     Detection,
     /// It is over.
     Done,
+}
+
+/// How a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finish {
+    /// Its writer has finished it.
+    Finish,
+    /// Its writer has given up.
+    Fail,
+    /// Its writer is dropped.
+    Drop,
+}
+
+/// What somebody is told who follows a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Telling {
+    /// A chunk.
+    Chunk {
+        /// After how many it is told to come.
+        offset: u64,
+        /// Whether it says what was written there.
+        is_as_written: bool,
+    },
+    /// That chunks are not there any more, or something that nobody has written.
+    Missed,
+    /// That all was told.
+    Complete,
+    /// That its writer has given up.
+    Failed,
+    /// That nobody writes it any more.
+    Aborted,
+    /// That there is no such stream.
+    Unknown,
+    /// That its node does not answer.
+    Unreachable,
 }
 
 /// In which way a question is asked.

@@ -2,9 +2,9 @@
 //!
 //! *Always*, judged with everything that happens: [`order`], [`stranger`], [`mailbox`],
 //! [`accounting`], [`gossip`], [`barrier`], [`assurance`],
-//! [`questions`]. *Eventually*, once the network is whole: [`views`],
+//! [`questions`], [`streams`]. *Eventually*, once the network is whole: [`views`],
 //! [`detection`], [`links`] and [`false_death`]. *Finally*: [`delivery`], [`gaps`], [`monitor`], and [`accounting`],
-//! [`assurance`] and [`questions`] once more, and [`changes`].
+//! [`assurance`], [`questions`] and [`streams`] once more, and [`changes`].
 
 use tidings::Stats;
 
@@ -46,6 +46,8 @@ pub mod progress;
 pub mod questions;
 /// Only members receive.
 pub mod stranger;
+/// Streams are followed as they were written.
+pub mod streams;
 /// Views are the truth.
 pub mod views;
 

@@ -6,6 +6,7 @@ use crate::fault::Event;
 use crate::lie::Lie;
 use crate::name;
 use crate::note::Ending;
+use crate::truth::Truth;
 use crate::world::World;
 
 impl World {
@@ -81,6 +82,15 @@ impl World {
                 let same = outcomes.filter(|((_, own), _)| *own == outcome);
                 same.map(|(_, times)| *times as u64).sum()
             });
+            self.sometimes.add(situation, times);
+        }
+        for situation in [
+            "stream aborted",
+            "stream followed to its end",
+            "stream out of reach",
+        ] {
+            let told = |truth: &Truth| truth.tellings.get(situation).copied();
+            let times = self.site.journal.truth(told).unwrap_or_default();
             self.sometimes.add(situation, times);
         }
         let gathered = self.site.journal.truth(|truth| truth.gathered);

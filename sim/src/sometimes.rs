@@ -10,7 +10,7 @@ pub struct Sometimes {
 }
 
 /// All of them.
-pub const SITUATIONS: [&str; 40] = [
+pub const SITUATIONS: [&str; 43] = [
     "assured message came again",
     "assured message refused",
     "assured message sent again",
@@ -50,6 +50,9 @@ pub const SITUATIONS: [&str; 40] = [
     "session cut off",
     "simultaneous dial",
     "split into three or more",
+    "stream aborted",
+    "stream followed to its end",
+    "stream out of reach",
     "wildcard member",
 ];
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tidings::{Incarnation, MemberId, Metadata, Outcome, Pattern, Scope, Topic};
 
 use crate::lie::Lie;
-use crate::note::{Ending, Note, Phase, Reach, SessionNumber};
+use crate::note::{Ending, Note, Phase, Reach, SessionNumber, Telling};
 
 /// How everything really is: what the simulator, who sees all hosts at once, knows from what it did
 /// itself.
@@ -48,6 +48,12 @@ pub struct Truth {
     pub endings: BTreeMap<(Topic, Ending), u64>,
     /// How often all members were asked.
     pub gathered: u64,
+    /// All streams that were begun.
+    pub streams: Vec<StreamTruth>,
+    /// How many have followed one.
+    pub followers: usize,
+    /// How often who followed one was told this.
+    pub tellings: BTreeMap<&'static str, u64>,
     /// Counts what happened, so that before and after can be told within one millisecond.
     pub step: u64,
     /// The time since the run began.
@@ -103,6 +109,15 @@ pub struct MembershipTruth {
     pub until: Option<u64>,
 }
 
+/// How a stream is.
+#[derive(Debug)]
+pub struct StreamTruth {
+    /// As what the plan knows it.
+    pub stream: usize,
+    /// Its name.
+    pub id: String,
+}
+
 /// How a message is.
 #[derive(Debug)]
 pub struct MessageTruth {
@@ -137,6 +152,9 @@ impl Truth {
             told: 0,
             endings: BTreeMap::new(),
             gathered: 0,
+            streams: Vec::new(),
+            followers: 0,
+            tellings: BTreeMap::new(),
             step: 0,
             at: Duration::ZERO,
         }
@@ -313,6 +331,20 @@ impl Truth {
                 };
                 self.ended(*question, ending);
             }
+            Note::StreamBegun { stream, id, .. } => self.streams.push(StreamTruth {
+                stream: *stream,
+                id: id.clone(),
+            }),
+            Note::StreamFollowed { .. } => self.followers += 1,
+            Note::StreamTold { told, .. } => {
+                let what = match told {
+                    Telling::Complete | Telling::Failed => "stream followed to its end",
+                    Telling::Aborted => "stream aborted",
+                    Telling::Unreachable => "stream out of reach",
+                    _ => return,
+                };
+                *self.tellings.entry(what).or_default() += 1;
+            }
             Note::Waiting { .. } => self.waits += 1,
             Note::Lied { liar, lie, .. } => *self.lies.entry((*liar, *lie)).or_default() += 1,
             Note::Everywhere {
@@ -330,6 +362,8 @@ impl Truth {
             | Note::Acknowledged { .. }
             | Note::Questioned { .. }
             | Note::Blamed { .. }
+            | Note::StreamPushed { .. }
+            | Note::StreamFinished { .. }
             | Note::NodeUp { .. }
             | Note::Gap { .. }
             | Note::View { .. }

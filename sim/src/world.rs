@@ -213,6 +213,7 @@ impl World {
         }
         self.phase(Phase::Quiet);
         self.ask_everywhere();
+        self.follow_everywhere();
         let until = Instant::now() + Duration::from_secs_f64(self.site.plan.quiet_s);
         if self.site.plan.rate > 0.0 {
             self.go_on_until(until).await;

@@ -1,6 +1,6 @@
 use crate::oracle::{
     Oracle, accounting, assurance, barrier, changes, delivery, false_death, gaps, gossip, links,
-    mailbox, monitor, order, progress, questions, stranger,
+    mailbox, monitor, order, progress, questions, stranger, streams,
 };
 
 /// Those that judge while a run is under way.
@@ -20,6 +20,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::<monitor::Monitor>::default(),
         Box::<questions::Questions>::default(),
         Box::<changes::Changes>::default(),
+        Box::<streams::Streams>::default(),
         Box::<progress::Progress>::default(),
     ]
 }
