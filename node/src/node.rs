@@ -3,12 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_identity::{
-    ClusterName, Identity, Incarnation, NodeId, NodeRun, Revocations, Signer, Trust, Validity,
+    ClusterName, Identity, Incarnation, NodeId, NodeRun, Revocations, Validity,
 };
 use tidings_membership::{
-    ClientDoor, Credentials, DescribeError, DoorWatch, EventSink, GossipError, Handover, Inbound,
-    Member, Membership, NodeSummary, Pattern, Pipe, Scope, Topic, TopicInfo, TopicRecord,
-    TopicSummary, View, Watch, Watched,
+    ClientDoor, DescribeError, DoorWatch, EventSink, GossipError, Handover, Inbound, Member,
+    Membership, NodeSummary, Pattern, Pipe, Scope, Topic, TopicInfo, TopicRecord, TopicSummary,
+    View, Watch, Watched,
 };
 use tidings_transport::{Budget, Gossiped, LinkInfo, Local, Net, SystemNet, Transport};
 use tokio::sync::{OnceCell, mpsc, watch};
@@ -128,7 +128,7 @@ impl Node {
                 let (clock, tasks, token) = (net.clone(), tasks.clone(), token.clone());
                 let (transport, inbound) =
                     Transport::start(links, local, identity, clock, receive, tasks, token)?;
-                let credentials = credentials(signer, trust, &transport, &net);
+                let credentials = wiring::credentials(signer, trust, &transport, &net);
                 let inbound = Box::new(wiring::Arriving(inbound));
                 (Some(transport), Some(credentials), inbound)
             }
@@ -287,7 +287,7 @@ impl Node {
         let transport = self.inner.transport.as_ref().ok_or(RenewError::Alone)?;
         let (signer, trust) = (identity.signer(), identity.trust()?);
         transport.renew(identity)?;
-        let credentials = credentials(signer, trust, transport, &self.inner.net);
+        let credentials = wiring::credentials(signer, trust, transport, &self.inner.net);
         self.inner.sessions.membership.renew(credentials);
         Ok(())
     }
@@ -564,22 +564,6 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.token.cancel();
-    }
-}
-
-/// With what a node vouches for its words.
-fn credentials(
-    signer: Signer,
-    trust: Trust,
-    transport: &Transport,
-    net: &Arc<dyn Net>,
-) -> Credentials {
-    let net = Arc::clone(net);
-    Credentials {
-        signer,
-        trust,
-        revocations: transport.revocations().clone(),
-        unix_time: Arc::new(move || net.unix_time()),
     }
 }
 

@@ -6,15 +6,33 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tidings_identity::NodeRun;
-use tidings_membership::{Event, EventSink, Inbound, Membership, Pattern, Receiving, Scope};
-use tidings_transport::{Direction, GossipReceiver, Transport};
+use tidings_identity::{NodeRun, Signer, Trust};
+use tidings_membership::{
+    Credentials, Event, EventSink, Inbound, Membership, Pattern, Receiving, Scope,
+};
+use tidings_transport::{Direction, GossipReceiver, Net, Transport};
 use tokio::time::sleep;
 use tracing::info;
 
 use crate::broker::Broker;
 use crate::remote::Remote;
 use crate::route::RouteChange;
+
+/// With what a node vouches for its words.
+pub(crate) fn credentials(
+    signer: Signer,
+    trust: Trust,
+    transport: &Transport,
+    net: &Arc<dyn Net>,
+) -> Credentials {
+    let net = Arc::clone(net);
+    Credentials {
+        signer,
+        trust,
+        revocations: transport.revocations().clone(),
+        unix_time: Arc::new(move || net.unix_time()),
+    }
+}
 
 /// The gossip that arrives on links, for membership.
 pub(crate) struct Arriving(pub(crate) GossipReceiver);
