@@ -158,7 +158,7 @@ change n3
 since=$(now_ms)
 hears_all "all know of both changes, after the network heals" 5000 $((changes - 1)) "$changes"
 
-say "Nobody has missed anything. After a loss, clients are told of what may have been lost."
+say "Nobody has missed anything. After a loss clients are told of what did change; of all, only after a node was killed."
 due=0
 for client in "${clients[@]}"; do
     known=0
@@ -171,3 +171,6 @@ done
 notified=$(cat "$dir"/agents/*-client.heard | grep -c '^told' || true)
 printf '  %-62s %9s\n' "notifications to all clients together" "$notified"
 printf '  %-62s %9s\n' "of these of what had not changed, or was told before" "$((notified - due))"
+# All resources once, for the node that was killed, and each change twice.
+check "no more than one node that was killed explains" \
+    "$((notified - due <= ${#clients[@]} * (RESOURCES + changes) ? 1 : 0))" 1

@@ -19,9 +19,10 @@ use crate::{Change, ServerName, Uri, UriError};
 /// What is promised: a client whose `subscriptions/listen` was acknowledged is told after each change that is
 /// published from then on, on whatever node, as long as its stream lasts. The messages between nodes are
 /// delivered at most once; when one may have been lost on its way here (a link broke, a node stood still or
-/// was thought dead, a partition, a mailbox that was full), the client is told of all that it listens for, since
-/// it is not known what was in them. So a change can be told more than once, and no client goes on with what is
-/// old without knowing it.
+/// was thought dead, a partition, a mailbox that was full), all nodes are asked what was published on them since,
+/// and the client is told of that. Of all that it listens for it is told when nobody can say: when a node was killed
+/// and runs again, or is away for longer than the [options](NotifierOptions::absence_max) say. So a change can be told
+/// more than once, and no client goes on with what is old without knowing it.
 ///
 /// What is not promised: replay to those who did not listen, any order between two resources, as many
 /// notifications as there were changes. A burst on one resource is told at once, and once more when it is over;
