@@ -286,8 +286,9 @@ async fn who_asks_for_all_topics_again_and_again_delays_nobody() -> Result<()> {
     };
     others_notice_nothing(&cluster, attack).await?;
     let topics = node.http()?.topics().await?;
+    // The others may have gone already, with the topics of theirs.
     ensure!(
-        topics.len() > TOPICS,
+        topics.len() >= TOPICS,
         "all pages together have {}",
         topics.len()
     );
