@@ -147,7 +147,8 @@ impl Following {
     pub fn at_hand(&mut self) -> Option<Followed> {
         if let Some(bytes) = self.chunks.pop_front() {
             let offset = self.next;
-            self.next += 1;
+            // The node of a writer may have said any number.
+            self.next = self.next.saturating_add(1);
             return Some(Followed::Chunk { offset, bytes });
         }
         self.end.clone().map(Followed::End)
