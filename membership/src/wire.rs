@@ -103,6 +103,15 @@ impl Wire {
         handover: Handover,
     ) {
         self.count(bytes, handover);
+        self.record(to, kind, bytes, handover);
+    }
+
+    /// Records a message of chitchat that need not be sent, since its receiver knows all that it would tell.
+    pub(crate) fn left_unsaid(&self, to: SocketAddr, kind: MessageKind) {
+        self.record(to, kind, 0, Handover::Sent);
+    }
+
+    fn record(&self, to: SocketAddr, kind: MessageKind, bytes: usize, handover: Handover) {
         let mut farewell = lock(&self.farewell);
         if let Some(farewell) = farewell.as_mut() {
             farewell.record(to, kind, bytes, handover);

@@ -121,7 +121,7 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 16_384;
 /// fit into a message; what is more alike still is cut off by who sends it.
 pub(crate) const BLOCKS_MAX: usize = 128;
 
-const END: u8 = 0;
+pub(super) const END: u8 = 0;
 const FRAME: u8 = 1;
 const PLAIN: u8 = 2;
 

@@ -70,6 +70,11 @@ impl Letter {
         }
     }
 
+    /// Whether a message is an Ack whose delta is empty, so that its receiver learns nothing from it.
+    pub(crate) fn tells_nothing(bytes: &[u8]) -> bool {
+        bytes.strip_prefix(&HEAD) == Some(&[ACK, blocks::END])
+    }
+
     /// Reads a message to a node of this cluster.
     pub(crate) fn read(bytes: &[u8], cluster: &str) -> Result<Self, Refusal> {
         let from = &mut Reader::new(bytes);

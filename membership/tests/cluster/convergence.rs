@@ -61,6 +61,22 @@ async fn a_change_is_one_message_to_each_peer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_nothing_changes_a_round_of_gossip_is_two_messages() {
+    let board = Switchboard::default();
+    let nodes = cluster(&board, 2).await;
+    sleep(Duration::from_secs(1)).await;
+    let sent = || {
+        let sent = nodes.iter().map(|n| n.membership.stats().messages_out);
+        sent.sum::<u64>()
+    };
+    let before = sent();
+    sleep(Duration::from_secs(10)).await;
+    // Each node begins a round every 250 ms.
+    let messages = sent() - before;
+    assert!((150..170).contains(&messages), "{messages}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_lacks_what_came_before_some_news_asks_for_it_at_once() {
     let board = Switchboard::default();
     let nodes = cluster(&board, 3).await;
