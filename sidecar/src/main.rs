@@ -13,14 +13,14 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tikv_jemallocator::Jemalloc;
 
 use crate::cli::{Cli, ReaderGone, stderr};
 
 /// Threads of its own give memory back to the system some seconds after it was needed. The system's
 /// allocator keeps most of what a burst took for as long as the process lives.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let Cli { logging, command } = Cli::parse();
