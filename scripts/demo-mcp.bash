@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # what is not set here is set by scripts/demo
 # The story of `scripts/demo mcp`: an MCP server with a replica in each of three languages, on three machines, and a client
-# of each language, which hangs on one replica. Sourced by scripts/demo, never run.
+# of each language, which hangs on one replica. Then agents that talk through their nodes, and a stream of tokens. Sourced by
+# scripts/demo, never run.
 
 # `weather://1`, `weather://2` and so on change once each, in this order, and the last ones never do.
 readonly RESOURCES=12
@@ -70,6 +71,10 @@ hears_all() { # TEXT LIMIT_MS CHANGE...
     wait_for "change $* known to all three clients" all_know "$@"
     told "$text" "$took" "$limit"
 }
+
+# --- Streams ---------------------------------------------------------------------------------
+
+follow() { start_program "$1" curl --silent --no-buffer "http://$(http_of "$2")/v1/streams/$stream"; } # FOLLOWER NODE
 
 # --- The story -------------------------------------------------------------------------------
 
@@ -174,3 +179,36 @@ printf '  %-62s %9s\n' "of these of what had not changed, or was told before" "$
 # All resources once, for the node that was killed, and each change twice.
 check "no more than one node that was killed explains" \
     "$((notified - due <= ${#clients[@]} * (RESOURCES + changes) ? 1 : 0))" 1
+
+say "Two agents talk, each through the node beside it, to which it is a stock client of MCP."
+since=$(now_ms)
+start_program answerer "$python" "$root/tests/python/mcp_agent.py" "http://$(http_of n1)/mcp"
+wait_for "the agent in Python waits for questions" said answerer listens 1
+start_program asker node "$programs/mcp_agent.mjs" "http://$(http_of n2)/mcp"
+wait_for "the agent in TypeScript has an answer" said asker 'answer 42' 1
+told "one asks on n2, in TypeScript; one answers on n1, in Python" "$took" 20000
+wait_for "the answerer hears of a second member" said answerer 'members answerer asker' 1
+
+say "A tool on n2 says what it says as it says it. One follows on n1 from the beginning, one joins late on n3."
+mkfifo "$dir/tokens"
+exec {tokens}<>"$dir/tokens"
+start_program tool curl --silent --dump-header "$dir/agents/tool.head" --upload-file "$dir/tokens" --request POST "http://$(http_of n2)/v1/streams"
+since=$(now_ms)
+printf 'it is ' >&"$tokens"
+wait_for "the stream has a name" grep -qs '^tidings-stream:' "$dir/agents/tool.head"
+stream=$(sed -n 's/^tidings-stream: *\([^[:space:]]*\).*/\1/p' "$dir/agents/tool.head")
+follow early n1
+wait_for "the early one hears the first token" said early 'data: it is ' 1
+printf 'sunny' >&"$tokens"
+wait_for "the early one hears the second token" said early 'data: sunny' 1
+follow late n3
+wait_for "the late one hears the last token" said late 'data: sunny' 1
+for follower in early late; do
+    check "what the $follower one has heard" "$(sed -n 's/^data: //p' "$dir/agents/$follower.heard" | tr -d '\n')" "it is sunny"
+done
+since=$(now_ms)
+"$here/kill" n2 --name "$name"
+for follower in early late; do
+    wait_for "the $follower one is told of the end" said "$follower" '"state":"aborted"' 1
+done
+told "the tool's node is killed; both are told: aborted" "$took" 3000
