@@ -86,7 +86,7 @@ impl Hearing {
 
     /// Finds out from where on everything is heard. Nobody listens yet, so nobody is told anything.
     pub(crate) async fn begin(mut self, limit: Duration) -> Self {
-        let mut recall = self.session.recall(&self.topic, &self.position, limit);
+        let mut recall = self.session.recall(&self.topic, None, limit);
         while let Some(said) = recall.next().await {
             match said {
                 Recalled::Changes {
@@ -230,8 +230,8 @@ impl Hearing {
         self.rested_at = Instant::now() + RECALLS_PAUSE;
         (self.recall_at, self.overtaken_until) = (None, None);
         self.is_missing_any = false;
-        let limit = RECALL_MAX;
-        self.recall = Some(self.session.recall(&self.topic, &self.position, limit));
+        let since = Some(&self.position);
+        self.recall = Some(self.session.recall(&self.topic, since, RECALL_MAX));
     }
 
     fn recalled(&mut self, said: Option<Recalled>) {
@@ -243,6 +243,7 @@ impl Hearing {
                 number,
                 messages,
                 is_complete,
+                has_more,
             }) => {
                 for message in &messages {
                     self.message(message);
@@ -252,7 +253,10 @@ impl Hearing {
                 }
                 self.position.advance(&node, incarnation, number);
                 self.absent.remove(&(node.clone(), incarnation));
-                self.unsettled.remove(&node);
+                // Only who has told everything has told what is in doubt.
+                if !has_more {
+                    self.unsettled.remove(&node);
+                }
             }
             Some(Recalled::Left { node, incarnation }) => {
                 self.position.forget(&node, incarnation);

@@ -131,7 +131,7 @@ impl Open {
                 server,
                 after,
             }) => {
-                let since = changes.since(&scope, &server, after, CHANGES_BYTES_MAX);
+                let since = changes.since(&scope, &server, after);
                 let reply = since.map_or(Reply::NotUnderstood, Reply::Changes);
                 answering.answer(reply.encode());
             }
@@ -183,7 +183,5 @@ async fn at(time: Option<Instant>) {
 
 /// How long to wait before it is said that something is not so yet.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What the changes in an answer may take; their lengths and numbers come to less than as much again.
-const CHANGES_BYTES_MAX: usize = 24 << 10;
 /// For how many times as long as an answer has taken the next one waits.
 const REST: u32 = 9;

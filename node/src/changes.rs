@@ -62,24 +62,14 @@ impl Changes {
         message
     }
 
-    /// Whether they are those of this run.
-    fn is(&self, node: &NodeId, incarnation: Incarnation) -> bool {
-        (&self.node, self.incarnation) == (node, incarnation)
-    }
-
-    /// What was published here, see [`ChangeLog::since`]. None if the topic is not that of a server.
-    pub(crate) fn since(
-        &self,
-        scope: &Scope,
-        server: &Topic,
-        after: u64,
-        bytes_max: usize,
-    ) -> Option<Since> {
+    /// What was published here, as much as goes into an answer, see [`ChangeLog::since`]. None if the topic is not
+    /// that of a server.
+    pub(crate) fn since(&self, scope: &Scope, server: &Topic, after: u64) -> Option<Since> {
         let server = self::log::Server {
             scope: scope.clone(),
             prefix: format!("{}.", is_server(server).then_some(server)?.as_str()),
         };
-        Some(self.log().since(&server, after, bytes_max))
+        Some(self.log().since(&server, after, ANSWER_BYTES_MAX))
     }
 
     fn log(&self) -> MutexGuard<'_, ChangeLog> {
@@ -124,6 +114,8 @@ const BOUNDS: LogBounds = LogBounds {
     bytes_max: 16 << 20,
     message_bytes_max: 4 << 10,
 };
+/// What the changes in an answer may take; their lengths and numbers come to less than as much again.
+const ANSWER_BYTES_MAX: usize = 24 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +152,7 @@ mod tests {
             ("n1", 0, 1)
         );
         assert_eq!(numbered.headers.get("trace"), Some("7"));
-        let since = |server: &str| changes.since(&scope, &server.parse().unwrap(), 0, 100);
+        let since = |server: &str| changes.since(&scope, &server.parse().unwrap(), 0);
         assert_eq!(since("mcp.weather").unwrap().messages.len(), 1);
         assert_eq!(since("mcp.other").unwrap().messages.len(), 0);
         assert_eq!(since("mcp.weather.updated"), None);

@@ -1,5 +1,6 @@
 //! What has changed is known to whoever may have missed it, and nothing else is told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidings::{
@@ -8,6 +9,8 @@ use tidings::{
 };
 
 const SOON: Duration = Duration::from_secs(10);
+/// How many changes are more than goes into one answer.
+const MUCH: usize = 4_000;
 
 fn session(node: &Node) -> anyhow::Result<(Session, tidings::Inbox)> {
     Ok(node.session(SessionOptions::default())?)
@@ -27,7 +30,7 @@ async fn recalled(
     position: &mut Position,
 ) -> anyhow::Result<Option<Vec<String>>> {
     let (mut all, mut is_all) = (Vec::new(), true);
-    let mut recall = session.recall(&"mcp.weather".parse()?, position, SOON);
+    let mut recall = session.recall(&"mcp.weather".parse()?, Some(position), SOON);
     while let Some(said) = recall.next().await {
         let Recalled::Changes {
             node,
@@ -35,6 +38,7 @@ async fn recalled(
             number,
             messages,
             is_complete,
+            ..
         } = said
         else {
             anyhow::bail!("{said:?}");
@@ -77,19 +81,115 @@ async fn exactly_what_was_published_since_is_recalled_from_all_nodes() {
             .unwrap()
             .is_empty()
     );
+    cluster.leave().await;
+}
 
-    // More than goes into one answer.
-    for n in 0..5_000 {
-        there.0.broadcast(change(n).unwrap()).unwrap();
+/// Publishes more on each node than goes into one answer.
+async fn much() -> anyhow::Result<(LocalCluster, Session)> {
+    let cluster = LocalCluster::start(2).await?;
+    cluster.joined(SOON).await?;
+    let [here, there] = cluster.nodes() else {
+        anyhow::bail!("there are two nodes");
+    };
+    let ((here, _), (there, _)) = (session(here)?, session(there)?);
+    for from in [&here, &there] {
+        for n in 0..MUCH {
+            from.broadcast(change(n)?)?;
+        }
     }
-    assert_eq!(
-        recalled(&here.0, &mut position)
-            .await
-            .unwrap()
-            .unwrap()
-            .len(),
-        5_000
-    );
+    Ok((cluster, here))
+}
+
+#[tokio::test]
+async fn what_is_more_than_goes_into_an_answer_comes_whole_and_in_order_in_several() {
+    let (cluster, here) = much().await.unwrap();
+    let server = "mcp.weather".parse().unwrap();
+    let mut recall = here.recall(&server, Some(&Position::default()), SOON);
+    let mut all: BTreeMap<_, (Vec<String>, Vec<u64>, usize)> = BTreeMap::new();
+    while let Some(said) = recall.next().await {
+        let Recalled::Changes {
+            node,
+            number,
+            messages,
+            is_complete,
+            has_more,
+            ..
+        } = said
+        else {
+            panic!("{said:?}");
+        };
+        let payloads = messages.into_iter().map(|message| message.payload.to_vec());
+        let (own, numbers, last) = all.entry(node).or_default();
+        own.extend(payloads.map(|payload| String::from_utf8(payload).unwrap()));
+        assert!(is_complete && *last == 0);
+        assert_eq!(
+            number,
+            own.len() as u64,
+            "up to which what was told is known"
+        );
+        numbers.push(number);
+        *last += usize::from(!has_more);
+    }
+    let numbers: Vec<String> = (0..MUCH).map(|n| n.to_string()).collect();
+    assert_eq!(all.len(), 2);
+    for (node, (own, answers, last)) in all {
+        assert!(
+            own == numbers && last == 1 && answers.len() > 3,
+            "{node}: {answers:?}"
+        );
+    }
+    cluster.leave().await;
+}
+
+#[tokio::test]
+async fn who_begins_is_told_the_numbers_and_nothing_of_what_was_before() {
+    let (cluster, here) = much().await.unwrap();
+    let mut position = Position::default();
+    let mut recall = here.recall(&"mcp.weather".parse().unwrap(), None, SOON);
+    while let Some(said) = recall.next().await {
+        let Recalled::Changes {
+            node,
+            incarnation,
+            number,
+            messages,
+            is_complete: true,
+            has_more: false,
+        } = said
+        else {
+            panic!("{said:?}");
+        };
+        assert_eq!((number, messages.len()), (MUCH as u64, 0), "{node}");
+        position.advance(&node, incarnation, number);
+    }
+    assert_eq!(position.iter().count(), 2);
+    here.broadcast(change(7).unwrap()).unwrap();
+    let later = recalled(&here, &mut position).await.unwrap();
+    assert_eq!(later.unwrap(), ["7"]);
+    cluster.leave().await;
+}
+
+#[tokio::test]
+async fn who_falls_silent_in_between_is_known_up_to_what_it_has_told() {
+    let (cluster, here) = much().await.unwrap();
+    let there = &cluster.nodes()[1];
+    let server = "mcp.weather".parse().unwrap();
+    let mut recall = here.recall(&server, Some(&Position::default()), SOON);
+    let (mut number_there, mut is_silent) = (0, false);
+    while let Some(said) = recall.next().await {
+        match said {
+            Recalled::Changes { node, number, .. } if node == *there.name() => {
+                assert_eq!(number_there, 0, "it was gone");
+                number_there = number;
+                there.leave().await;
+                // Nothing is left to wait for but the end of the time.
+                tokio::time::pause();
+            }
+            Recalled::Changes { .. } => {}
+            Recalled::Silent { node, .. } if node == *there.name() => is_silent = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(is_silent && (1..MUCH as u64).contains(&number_there));
     cluster.leave().await;
 }
 

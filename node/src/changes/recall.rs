@@ -2,13 +2,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tidings_identity::{Incarnation, NodeId, NodeRun};
 use tidings_membership::{Membership, NodeSummary, Scope, Topic};
 use tidings_transport::Transport;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{BOUNDS, Changes, Position};
+use super::{BOUNDS, Changes, Position, Since};
 use crate::Message;
 use crate::asking::Asking;
 use crate::everywhere::confirm;
@@ -18,7 +17,7 @@ use crate::question::{Question, Reply};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recalled {
-    /// A live node has told what was published on it.
+    /// A live node has told what was published on it, or the next part of that.
     Changes {
         /// The node.
         node: NodeId,
@@ -26,10 +25,12 @@ pub enum Recalled {
         incarnation: Incarnation,
         /// Up to this number its changes are known now.
         number: u64,
-        /// Its changes since the number that was known, each once, in the order in which they were last published.
+        /// Those that were not known before, each once, in the order in which they were last published. None at a start.
         messages: Vec<Message>,
         /// Whether these are all. Otherwise it does not know any more, and anything may have changed.
         is_complete: bool,
+        /// Whether it has more after that number, which it tells next, or else is [silent](Self::Silent).
+        has_more: bool,
     },
     /// A run is over that did not say goodbye, and what it has not told anybody is lost: anything may have changed.
     Gone {
@@ -53,7 +54,7 @@ pub enum Recalled {
         /// Its run.
         incarnation: Incarnation,
     },
-    /// A live node has not answered in time. It may be asked again.
+    /// A live node has not told everything in time. What it has told holds, and it may be asked for the rest again.
     Silent {
         /// The node.
         node: NodeId,
@@ -62,11 +63,13 @@ pub enum Recalled {
     },
 }
 
-/// The answers of all nodes, as they come.
+/// The answers of all nodes, as they come. Of each node no more than one is kept, in at most 64 KiB: it is asked for more
+/// when that has been taken.
 pub struct Recall {
     /// What is known without asking.
     known: VecDeque<Recalled>,
-    open: Asking<Recalled>,
+    open: Asking<(Recalled, Option<Asked>)>,
+    /// Those who have not told everything yet.
     asked: Vec<NodeRun>,
     until: Instant,
 }
@@ -79,12 +82,22 @@ pub(crate) struct Sources {
     pub(crate) transport: Option<Transport>,
 }
 
-/// What is asked.
-#[derive(Clone)]
+/// A run that is asked, and how far it has answered.
 struct Asked {
+    run: NodeRun,
+    source: Source,
     scope: Scope,
     server: Topic,
-    after: u64,
+    /// Up to which number its changes are known. None at a start, when what was before is not wanted.
+    after: Option<u64>,
+    /// What its answers have taken so far.
+    bytes: usize,
+}
+
+/// Where a run has its changes.
+enum Source {
+    Here(Arc<Changes>),
+    There(Transport),
 }
 
 /// Asks all live nodes for what they published since this position.
@@ -92,7 +105,7 @@ pub(crate) fn recall(
     sources: Sources,
     scope: &Scope,
     server: &Topic,
-    since: &Position,
+    since: Option<&Position>,
     limit: Duration,
 ) -> Recall {
     let Sources {
@@ -101,13 +114,6 @@ pub(crate) fn recall(
         transport,
     } = sources;
     let nodes = membership.view().nodes();
-    let own = recall_here(&changes, scope, server, since);
-    let mut known: VecDeque<_> = own.into_iter().collect();
-    let others = since
-        .iter()
-        .map(|(node, incarnation, _)| (node.clone(), incarnation));
-    let is_here = |node: &NodeId, incarnation| changes.is(node, incarnation);
-    let others = others.filter(|(node, incarnation)| !is_here(node, *incarnation));
     let newest = |node: &NodeId| {
         let newest = nodes.iter().find(|other| other.run.node == *node)?;
         Some(Newest {
@@ -116,11 +122,12 @@ pub(crate) fn recall(
             left: newest.left,
         })
     };
-    known.extend(others.filter_map(|(node, incarnation)| {
-        let newest = newest(&node);
-        fate(newest.as_ref(), node, incarnation)
-    }));
-    let is_known = |run: &NodeRun| since.has(&run.node, run.incarnation);
+    let runs = since.into_iter().flat_map(Position::iter);
+    let fates = runs.filter_map(|(node, incarnation, _)| {
+        fate(newest(node).as_ref(), node.clone(), incarnation)
+    });
+    let mut known: VecDeque<_> = fates.collect();
+    let is_known = |run: &NodeRun| since.is_some_and(|since| since.has(&run.node, run.incarnation));
     let missing = nodes
         .iter()
         .filter(|node| !node.live && !node.left && !is_known(&node.run));
@@ -129,17 +136,25 @@ pub(crate) fn recall(
         incarnation: node.run.incarnation,
     }));
     let (mut open, mut asked) = (Asking::default(), Vec::new());
-    if let Some(transport) = transport {
-        for NodeSummary { run, .. } in nodes.into_iter().filter(|node| node.live && !node.is_self) {
-            asked.push(run.clone());
-            let question = Asked {
-                scope: scope.clone(),
-                server: server.clone(),
-                after: since.number(&run.node, run.incarnation),
-            };
-            let (transport, membership) = (transport.clone(), membership.clone());
-            open.add(run.clone(), ask(transport, membership, run, question));
-        }
+    for node in nodes {
+        let NodeSummary {
+            run, is_self, live, ..
+        } = node;
+        let source = match &transport {
+            _ if is_self => Source::Here(Arc::clone(&changes)),
+            Some(transport) if live => Source::There(transport.clone()),
+            _ => continue,
+        };
+        let first = Asked {
+            run: run.clone(),
+            source,
+            scope: scope.clone(),
+            server: server.clone(),
+            after: since.map(|since| since.number(&run.node, run.incarnation)),
+            bytes: 0,
+        };
+        asked.push(run.clone());
+        open.add(run, first.begin(membership.clone()));
     }
     Recall {
         known,
@@ -157,19 +172,24 @@ struct Newest {
 }
 
 impl Recall {
-    /// What the next node says. None when all live nodes have said it, or were silent for too long. Nothing is lost when
-    /// the call is cancelled.
+    /// What the next node says. None when all live nodes have said everything, or were silent for too long. Nothing is
+    /// lost when the call is cancelled.
     pub async fn next(&mut self) -> Option<Recalled> {
         if let Some(known) = self.known.pop_front() {
             return Some(known);
         }
-        if let Ok(Some((run, recalled))) = timeout_at(self.until, self.open.next()).await {
-            self.asked.retain(|asked| *asked != run);
+        if let Ok(Some((run, (recalled, rest)))) = timeout_at(self.until, self.open.next()).await {
+            match rest {
+                Some(rest) => self.open.add(run, rest.ask()),
+                None => self.asked.retain(|asked| *asked != run),
+            }
             return Some(recalled);
         }
+        let silent = self.asked.pop()?;
+        self.open.retain(|run| *run != silent);
         let NodeRun {
             node, incarnation, ..
-        } = self.asked.pop()?;
+        } = silent;
         Some(Recalled::Silent { node, incarnation })
     }
 }
@@ -179,24 +199,6 @@ impl std::fmt::Debug for Recall {
         let mut debug = f.debug_struct("Recall");
         debug.field("asked", &self.asked).finish_non_exhaustive()
     }
-}
-
-fn recall_here(
-    changes: &Changes,
-    scope: &Scope,
-    server: &Topic,
-    since: &Position,
-) -> Option<Recalled> {
-    let (node, incarnation) = (changes.node.clone(), changes.incarnation);
-    let after = since.number(&node, incarnation);
-    let own = changes.since(scope, server, after, usize::MAX)?;
-    Some(Recalled::Changes {
-        node,
-        incarnation,
-        number: own.number,
-        messages: messages(own.messages),
-        is_complete: own.is_complete,
-    })
 }
 
 /// What became of a run, if this is the newest of its node that was heard of. None if it is live.
@@ -213,67 +215,78 @@ fn fate(newest: Option<&Newest>, node: NodeId, incarnation: Incarnation) -> Opti
     }
 }
 
-/// Asks a node until it has said everything.
-async fn ask(transport: Transport, membership: Membership, run: NodeRun, asked: Asked) -> Recalled {
-    // What is published there later comes by itself only when that node knows who subscribes here.
-    if let Some(version) = membership.written().await {
-        confirm(transport.clone(), run.clone(), version).await;
+impl Asked {
+    /// Asks for the first time.
+    async fn begin(self, membership: Membership) -> (Recalled, Option<Self>) {
+        // What is published there later comes by itself only when that node knows who subscribes here.
+        if let Source::There(transport) = &self.source
+            && let Some(version) = membership.written().await
+        {
+            confirm(transport.clone(), self.run.clone(), version).await;
+        }
+        self.ask().await
     }
-    let Asked {
-        scope,
-        server,
-        mut after,
-    } = asked;
-    let (mut all, mut is_all, mut bytes) = (Vec::new(), true, 0);
-    loop {
+
+    /// Asks what comes next. With it comes whoever is to be asked for the rest, if there is more.
+    async fn ask(self) -> (Recalled, Option<Self>) {
+        // After a number that was never given there is nothing, and the last one is told.
+        let after = self.after.unwrap_or(u64::MAX);
+        let transport = match &self.source {
+            Source::Here(changes) => {
+                let answer = changes.since(&self.scope, &self.server, after);
+                return self.take(answer, 0);
+            }
+            Source::There(transport) => transport,
+        };
         let question = Question::Changes {
-            scope: scope.clone(),
-            server: server.clone(),
+            scope: self.scope.clone(),
+            server: self.server.clone(),
             after,
         };
-        let reply = transport.ask(&run.node, run.incarnation, question.encode());
-        let reply = reply.await.ok();
-        let reply_bytes = reply.as_ref().map_or(0, Bytes::len);
-        let reply = reply.and_then(|reply| Reply::decode(&reply));
-        let has_more = match reply {
-            Some(Reply::Changes(part)) => {
-                let goes_on = part.has_more && part.number > after;
-                after = part.number;
-                is_all &= part.is_complete;
-                bytes += reply_bytes;
-                all.extend(messages(part.messages));
-                // One that has more than it may keep is broken.
-                let is_too_much = bytes > 2 * BOUNDS.bytes_max;
-                is_all &= !is_too_much;
-                goes_on && !is_too_much
+        let question = question.encode();
+        let NodeRun {
+            node, incarnation, ..
+        } = &self.run;
+        loop {
+            let reply = transport.ask(node, *incarnation, question.clone()).await;
+            let reply = reply.ok().map(|body| (body.len(), Reply::decode(&body)));
+            match reply {
+                Some((bytes, Some(Reply::Changes(answer)))) => {
+                    return self.take(Some(answer), bytes);
+                }
+                Some((bytes, Some(_))) => return self.take(None, bytes),
+                _ => sleep(ASK_AGAIN).await,
             }
-            // It keeps none, so it cannot say.
-            Some(_) => {
-                is_all = false;
-                false
-            }
-            None => {
-                tokio::time::sleep(ASK_AGAIN).await;
-                true
-            }
-        };
-        if !has_more {
-            return Recalled::Changes {
-                node: run.node,
-                incarnation: run.incarnation,
-                number: after,
-                messages: all,
-                is_complete: is_all,
-            };
         }
     }
-}
 
-fn messages(parts: Vec<(Topic, Bytes)>) -> Vec<Message> {
-    let parts = parts.into_iter();
-    parts
-        .map(|(topic, payload)| Message::new(topic, payload))
-        .collect()
+    /// Takes in an answer. None is of a node that keeps no changes, so it cannot say.
+    fn take(mut self, answer: Option<Since>, bytes: usize) -> (Recalled, Option<Self>) {
+        let answer = answer.unwrap_or_else(|| Since {
+            number: self.after.unwrap_or(0),
+            messages: Vec::new(),
+            is_complete: false,
+            has_more: false,
+        });
+        self.bytes += bytes;
+        let goes_on = self.after.is_some_and(|after| answer.number > after);
+        // One that has more than it may keep is broken.
+        let may_go_on = goes_on && self.bytes <= 2 * BOUNDS.bytes_max;
+        let has_more = answer.has_more && may_go_on;
+        let messages = answer.messages.into_iter();
+        let recalled = Recalled::Changes {
+            node: self.run.node.clone(),
+            incarnation: self.run.incarnation,
+            number: answer.number,
+            messages: messages
+                .map(|(topic, payload)| Message::new(topic, payload))
+                .collect(),
+            is_complete: answer.is_complete && has_more == answer.has_more,
+            has_more,
+        };
+        self.after = Some(answer.number);
+        (recalled, has_more.then_some(self))
+    }
 }
 
 /// How long to wait before a question that was lost is asked anew.
@@ -306,6 +319,82 @@ mod tests {
                 fate(Some((8, live, left))),
                 Some(Recalled::Gone { .. })
             ));
+        }
+    }
+
+    /// A run of which everything up to this number is known.
+    fn asked(after: Option<u64>) -> Asked {
+        let run: NodeRun =
+            NodeRun::new("n1".parse().unwrap(), 7.into(), ([127, 0, 0, 1], 1).into());
+        let changes = Changes::new(run.node.clone(), run.incarnation);
+        Asked {
+            run,
+            source: Source::Here(Arc::new(changes)),
+            scope: Scope::default(),
+            server: "mcp.weather".parse().unwrap(),
+            after,
+            bytes: 0,
+        }
+    }
+
+    fn since(number: u64, has_more: bool) -> Option<Since> {
+        Some(Since {
+            number,
+            messages: Vec::new(),
+            is_complete: true,
+            has_more,
+        })
+    }
+
+    /// Up to where its changes are known, whether they are all there, and whether it has more.
+    fn told(recalled: &Recalled) -> (u64, bool, bool) {
+        let Recalled::Changes {
+            number,
+            is_complete,
+            has_more,
+            ..
+        } = *recalled
+        else {
+            panic!("{recalled:?}");
+        };
+        (number, is_complete, has_more)
+    }
+
+    #[test]
+    fn whoever_has_more_is_asked_for_it_after_what_it_has_told() {
+        let (recalled, rest) = asked(Some(5)).take(since(9, true), 10);
+        assert_eq!(told(&recalled), (9, true, true));
+        let rest = rest.unwrap();
+        assert_eq!(rest.after, Some(9));
+        let (recalled, rest) = rest.take(since(12, false), 10);
+        assert_eq!((told(&recalled), rest.is_none()), ((12, true, false), true));
+    }
+
+    #[test]
+    fn a_node_that_always_has_more_is_not_asked_without_end() {
+        let (mut next, mut answers) = (Some(asked(Some(0))), 0);
+        while let Some(asked) = next {
+            answers += 1;
+            let (recalled, rest) = asked.take(since(answers, true), 1 << 20);
+            assert_eq!(told(&recalled), (answers, rest.is_some(), rest.is_some()));
+            next = rest;
+        }
+        assert_eq!(answers, 33);
+        // Nor one that does not come on.
+        for after in [Some(9), Some(10), None] {
+            let (recalled, rest) = asked(after).take(since(9, true), 10);
+            assert_eq!((told(&recalled), rest.is_none()), ((9, false, false), true));
+        }
+    }
+
+    #[test]
+    fn a_node_that_keeps_no_changes_leaves_everything_open() {
+        for (after, number) in [(Some(5), 5), (None, 0)] {
+            let (recalled, rest) = asked(after).take(None, 1);
+            assert_eq!(
+                (told(&recalled), rest.is_none()),
+                ((number, false, false), true)
+            );
         }
     }
 }

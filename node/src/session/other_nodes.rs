@@ -67,11 +67,12 @@ impl Session {
     /// there was a [gap](tidings_membership::Event::Gap), the inbox has [missed](crate::Delivery::Missed) messages, a node has
     /// come up, or [numbers](crate::ChangeNumber) are missing. Each answer says up to where to [advance](Position::advance) the
     /// position; what is published later comes by itself, or its loss is told, as long as the session is subscribed to it.
+    /// None is for a start: what was published before is not wanted, and only the numbers are told.
     ///
     /// Each node keeps the last 65,536 distinct messages, in 16 MiB, and says so when those do not reach back. A node that
-    /// does not answer within `limit` is silent. Nobody needs to be allowed to ask: what a client may hear of is for
+    /// does not tell everything within `limit` is silent. Nobody needs to be allowed to ask: what a client may hear of is for
     /// the caller to know.
-    pub fn recall(&self, server: &Topic, since: &Position, limit: Duration) -> Recall {
+    pub fn recall(&self, server: &Topic, since: Option<&Position>, limit: Duration) -> Recall {
         let SessionState { node, routes, .. } = &*self.state;
         let sources = Sources {
             changes: Arc::clone(&node.broker.changes),

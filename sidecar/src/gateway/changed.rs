@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidings::{Incarnation, NodeId, Pattern, Position, Recall, Recalled, Session, Topic};
+use tidings::{Incarnation, Message, NodeId, Pattern, Position, Recall, Recalled, Session, Topic};
 
 /// What has changed at an MCP server, as far as the client may have missed it.
 #[derive(Debug, Deserialize)]
@@ -11,7 +11,8 @@ use tidings::{Incarnation, NodeId, Pattern, Position, Recall, Recalled, Session,
 pub(super) struct Changed {
     /// The name of the server.
     server: String,
-    /// Up to which number the client knows the changes of each run of a node.
+    /// Up to which number the client knows the changes of each run of a node. None of any at a start, when it has missed
+    /// nothing, and wants these numbers.
     #[serde(default)]
     known: BTreeMap<String, i64>,
     /// The nodes on which something may have been published that nobody can know.
@@ -23,9 +24,12 @@ pub(super) struct Changed {
 }
 
 /// What all nodes say.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Answer {
     changes: Vec<Change>,
+    /// What they take, and those that were too many took.
+    #[serde(skip)]
+    bytes: usize,
     /// Whether anything may have changed.
     all: bool,
     known: BTreeMap<String, i64>,
@@ -75,60 +79,49 @@ impl Changed {
                 position.advance(&node, incarnation, u64::try_from(*number).unwrap_or(0));
             }
         }
-        let recall = session.recall(&self.topic()?, &position, LIMIT);
+        let since = (!self.known.is_empty()).then_some(&position);
+        let recall = session.recall(&self.topic()?, since, LIMIT);
         Ok(self.answer(recall))
     }
 
     async fn answer(self, mut recall: Recall) -> Answer {
-        let mut answer = Answer {
-            changes: Vec::new(),
-            all: false,
-            known: BTreeMap::new(),
-            missing: false,
-            silent: false,
-        };
-        let mut bytes = 0;
+        let mut answer = Answer::default();
         while let Some(said) = recall.next().await {
-            match said {
-                Recalled::Changes {
-                    node,
-                    incarnation,
-                    number,
-                    messages,
-                    is_complete,
-                } => {
-                    answer.all |= !is_complete;
-                    for message in messages {
-                        bytes += message.topic.as_str().len() + message.size_bytes();
-                        // What is no JSON is no change, either.
-                        if let Ok(params) = serde_json::from_slice(&message.payload) {
-                            let topic = message.topic;
-                            answer.changes.push(Change { topic, params });
-                        }
-                    }
-                    let number = i64::try_from(number).unwrap_or(i64::MAX);
-                    answer.known.insert(write(&(node, incarnation)), number);
-                }
-                Recalled::Left { node, .. } => answer.all |= self.suspect.contains(&node),
-                Recalled::Gone { .. } => answer.all = true,
-                Recalled::Missing { node, incarnation } => {
-                    self.missing(&(node, incarnation), &mut answer);
-                }
-                Recalled::Silent { node, incarnation } => {
-                    let run = write(&(node, incarnation));
-                    let number = self.known.get(&run).copied();
-                    answer.known.extend(number.map(|number| (run, number)));
-                    answer.silent = true;
-                }
-                _ => answer.all = true,
-            }
-        }
-        // Then it is told in a word.
-        if bytes > ANSWER_BYTES_MAX {
-            answer.changes.clear();
-            answer.all = true;
+            self.take(said, &mut answer);
         }
         answer
+    }
+
+    fn take(&self, said: Recalled, answer: &mut Answer) {
+        match said {
+            Recalled::Changes {
+                node,
+                incarnation,
+                number,
+                messages,
+                is_complete,
+                ..
+            } => {
+                answer.all |= !is_complete;
+                answer.add(messages);
+                let number = i64::try_from(number).unwrap_or(i64::MAX);
+                answer.known.insert(write(&(node, incarnation)), number);
+            }
+            Recalled::Left { node, .. } => answer.all |= self.suspect.contains(&node),
+            Recalled::Gone { .. } => answer.all = true,
+            Recalled::Missing { node, incarnation } => {
+                self.missing(&(node, incarnation), answer);
+            }
+            Recalled::Silent { node, incarnation } => {
+                let run = write(&(node, incarnation));
+                // When it has told a part, more is known already.
+                if let Some(number) = self.known.get(&run) {
+                    answer.known.entry(run).or_insert(*number);
+                }
+                answer.silent = true;
+            }
+            _ => answer.all = true,
+        }
     }
 
     /// A run of which nothing is known yet, or that was given up, is not waited for, but to be known when it is back.
@@ -154,6 +147,24 @@ impl Changed {
     }
 }
 
+impl Answer {
+    /// Adds changes, as long as there is room. When there is none any more, all are told in a word.
+    fn add(&mut self, messages: Vec<Message>) {
+        for Message { topic, payload, .. } in messages {
+            self.bytes += topic.as_str().len() + payload.len() + CHANGE_BYTES;
+            if self.bytes > ANSWER_BYTES_MAX {
+                self.changes = Vec::new();
+                self.all = true;
+                return;
+            }
+            // What is no JSON is no change, either.
+            if let Ok(params) = serde_json::from_slice(&payload) {
+                self.changes.push(Change { topic, params });
+            }
+        }
+    }
+}
+
 fn write((node, incarnation): &Run) -> String {
     format!("{node} {incarnation}")
 }
@@ -170,11 +181,13 @@ const LIMIT: Duration = Duration::from_secs(5);
 const KNOWN_MAX: usize = 10_000;
 /// What the changes in an answer may take.
 const ANSWER_BYTES_MAX: usize = 512 << 10;
+/// What each of them takes besides its topic and its parameters.
+const CHANGE_BYTES: usize = r#"{"topic":"","params":},"#.len();
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidings::{Config, Message, Node, SessionOptions};
+    use tidings::{Config, Node, SessionOptions};
 
     use super::*;
 
@@ -194,7 +207,8 @@ mod tests {
         }
         let own = format!("{} {}", node.name(), node.incarnation());
         let change = |uri: &str| json!({"topic": topic().as_str(), "params": {"uri": uri}});
-        let all = answer(&session, &json!({"server": "weather"})).await;
+        let known = json!({&own: 0});
+        let all = answer(&session, &json!({"server": "weather", "known": known})).await;
         assert_eq!(all["changes"], json!([change("b"), change("a")]));
         assert_eq!(
             (&all["known"], &all["all"]),
@@ -224,6 +238,61 @@ mod tests {
         );
         let again = json!({"server": "weather", "known": given_up["known"], "give_up": true});
         assert_eq!(answer(&session, &again).await["all"], json!(false));
+    }
+
+    #[tokio::test]
+    async fn who_knows_nothing_yet_is_told_the_numbers_only() {
+        let node = Node::start(Config::default(), None).await.unwrap();
+        let (session, _inbox) = node.session(SessionOptions::default()).unwrap();
+        let topic = Topic::parse("mcp.weather.resources.updated").unwrap();
+        session.broadcast(Message::new(topic, "{}")).unwrap();
+        let own = format!("{} {}", node.name(), node.incarnation());
+        for asked in [
+            json!({"server": "weather"}),
+            json!({"server": "weather", "known": {}}),
+        ] {
+            let told = answer(&session, &asked).await;
+            let (changes, all) = (&told["changes"], &told["all"]);
+            assert_eq!((changes, all), (&json!([]), &json!(false)));
+            assert_eq!(told["known"], json!({&own: 1}));
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_for_an_answer_is_told_in_a_word_and_what_follows_is_not_kept() {
+        let mut answer = Answer::default();
+        let page = |bytes: usize| {
+            let topic = Topic::parse("mcp.weather.resources.updated").unwrap();
+            vec![Message::new(topic, "7".repeat(bytes))]
+        };
+        answer.add(page(ANSWER_BYTES_MAX - 100));
+        assert_eq!((answer.changes.len(), answer.all), (1, false));
+        for _ in 0..2 {
+            answer.add(page(100));
+            assert_eq!((answer.changes.len(), answer.all), (0, true));
+        }
+    }
+
+    #[test]
+    fn of_whom_has_told_a_part_and_is_silent_then_that_part_is_known() {
+        let asked = r#"{"server": "weather", "known": {"n1 7": 3, "n2 7": 4}}"#;
+        let asked: Changed = serde_json::from_str(asked).unwrap();
+        let mut answer = Answer::default();
+        let (node, incarnation): Run = ("n1".parse().unwrap(), 7.into());
+        let part = Recalled::Changes {
+            node: node.clone(),
+            incarnation,
+            number: 9,
+            messages: Vec::new(),
+            is_complete: true,
+            has_more: true,
+        };
+        asked.take(part, &mut answer);
+        for node in [node, "n2".parse().unwrap(), "n3".parse().unwrap()] {
+            asked.take(Recalled::Silent { node, incarnation }, &mut answer);
+        }
+        let known = [("n1 7".to_owned(), 9), ("n2 7".to_owned(), 4)];
+        assert_eq!((answer.known, answer.silent), (known.into(), true));
     }
 
     #[tokio::test]
