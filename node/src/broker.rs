@@ -288,23 +288,8 @@ impl Broker {
         counted.fetch_add(1, Relaxed);
     }
 
-    /// The same with a message that the session has received, and does not want.
-    pub(crate) fn decline(
-        &self,
-        routes: &Routes,
-        from: SessionId,
-        queue: &QueueGroup,
-        message: &Arc<Message>,
-    ) {
-        let counted = match self.give_to_another(routes, from, queue, message) {
-            true => &self.counters.passed_on,
-            false => &self.counters.dropped_queue_empty,
-        };
-        counted.fetch_add(1, Relaxed);
-    }
-
     /// Gives a message to another of a queue group. False if none is known that has room.
-    fn give_to_another(
+    pub(crate) fn give_to_another(
         &self,
         routes: &Routes,
         from: SessionId,

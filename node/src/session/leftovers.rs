@@ -1,6 +1,7 @@
 //! What becomes of the messages that wait for a session when it ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tidings_membership::QueueGroup;
 use tokio::task::yield_now;
@@ -28,7 +29,11 @@ impl Session {
         if can_be {
             let SessionState { node, routes, .. } = &*self.state;
             let broker = &node.broker;
-            broker.decline(routes, self.state.id, queue, message);
+            let counted = match broker.give_to_another(routes, self.state.id, queue, message) {
+                true => &broker.counters.passed_on,
+                false => &broker.counters.dropped_queue_empty,
+            };
+            counted.fetch_add(1, Relaxed);
         }
         can_be
     }
