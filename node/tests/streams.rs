@@ -83,6 +83,44 @@ async fn whoever_follows_from_whatever_node_and_offset_gets_every_chunk_once_and
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_so_far_is_read_without_waiting_for_more() {
+    let cluster = cluster(2).await;
+    let sessions = [0, 1].map(|n| session(&cluster.nodes()[n]));
+    let mut writer = sessions[0].stream(StreamOptions::default()).unwrap();
+    let mut readers = [0, 1].map(|n| sessions[n].follow(writer.id(), 0).unwrap());
+    let so_far = async |reader: &mut Following| {
+        let mut chunks = Vec::new();
+        loop {
+            match timeout(SOON, reader.so_far()).await.unwrap().unwrap() {
+                Some(Followed::Chunk { bytes, .. }) => chunks.push(bytes),
+                Some(Followed::End(end)) => return (chunks, Some(end)),
+                None => return (chunks, None),
+                missed => panic!("{missed:?}"),
+            }
+        }
+    };
+    let begun = Instant::now();
+    for chunks in [vec![], vec!["it ", "is "], vec!["sunny"]] {
+        for chunk in &chunks {
+            writer.push(*chunk).unwrap();
+        }
+        for reader in &mut readers {
+            assert_eq!(
+                so_far(reader).await,
+                (chunks.iter().map(|own| (*own).into()).collect(), None)
+            );
+        }
+    }
+    writer.finish();
+    for reader in &mut readers {
+        assert_eq!(so_far(reader).await, (vec![], Some(StreamEnd::Complete)));
+    }
+    // On each node there was nothing more three times, for which `next` would have waited for a second each.
+    assert!(begun.elapsed() < Duration::from_millis(2_500));
+    cluster.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_follows_is_told_of_each_end_at_once() {
     let cluster = cluster(2).await;
     let [writes, follows] = [0, 1].map(|n| session(&cluster.nodes()[n]));

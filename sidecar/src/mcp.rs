@@ -10,12 +10,14 @@ mod config;
 mod inbox_error;
 mod inboxes;
 mod last_message;
+mod listened_stream;
 mod listening;
 mod resources;
 mod results;
 mod server;
 mod shared;
 mod shown;
+mod stream_page;
 mod tool_error;
 mod tools;
 

@@ -16,7 +16,10 @@ use rmcp::service::{
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use serde_json::{Value, json};
-use tidings::{Config as NodeConfig, Count, LocalCluster, Message, Node, SessionOptions};
+use tidings::{
+    Config as NodeConfig, Count, Limits, LocalCluster, Message, Node, SessionOptions,
+    StreamOptions, StreamWriter,
+};
 use tidings_sidecar::identities::{IdentitiesConfig, hash_token};
 use tidings_sidecar::{Config, McpConfig, Sidecar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +27,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
+/// How long nothing is told when nothing has changed.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// A node with HTTP.
 struct Place {
@@ -151,10 +156,35 @@ impl Agent {
     }
 
     async fn read(&self, uri: &str) -> Value {
-        let request = self.request("resources/read", uri, json!({ "uri": uri }));
-        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        let answer = self.answer(uri).await;
         let text = answer["result"]["contents"][0]["text"].as_str();
         serde_json::from_str(text.unwrap_or_else(|| panic!("{answer}"))).unwrap()
+    }
+
+    /// What a resource is answered with.
+    async fn answer(&self, uri: &str) -> Value {
+        let request = self.request("resources/read", uri, json!({ "uri": uri }));
+        let sent = timeout(SOON, request.send()).await;
+        let answer = sent.expect("an answer in time").unwrap();
+        answer.json().await.unwrap()
+    }
+
+    /// What is written of a stream, in base64 if it is no text, and what is said about that.
+    async fn page(&self, uri: &str) -> (String, Value) {
+        let answer = self.answer(uri).await;
+        let contents = &answer["result"]["contents"];
+        assert_eq!(contents[0]["uri"], uri, "{answer}");
+        let (kind, content) = match contents[0]["mimeType"].as_str() {
+            Some("text/plain") => ("", &contents[0]["text"]),
+            Some("application/octet-stream") => ("base64 ", &contents[0]["blob"]),
+            _ => panic!("{answer}"),
+        };
+        let content = format!("{kind}{}", content.as_str().unwrap());
+        let about: Value = serde_json::from_str(contents[1]["text"].as_str().unwrap()).unwrap();
+        let base = uri.split_once('?').map_or(uri, |(base, _)| base);
+        let rest = format!("{base}?from={}", about["next"]);
+        assert_eq!(contents[1]["uri"], rest);
+        (content, about)
     }
 }
 
@@ -666,7 +696,7 @@ async fn clients_of_every_revision_are_served() {
         assert!(server.instructions.clone().unwrap().contains("receive"));
         assert_eq!(client.list_all_tools().await.unwrap().len(), 8);
         assert_eq!(client.list_all_resources().await.unwrap().len(), 2);
-        assert_eq!(client.list_all_resource_templates().await.unwrap().len(), 2);
+        assert_eq!(client.list_all_resource_templates().await.unwrap().len(), 3);
         let call = async |tool: &'static str, arguments: Value| {
             let arguments = arguments.as_object().unwrap().clone();
             let params = CallToolRequestParams::new(tool).with_arguments(arguments);
@@ -818,6 +848,213 @@ async fn the_last_message_is_kept_while_somebody_listens_and_then_expires() {
     drop(last);
     client.cancel().await.unwrap();
     until(|| place.node().topics().is_empty()).await;
+}
+
+fn stream(of: &StreamWriter) -> String {
+    format!("tidings://streams/{}", of.id())
+}
+
+#[tokio::test]
+async fn a_stream_is_read_so_far_from_any_node_and_offset_and_page_by_page() {
+    let limits = Limits {
+        stream_bytes_max: Count::of::<{ 128 << 10 }>(),
+        ..Limits::default()
+    };
+    let config = NodeConfig {
+        limits,
+        ..NodeConfig::default()
+    };
+    let cluster = LocalCluster::start_with(vec![config; 2]).await.unwrap();
+    cluster.joined(SOON).await.unwrap();
+    let place = Place::open(cluster.nodes()[0].clone(), |_| ()).await;
+    let agent = place.agent();
+    for node in cluster.nodes() {
+        let (session, _inbox) = node.session(SessionOptions::default()).unwrap();
+        let begin = || session.stream(StreamOptions::default()).unwrap();
+        let mut text = begin();
+        let uri = stream(&text);
+        let about = |from, next, state| json!({ "from": from, "next": next, "state": state });
+        assert_eq!(agent.page(&uri).await, (String::new(), about(0, 0, "open")));
+        text.push("it is ").unwrap();
+        // A character in two chunks is not shown before it is whole.
+        text.push(&b"s\xc3"[..]).unwrap();
+        assert_eq!(
+            agent.page(&uri).await,
+            ("it is ".to_owned(), about(0, 1, "open"))
+        );
+        text.push(&b"\xbcnny"[..]).unwrap();
+        assert_eq!(
+            agent.page(&uri).await,
+            ("it is sünny".to_owned(), about(0, 3, "open"))
+        );
+        text.fail("no model");
+        let (rest, how) = agent.page(&format!("{uri}?from=1")).await;
+        let failed = json!({ "from": 1, "next": 3, "state": "failed", "reason": "no model" });
+        assert_eq!((&*rest, how), ("sünny", failed));
+
+        let mut binary = begin();
+        let uri = stream(&binary);
+        binary.push(&b"\xff\0"[..]).unwrap();
+        let shown = ("base64 /wA=".to_owned(), about(0, 1, "open"));
+        assert_eq!(agent.page(&uri).await, shown);
+        let mut cut = begin();
+        let cut_uri = stream(&cut);
+        cut.push(&b"\xc3"[..]).unwrap();
+        drop((cut, binary));
+        let shown = ("base64 /wA=".to_owned(), about(0, 1, "aborted"));
+        assert_eq!(agent.page(&uri).await, shown);
+        let shown = ("base64 ww==".to_owned(), about(0, 1, "aborted"));
+        assert_eq!(agent.page(&cut_uri).await, shown, "its rest never came");
+
+        let mut long = begin();
+        let uri = stream(&long);
+        for number in 0..200 {
+            long.push(format!("{number:01000}")).unwrap();
+        }
+        long.finish();
+        // So many are kept, each with 64 bytes for itself.
+        let first = 200 - (128 << 10) / 1_064;
+        let (page, how) = agent.page(&uri).await;
+        assert_eq!(how, about(first, first + 66, "more"));
+        assert_eq!(page.len(), 66_000, "64 KiB, and what they end in");
+        let (rest, how) = agent.page(&format!("{uri}?from={}", first + 66)).await;
+        assert_eq!(how, about(first + 66, 200, "complete"));
+        let all: String = (first..200).map(|n| format!("{n:01000}")).collect();
+        assert!(page + &rest == all);
+
+        let unknown = [
+            format!("{uri}99"),
+            format!("{uri}?from=x"),
+            "tidings://streams/nowhere".to_owned(),
+        ];
+        for unknown in unknown {
+            let answer = agent.answer(&unknown).await;
+            assert_eq!(answer["error"]["code"], -32602, "{answer}");
+            assert_eq!(answer["error"]["data"]["uri"], unknown, "{answer}");
+        }
+    }
+    cluster.leave().await;
+}
+
+#[tokio::test]
+async fn who_listens_to_a_stream_is_told_when_it_has_grown_and_when_it_has_ended() {
+    let cluster = LocalCluster::start(2).await.unwrap();
+    cluster.joined(SOON).await.unwrap();
+    let place = Place::open(cluster.nodes()[0].clone(), |_| ()).await;
+    let (agent, client) = (place.agent(), place.client(newest()).await);
+    let session = |n: usize| {
+        let opened = cluster.nodes()[n].session(SessionOptions::default());
+        opened.unwrap().0
+    };
+    let sessions = [session(0), session(1)];
+    let begin = |n: usize| sessions[n].stream(StreamOptions::default()).unwrap();
+    let mut writers = [begin(0), begin(1)];
+    let uris = [0, 1].map(|n| stream(&writers[n]));
+    let gone = format!("{}99", uris[1]);
+    let open = place.node().stats().sessions;
+
+    let all = [&*uris[0], &*uris[1], &*gone];
+    let mut told = client.listen(listening(&all)).await.unwrap();
+    let accepted = told.acknowledged().resource_subscriptions.clone();
+    assert_eq!(accepted.unwrap().len(), 3);
+    assert_eq!(next(&mut told).await, Some(gone), "it cannot be read");
+    for round in 1..=3 {
+        for (writer, uri) in writers.iter_mut().zip(&uris) {
+            writer.push("more ").unwrap();
+            assert_eq!(next(&mut told).await.as_ref(), Some(uri));
+            assert_eq!(agent.page(uri).await.1["next"], round);
+        }
+    }
+    // Much in a short time is told a few times, and the last time when all can be read.
+    let begun = Instant::now();
+    let write = async {
+        for _ in 0..300 {
+            for writer in &mut writers {
+                writer.push("more ").unwrap();
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let count = async {
+        let mut times = 0;
+        while timeout(QUIET, next(&mut told)).await.is_ok() {
+            times += 1;
+        }
+        times
+    };
+    let ((), times) = tokio::join!(write, count);
+    let most = 4 + 2 * begun.elapsed().as_millis() / 20;
+    assert!((2..=most).contains(&times), "{times} times of {most}");
+    for uri in &uris {
+        assert_eq!(agent.page(uri).await.1["next"], 303);
+    }
+    let [first, second] = writers;
+    first.finish();
+    second.fail("no model");
+    let mut ended = [next(&mut told).await, next(&mut told).await];
+    ended.sort();
+    assert_eq!(ended, uris.clone().map(Some));
+    assert_eq!(agent.page(&uris[0]).await.1["state"], "complete");
+    assert_eq!(agent.page(&uris[1]).await.1["reason"], "no model");
+    let more = timeout(QUIET, next(&mut told)).await;
+    assert!(more.is_err(), "after the end there is nothing to tell");
+
+    // Who comes late is told of what there is, in one.
+    let late = format!("{}?from=300", uris[1]);
+    let mut comes_late = client.listen(listening(&[&late])).await.unwrap();
+    assert_eq!(next(&mut comes_late).await, Some(late));
+    assert!(timeout(QUIET, next(&mut comes_late)).await.is_err());
+
+    // Nobody follows once nobody listens.
+    assert_eq!(place.node().stats().sessions, open + 2);
+    drop((told, comes_late));
+    client.cancel().await.unwrap();
+    until(|| place.node().stats().sessions == open).await;
+    cluster.leave().await;
+}
+
+#[tokio::test]
+async fn a_stream_is_read_and_listened_to_by_who_may_subscribe_to_its_topic_in_its_scope() {
+    let place = Place::start_with(|config| {
+        config.access = identities();
+        config.http_server.mcp.resources_per_listener_max = Count::of::<1>();
+    })
+    .await;
+    let write = |scope: &str| {
+        let options = SessionOptions {
+            scope: scope.parse().unwrap(),
+            ..SessionOptions::default()
+        };
+        let (session, _) = place.node().session(options).unwrap();
+        let mut writer = session.stream(StreamOptions::default()).unwrap();
+        writer.push("secret").unwrap();
+        (session, writer)
+    };
+    let ((_shop, in_shop), (_other, elsewhere)) = (write("shop"), write("default"));
+    let [boss, worker] = ["boss", "worker"].map(|own| place.agent_with(Some(own)));
+    let (uri, other) = (stream(&in_shop), stream(&elsewhere));
+    assert_eq!(boss.page(&uri).await.0, "secret");
+    assert_eq!(boss.answer(&other).await["error"]["code"], -32602);
+    let denied = worker.answer(&uri).await;
+    assert_eq!(denied["error"]["code"], -32600, "{denied}");
+
+    let filter = |uris: &[&str]| json!({ "notifications": { "resourceSubscriptions": uris } });
+    for (agent, uris, accepted) in [
+        (&worker, &[&*uri][..], json!(null)),
+        (&boss, &[&uri, "tidings://topics"], json!([uri])),
+    ] {
+        let request = agent.request("subscriptions/listen", "", filter(uris));
+        let mut answer = request.send().await.unwrap();
+        let mut text = String::new();
+        while !text.contains("acknowledged") {
+            let part = timeout(SOON, answer.chunk()).await.unwrap().unwrap();
+            text += str::from_utf8(&part.expect("it is acknowledged")).unwrap();
+        }
+        let line = text.lines().find(|line| line.contains("acknowledged"));
+        let told: Value = serde_json::from_str(&line.unwrap()["data: ".len()..]).unwrap();
+        let own = &told["params"]["notifications"]["resourceSubscriptions"];
+        assert_eq!(*own, accepted, "{told}");
+    }
 }
 
 async fn until(is_so: impl Fn() -> bool) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 use tidings_tests::{Cluster, Language};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -21,5 +22,29 @@ async fn agents_of_different_languages_and_revisions_ask_answer_and_see_each_oth
         .says("told tidings://topics/sums/members", SOON)
         .await?;
     answerer.says("members answerer asker", SOON).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_reads_what_is_written_on_another_node_as_it_is_written() -> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let nodes = cluster.nodes()?;
+    let writer = nodes[1].connect().await?;
+    let opened = writer.request("$TIDINGS.stream.open", "".into()).await?;
+    let opened: Value = serde_json::from_slice(&opened.payload)?;
+    let named = |name: &str| {
+        let text = opened[name].as_str().map(str::to_owned);
+        text.with_context(|| opened.to_string())
+    };
+    let push = named("push")?;
+    writer.request(push.clone(), "it is ".into()).await?;
+    let url = format!("http://{}/mcp", nodes[0].http);
+    let uri = format!("tidings://streams/{}", named("stream")?);
+    let mut reader = Language::Python.run("mcp_stream", &[&url, &uri])?;
+    reader.says("read it is  open", SOON).await?;
+    writer.request(push, "sunny".into()).await?;
+    reader.says("read sunny open", SOON).await?;
+    writer.request(named("finish")?, "".into()).await?;
+    reader.says("read  complete", SOON).await?;
     cluster.down()
 }

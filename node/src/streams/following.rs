@@ -164,28 +164,49 @@ impl Following {
     /// See [`FollowError`]. It may be called again, and goes on where it was.
     pub async fn next(&mut self) -> Result<Followed, FollowError> {
         loop {
-            if let Some(followed) = self.at_hand() {
+            if let Some(followed) = self.read(WAIT).await? {
                 return Ok(followed);
             }
-            self.may_follow()?;
-            let piece = match &mut self.source {
-                Source::Here(streams) => {
-                    let scope = &self.session.routes.scope;
-                    let read = streams.read_within(scope, self.id.number, self.next, WAIT);
-                    read.await.ok_or_else(|| FollowError::NoSuchStream {
-                        id: self.id.clone(),
-                    })?
-                }
-                Source::There(there) => there.ask(&self.session, &self.id, self.next).await?,
-            };
-            let Piece { at, chunks, end } = piece;
-            let from = std::mem::replace(&mut self.next, at);
-            (self.chunks, self.end) = (chunks.into(), end);
-            if self.next > from {
-                let to = self.next;
-                return Ok(Followed::Missed { from, to });
-            }
         }
+    }
+
+    /// The next chunk if it is written already, or the end if that was all; none if there is nothing more yet. It
+    /// takes as long as its node needs to answer, and first what [`next`](Self::next) has asked before it was cancelled:
+    /// 1 s at most. Cancelling the call loses nothing.
+    ///
+    /// # Errors
+    /// As of [`next`](Self::next).
+    pub async fn so_far(&mut self) -> Result<Option<Followed>, FollowError> {
+        self.read(Duration::ZERO).await
+    }
+
+    /// The next that is told, if there is something within this time or about it.
+    async fn read(&mut self, wait: Duration) -> Result<Option<Followed>, FollowError> {
+        if let Some(followed) = self.at_hand() {
+            return Ok(Some(followed));
+        }
+        self.may_follow()?;
+        let piece = match &mut self.source {
+            Source::Here(streams) => {
+                let scope = &self.session.routes.scope;
+                let read = streams.read_within(scope, self.id.number, self.next, wait);
+                read.await.ok_or_else(|| FollowError::NoSuchStream {
+                    id: self.id.clone(),
+                })?
+            }
+            Source::There(there) => {
+                let asked = there.ask(&self.session, &self.id, self.next, wait);
+                asked.await?
+            }
+        };
+        let Piece { at, chunks, end } = piece;
+        let from = std::mem::replace(&mut self.next, at);
+        (self.chunks, self.end) = (chunks.into(), end);
+        if self.next > from {
+            let to = self.next;
+            return Ok(Some(Followed::Missed { from, to }));
+        }
+        Ok(self.at_hand())
     }
 
     fn may_follow(&self) -> Result<(), FollowError> {
@@ -206,6 +227,7 @@ impl There {
         session: &SessionState,
         id: &StreamId,
         from: u64,
+        wait: Duration,
     ) -> Result<Piece, FollowError> {
         let since = *self.since.get_or_insert_with(Instant::now);
         loop {
@@ -228,6 +250,7 @@ impl There {
                     scope: session.routes.scope.clone(),
                     number: id.number,
                     from,
+                    wait,
                     told,
                     place: Arc::clone(&self.place),
                 };
@@ -288,7 +311,7 @@ impl There {
     }
 }
 
-/// How long a stream of this node is waited for before it is looked whether it may be followed still.
+/// How long a stream is waited for before it is looked whether it may be followed still.
 const WAIT: Duration = Duration::from_secs(1);
 /// How long a node may say nothing until who follows is told: three times as long as a question waits there.
 const SILENCE_MAX: Duration = Duration::from_secs(3);

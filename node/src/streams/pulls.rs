@@ -29,6 +29,8 @@ pub(crate) struct Pull {
     pub(crate) scope: Scope,
     pub(crate) number: u64,
     pub(crate) from: u64,
+    /// How long the answer may wait at most until there is something.
+    pub(crate) wait: Duration,
     pub(crate) told: oneshot::Sender<Told>,
     /// Its place among those who follow, kept until it is asked.
     pub(crate) place: Arc<OwnedSemaphorePermit>,
@@ -80,10 +82,12 @@ async fn ask(transport: Transport, pull: Pull, wait: Duration) -> Run {
         scope,
         number,
         from,
+        wait: wait_max,
         told,
         place,
     } = pull;
     drop(place);
+    let wait = wait.min(wait_max);
     let question = Question::Stream {
         scope,
         number,

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidings::{
-    AgentName, Headers, MemberId, Message, Metadata, NodeId, Pattern, QueueGroup, Scope, Session,
-    SessionOptions, SubscribeOptions, Topic,
+    AgentName, Headers, MemberId, Message, Metadata, NodeId, Pattern, QueueGroup, Scope,
+    SubscribeOptions, Topic,
 };
 use tokio::time::{Instant, interval_at, timeout};
 
@@ -174,8 +174,9 @@ impl Call<'_> {
             WAIT_SECONDS_MAX,
         )?;
         let message = message(&given.topic, given.payload, given.encoding, &given.headers)?;
-        // One of its own, so that however many ask, none takes the place of those who publish.
-        let (session, _inbox) = self.session(self.scope(given.scope)?)?;
+        let opened = self.shared.session(self.caller, self.scope(given.scope)?);
+        let (session, _inbox) = opened
+            .map_err(|error| ToolError(format!("Nobody was asked: {error}. Try again later.")))?;
         let _place = self.shared.watchers.place()?;
         let limit = Duration::from_secs(given.timeout_seconds);
         let answer = self.waited(session.request(message, limit)).await??;
@@ -226,16 +227,6 @@ impl Call<'_> {
 
     fn unknown_inbox(&self) -> ToolError {
         ToolError::unknown_inbox(self.shared.config.inbox_expiry.get())
-    }
-
-    fn session(&self, scope: Scope) -> Result<(Session, tidings::Inbox), ToolError> {
-        let options = SessionOptions {
-            scope,
-            access: self.caller.access.clone(),
-            ..SessionOptions::default()
-        };
-        let opened = self.shared.node.session(options);
-        opened.map_err(|error| ToolError(format!("Nobody was asked: {error}. Try again later.")))
     }
 
     /// What the program calls itself that calls, if it says.

@@ -3,13 +3,15 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::select_all;
 use rmcp::service::SubscriptionSink;
-use tidings::{Denied, Watch};
+use tidings::{Denied, Session, Watch};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::last_message::{LastMessage, Seen};
+use super::listened_stream::ListenedStream;
 use super::resources::Named;
 use super::shared::Shared;
 use crate::caller::Caller;
@@ -25,6 +27,9 @@ pub(super) struct Listening {
     /// Parts of the view. Not there while they are looked at elsewhere.
     viewed: Vec<(String, Named, Watch)>,
     followed: Vec<Followed>,
+    streams: Vec<ListenedStream>,
+    /// In which the streams are followed, if there are any.
+    session: Option<Session>,
     look_at: Instant,
     _place: OwnedSemaphorePermit,
 }
@@ -48,6 +53,8 @@ impl Listening {
             caller: caller.clone(),
             viewed: Vec::new(),
             followed: Vec::new(),
+            streams: Vec::new(),
+            session: None,
             look_at: Instant::now(),
             _place: shared.watchers.place()?,
         };
@@ -60,17 +67,28 @@ impl Listening {
     }
 
     fn add(&mut self, uri: &str) -> Option<()> {
-        let (shared, uri) = (&self.shared, uri.to_owned());
+        let (shared, caller, uri) = (&self.shared, &self.caller, uri.to_owned());
         let named: Named = uri.parse().ok()?;
-        if let Named::LastMessage(topic) = &named {
-            let (scope, caller) = (self.caller.scope(None).ok()?, &self.caller);
-            let last = shared.inboxes.last_message(caller, &scope, topic).ok()?;
-            let seen = last.seen();
-            self.followed.push(Followed { uri, last, seen });
-        } else {
-            let scope = self.caller.seen(None).ok()?;
-            let (_, watch) = shared.node.watch_only(named.watched(&scope)?);
-            self.viewed.push((uri, named, watch));
+        match &named {
+            Named::LastMessage(topic) => {
+                let scope = caller.scope(None).ok()?;
+                let last = shared.inboxes.last_message(caller, &scope, topic).ok()?;
+                let seen = last.seen();
+                self.followed.push(Followed { uri, last, seen });
+            }
+            Named::Stream(id, from) => {
+                if self.session.is_none() {
+                    let (session, _) = shared.session(caller, caller.scope(None).ok()?).ok()?;
+                    self.session = Some(session);
+                }
+                let following = self.session.as_ref()?.follow(id, *from).ok()?;
+                self.streams.push(ListenedStream::new(uri, following));
+            }
+            viewed => {
+                let scope = caller.seen(None).ok()?;
+                let (_, watch) = shared.node.watch_only(viewed.watched(&scope)?);
+                self.viewed.push((uri, named, watch));
+            }
         }
         Some(())
     }
@@ -79,7 +97,8 @@ impl Listening {
     pub(super) fn uris(&self) -> Vec<String> {
         let viewed = self.viewed.iter().map(|(uri, ..)| uri);
         let followed = self.followed.iter().map(|own| &own.uri);
-        viewed.chain(followed).cloned().collect()
+        let streams = self.streams.iter().map(|own| &own.uri);
+        viewed.chain(followed).chain(streams).cloned().collect()
     }
 
     /// Tells what changes, as fast as the client takes it. Returns when nothing more will come, or when the client has
@@ -114,25 +133,32 @@ impl Listening {
             }
         };
         let followed = self.followed.iter_mut();
-        let followed: Vec<_> = followed.map(|own| Box::pin(own.seen.changed())).collect();
-        let last = async {
-            if followed.is_empty() {
-                return pending().await;
-            }
-            let (seen, number, _) = select_all(followed).await;
-            seen.ok().map(|()| Some(number))
-        };
-        let number = tokio::select! {
+        let last = first(followed.map(|own| {
+            let uri = &own.uri;
+            own.seen
+                .changed()
+                .map(move |seen| seen.ok().map(|()| uri.clone()))
+        }));
+        let stream = first(self.streams.iter_mut().map(ListenedStream::changed));
+        let uri = tokio::select! {
             view = view => view?,
-            last = last => last?,
+            last = last => Some(last?),
+            stream = stream => Some(stream?),
         };
-        let mut changed = BTreeSet::new();
-        changed.extend(number.map(|number| self.followed[number].uri.clone()));
+        let mut changed = BTreeSet::from_iter(uri);
         for own in &mut self.followed {
             if own.seen.has_changed().ok()? {
                 own.seen.mark_unchanged();
                 changed.insert(own.uri.clone());
             }
+        }
+        for own in &mut self.streams {
+            if let Some(told) = own.changed().now_or_never() {
+                changed.insert(told?);
+            }
+        }
+        if self.viewed.is_empty() {
+            return Some(changed);
         }
         let mut viewed = std::mem::take(&mut self.viewed);
         let look = move || {
@@ -150,6 +176,15 @@ impl Listening {
         changed.extend(seen);
         Some(changed)
     }
+}
+
+/// What the first of these says that is ready; nothing ever if there are none.
+async fn first<F: Future>(futures: impl Iterator<Item = F>) -> F::Output {
+    let futures: Vec<_> = futures.map(Box::pin).collect();
+    if futures.is_empty() {
+        return pending().await;
+    }
+    select_all(futures).await.0
 }
 
 impl Drop for Followed {

@@ -4,16 +4,19 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use rmcp::ErrorData;
-use rmcp::model::{ErrorCode, Resource, ResourceTemplate};
-use serde::Serialize;
-use serde_json::{Value, json};
-use tidings::{Denied, Event, Pattern, Scope, SubscribeError, Topic, Watched};
+use rmcp::model::{ErrorCode, Resource, ResourceContents, ResourceTemplate};
+use serde_json::Value;
+use tidings::{
+    Denied, Event, FollowError, OpenError, Pattern, Scope, StreamId, SubscribeError, Topic, Watched,
+};
 
 use super::inbox_error::InboxError;
-use super::results::{LastMessageResult, MessageResult};
+use super::results::{JSON, LastMessageResult, MessageResult, json};
 use super::shared::Shared;
 use super::shown;
+use super::stream_page::StreamPage;
 use crate::caller::Caller;
+use crate::watchers::TooManyWatch;
 
 /// What a URI stands for, in the scope of whoever names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(super) enum Named {
     LastMessage(Topic),
     /// The members of a topic or pattern.
     Members(Pattern),
+    /// What is written to a stream after its first so many chunks.
+    Stream(StreamId, u64),
 }
 
 /// Why a resource cannot be read.
@@ -38,34 +43,56 @@ pub(super) enum ReadError {
     #[error(transparent)]
     LastMessage(InboxError),
     #[error(transparent)]
+    Follow(FollowError),
+    #[error("nothing was read: {0}")]
+    Open(#[from] OpenError),
+    #[error("nothing was read: {0}")]
+    TooMany(#[from] TooManyWatch),
+    #[error(transparent)]
     Build(#[from] crate::builder::BuildError),
 }
 
 impl Named {
-    /// What it shows, as JSON.
-    pub(super) async fn read(self, shared: &Shared, caller: &Caller) -> Result<String, ReadError> {
+    /// What it shows, as that of this URI.
+    pub(super) async fn read(
+        self,
+        shared: &Shared,
+        caller: &Caller,
+        uri: &str,
+    ) -> Result<Vec<ResourceContents>, ReadError> {
         let node = &shared.node;
         match self {
             Self::LastMessage(topic) => {
                 let scope = caller.scope(None)?;
                 let followed = shared.inboxes.last_message(caller, &scope, &topic)?;
                 let seen = followed.seen().borrow().clone();
-                Ok(text(&LastMessageResult {
+                let last = LastMessageResult {
                     topic: topic.to_string(),
                     seen: seen.count,
                     last: seen.message.as_ref().map(MessageResult::new),
-                }))
+                };
+                Ok(vec![json(&last, uri)])
+            }
+            Self::Stream(id, from) => {
+                let scope = caller.scope(None)?;
+                // The node of the stream may take its time.
+                let _place = shared.watchers.place()?;
+                let (session, _) = shared.session(caller, scope)?;
+                let page = StreamPage::read(session.follow(&id, from)?).await?;
+                Ok(page.contents(uri))
             }
             shown => {
                 let (scope, view) = (caller.seen(None)?, node.view());
+                let uri = uri.to_owned();
                 let build = move || match shown {
-                    Self::Topics => text(&shown::topics(&view, &scope, None, ITEMS_MAX)),
+                    Self::Topics => json(&shown::topics(&view, &scope, None, ITEMS_MAX), uri),
                     Self::Members(pattern) => {
-                        text(&shown::members(&view, &scope, &pattern, None, ITEMS_MAX))
+                        let members = shown::members(&view, &scope, &pattern, None, ITEMS_MAX);
+                        json(&members, uri)
                     }
-                    _ => text(&shown::nodes(&view)),
+                    _ => json(&shown::nodes(&view), uri),
                 };
-                Ok(shared.builder.build(build).await?)
+                Ok(vec![shared.builder.build(build).await?])
             }
         }
     }
@@ -76,7 +103,7 @@ impl Named {
             Self::Nodes => Some(Watched::Nodes),
             Self::Topics => Some(Watched::Scope(scope.clone())),
             Self::Members(pattern) => Some(Watched::Topic(scope.clone(), pattern.clone())),
-            Self::LastMessage(_) => None,
+            Self::LastMessage(_) | Self::Stream(..) => None,
         }
     }
 
@@ -107,6 +134,12 @@ impl FromStr for Named {
         if path == "topics" {
             return Ok(Self::Topics);
         }
+        if let Some(stream) = path.strip_prefix("streams/") {
+            let (id, from) = stream.split_once("?from=").unwrap_or((stream, "0"));
+            let id = id.parse().map_err(|_| ReadError::Unknown)?;
+            let from = from.parse().map_err(|_| ReadError::Unknown)?;
+            return Ok(Self::Stream(id, from));
+        }
         let name = path.strip_prefix("topics/").ok_or(ReadError::Unknown)?;
         let (name, is_members) = match name.strip_suffix("/members") {
             Some(name) => (name, true),
@@ -131,19 +164,30 @@ impl From<InboxError> for ReadError {
     }
 }
 
+impl From<FollowError> for ReadError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Denied(denied) => Self::Denied(denied),
+            error => Self::Follow(error),
+        }
+    }
+}
+
 impl ReadError {
     /// As it is told to who wanted to read this.
     pub(super) fn about(self, uri: &str) -> ErrorData {
-        self.data(Some(json!({ "uri": uri })))
+        self.data(Some(serde_json::json!({ "uri": uri })))
     }
 
     /// As it is told, with this besides.
     pub(super) fn data(self, data: Option<Value>) -> ErrorData {
         let problem = self.to_string();
         match self {
-            Self::Unknown => ErrorData::resource_not_found(problem, data),
+            Self::Unknown | Self::Follow(FollowError::NoSuchStream { .. }) => {
+                ErrorData::resource_not_found(problem, data)
+            }
             Self::Denied(_) => ErrorData::new(ErrorCode::INVALID_REQUEST, problem, data),
-            Self::LastMessage(_) | Self::Build(_) => ErrorData::internal_error(problem, data),
+            _ => ErrorData::internal_error(problem, data),
         }
     }
 }
@@ -159,7 +203,7 @@ pub(super) fn resources() -> Vec<Resource> {
     vec![nodes, topics]
 }
 
-/// Those of topics.
+/// Those of topics and streams.
 pub(super) fn templates() -> Vec<ResourceTemplate> {
     let last = ResourceTemplate::new("tidings://topics/{topic}", "last message")
         .with_title("The last message on a topic")
@@ -171,14 +215,16 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
     let members = ResourceTemplate::new("tidings://topics/{topic}/members", "members")
         .with_title("Who is subscribed to a topic")
         .with_mime_type(JSON);
-    vec![last, members]
+    let stream = ResourceTemplate::new("tidings://streams/{id}{?from}", "stream")
+        .with_title("What is written to a stream so far")
+        .with_description(
+            "What a tool says as it says it, from after the first `from` chunks on, up to 64 KiB. A second content in JSON \
+             says `next`, from where it goes on, and `state`: more (read on), open (that is all so far), complete, failed or \
+             aborted.",
+        );
+    vec![last, members, stream]
 }
 
-fn text(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("names, numbers and texts always serialise")
-}
-
-pub(super) const JSON: &str = "application/json";
 /// How many topics or members a resource shows; the tools show the rest.
 const ITEMS_MAX: usize = 1_000;
 
@@ -189,6 +235,7 @@ mod tests {
     #[test]
     fn a_uri_stands_for_a_part_of_the_cluster_or_for_nothing() {
         let topic = || "a:b.c".parse().unwrap();
+        let stream = |from| Named::Stream("n1-1-2".parse().unwrap(), from);
         for (uri, expected) in [
             ("tidings://nodes", Named::Nodes),
             ("tidings://topics", Named::Topics),
@@ -198,6 +245,8 @@ mod tests {
                 "tidings://topics/a.%3E/members",
                 Named::Members("a.>".parse().unwrap()),
             ),
+            ("tidings://streams/n1-1-2", stream(0)),
+            ("tidings://streams/n1-1-2?from=7", stream(7)),
         ] {
             assert_eq!(uri.parse::<Named>().unwrap(), expected, "{uri}");
         }
@@ -210,6 +259,12 @@ mod tests {
             "tidings://topics/a.*",
             "tidings://topics/%FF",
             "tidings://topics//members",
+            "tidings://streams/",
+            "tidings://streams/n1",
+            "tidings://streams/n1-1-2?from=",
+            "tidings://streams/n1-1-2?from=-1",
+            "tidings://streams/n1-1-2?to=7",
+            "tidings://streams/n1-1-2/members",
             "file:///etc/passwd",
         ] {
             assert!(uri.parse::<Named>().is_err(), "{uri}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rmcp::model::ResourceContents;
 use rmcp::schemars::JsonSchema;
 use serde::Serialize;
 use tidings::{Member, Message, NodeSummary, Receipt, TopicRecord, TopicSummary};
@@ -158,6 +159,26 @@ pub(super) struct LastMessageResult {
     pub(super) last: Option<MessageResult>,
 }
 
+/// What the resource of a stream shows besides what is written.
+#[derive(Debug, Serialize)]
+pub(super) struct StreamResult {
+    /// How many chunks come before those that are shown.
+    pub(super) from: u64,
+    /// How many come before those that follow.
+    pub(super) next: u64,
+    /// `more` if there are such already, `open` if there may be, or how the stream has ended.
+    pub(super) state: &'static str,
+    /// Why it has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+}
+
+/// What a resource shows, as JSON.
+pub(super) fn json(result: &impl Serialize, uri: impl Into<String>) -> ResourceContents {
+    let text = serde_json::to_string(result).expect("names, numbers and texts always serialise");
+    ResourceContents::text(text, uri).with_mime_type(JSON)
+}
+
 impl From<Receipt> for PublishResult {
     fn from(receipt: Receipt) -> Self {
         Self {
@@ -219,3 +240,5 @@ impl From<NodeSummary> for NodeResult {
         }
     }
 }
+
+pub(super) const JSON: &str = "application/json";

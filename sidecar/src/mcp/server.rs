@@ -4,14 +4,14 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, Implementation, InitializeRequestParams,
     InitializeResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
     PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
-    ResourceContents, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool,
+    ServerCapabilities, ServerConfig, SubscriptionFilter, Tool,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::calls::Call;
 use super::listening::Listening;
-use super::resources::{self, JSON, Named, ReadError};
+use super::resources::{self, Named, ReadError};
 use super::shared::Shared;
 use super::tools::{INSTRUCTIONS, TOOLS};
 use crate::caller::Caller;
@@ -120,14 +120,15 @@ impl ServerHandler for Handler {
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let refusal = |error: ReadError| error.about(&request.uri);
-        let named: Named = request.uri.parse().map_err(refusal)?;
-        let read = named.read(&self.shared, &self.caller).await;
-        let text = read.map_err(refusal)?;
-        let contents = ResourceContents::text(text, request.uri).with_mime_type(JSON);
-        Ok(ReadResourceResult::new(vec![contents]).into())
+        let uri = &request.uri;
+        let named: Named = uri.parse().map_err(|error: ReadError| error.about(uri))?;
+        let read = named.read(&self.shared, &self.caller, uri);
+        let read = context.ct.run_until_cancelled(read).await;
+        let read = read.ok_or_else(|| ErrorData::internal_error("cancelled", None))?;
+        let contents = read.map_err(|error| error.about(uri))?;
+        Ok(ReadResourceResult::new(contents).into())
     }
 
     fn accepted_subscription_filter(

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
-use tidings::Node;
+use tidings::{Inbox, Node, OpenError, Scope, Session, SessionOptions};
 
 use super::config::McpConfig;
 use super::inboxes::Inboxes;
 use crate::builder::Builder;
+use crate::caller::Caller;
 use crate::publishers::Publishers;
 use crate::watchers::Watchers;
 
@@ -20,4 +21,19 @@ pub(super) struct Shared {
     pub(super) watchers: Watchers,
     /// Where long answers are made.
     pub(super) builder: Builder,
+}
+
+impl Shared {
+    /// A session of this caller alone, so that however many have one, none takes the place of those who publish.
+    pub(super) fn session(
+        &self,
+        caller: &Caller,
+        scope: Scope,
+    ) -> Result<(Session, Inbox), OpenError> {
+        self.node.session(SessionOptions {
+            scope,
+            access: caller.access.clone(),
+            ..SessionOptions::default()
+        })
+    }
 }
