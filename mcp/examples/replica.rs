@@ -8,7 +8,7 @@
 //! The arguments are where it serves, where other nodes reach its node, the directory of the node's certificate, and where
 //! to find the others. With the first alone nobody else hears of its changes. It says `serves` when it does.
 //!
-//! It tells the weather of any city, and has all that the conformance tool of MCP calls of those tools, resources and prompts
+//! It tells the weather of any city, says a forecast as it comes, and has all that the conformance tool of MCP calls of those tools, resources and prompts
 //! that concern changes.
 
 use std::net::SocketAddr;
@@ -30,14 +30,17 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, ServerHandler};
 use serde_json::json;
-use tidings::{Config, Identity, Node};
-use tidings_mcp::Notifier;
+use tidings::{Config, Identity, Node, Session, SessionOptions, StreamError, StreamOptions};
+use tidings_mcp::{Notifier, with_progress};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
+/// How long a forecast takes for each day.
+const DAY: Duration = Duration::from_millis(200);
 const TEXT: &str = "test://static-text";
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
+    ("forecast", "Says the weather of the week, day by day"),
     ("test_simple_text", "Returns a text"),
     ("test_error_handling", "Fails"),
     ("test_tool_with_progress", "Tells its progress"),
@@ -57,6 +60,35 @@ const TOOLS: [(&str, &str); 8] = [
 #[derive(Clone)]
 struct Weather {
     notifier: Notifier,
+    session: Arc<Session>,
+}
+
+impl Weather {
+    /// Says the weather of each day as soon as it is known, to the caller and to whoever follows the stream.
+    async fn forecast(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let writer = self.session.stream(StreamOptions::default());
+        let mut writer = writer.map_err(internal)?;
+        let id = writer.id().clone();
+        let following = self.session.follow(&id, 0).map_err(internal)?;
+        let work = async move {
+            let mut said = String::new();
+            for day in ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"] {
+                let day = format!("{day}: sunny. ");
+                said += &day;
+                writer.push(day)?;
+                sleep(DAY).await;
+            }
+            writer.finish();
+            Ok::<_, StreamError>(said)
+        };
+        let said = with_progress(context, following, work).await;
+        let stream = format!("tidings://streams/{id}");
+        let told = [said.map_err(internal)?, stream].map(ContentBlock::text);
+        Ok(CallToolResult::success(told.into()).into())
+    }
 }
 
 impl ServerHandler for Weather {
@@ -100,6 +132,7 @@ impl ServerHandler for Weather {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         match &*request.name {
+            "forecast" => return self.forecast(&context).await,
             "test_error_handling" => {
                 let told = vec![ContentBlock::text("It fails, as it is to")];
                 return Ok(CallToolResult::error(told).into());
@@ -223,7 +256,9 @@ async fn main() -> anyhow::Result<()> {
         }
     };
     let notifier = Notifier::start(&node, "weather".parse()?).await?;
-    let weather = Weather { notifier };
+    let (session, _) = node.session(SessionOptions::default())?;
+    let session = Arc::new(session);
+    let weather = Weather { notifier, session };
 
     let mut config = StreamableHttpServerConfig::default();
     // There is no session, so any replica can answer any request.

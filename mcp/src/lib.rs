@@ -8,6 +8,8 @@ mod hub;
 mod listening;
 mod notifier;
 #[cfg(feature = "rmcp")]
+mod progress;
+#[cfg(feature = "rmcp")]
 mod promised;
 mod recent;
 mod server_name;
@@ -22,4 +24,6 @@ pub use notifier::{
     ListenError, Listener, Notifier, NotifierOptions, NotifierStats, NotifyError, Promise,
     StartError,
 };
+#[cfg(feature = "rmcp")]
+pub use progress::with_progress;
 pub use server_name::{SERVER_NAME_BYTES_MAX, ServerName, ServerNameError};
