@@ -1,5 +1,6 @@
 //! The conformance tool of MCP against three replicas of a server on three nodes, behind a balancer that gives each request
-//! to the next replica: a client listens at one, and what it is to hear of changes at another.
+//! to the next replica: a client listens at one, and what it is to hear of changes at another. And against a node, which is an
+//! MCP server itself.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tidings_tests::{
     Balancer, Check, Cluster, Program, conformance, create_certificate, example, repository,
-    wait_until,
+    tidings, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -39,6 +40,57 @@ const FINE: [(&str, &str, &str); 1] = [(
     "INFO",
     "a server may answer with JSON instead of a stream, and the one in Python does",
 )];
+
+/// Checks of which a node falls short, what the tool then says, and why that is so. All others succeed.
+const NOT_OF_A_NODE: [(&str, &str, &str); 12] = [
+    (
+        "sep-2549-prompts-list-caching-hints",
+        "prompts/list",
+        NO_PROMPTS,
+    ),
+    ("prompts-list", "prompts/list", NO_PROMPTS),
+    ("resources-read-text", "no resource of this URI", FIXTURES),
+    (
+        "sep-2575-server-rejects-undeclared-capability",
+        "'test_missing_capability'",
+        FIXTURES,
+    ),
+    (
+        "sep-2575-missing-capability-http-400",
+        "'test_missing_capability'",
+        FIXTURES,
+    ),
+    (
+        "sep-2575-http-server-no-independent-requests-on-stream",
+        "'test_streaming_elicitation'",
+        FIXTURES,
+    ),
+    (
+        "sep-2575-server-no-log-without-loglevel",
+        "'test_logging_tool'",
+        FIXTURES,
+    ),
+    (
+        "sep-2575-server-sends-prompts-list-changed-on-subscription",
+        "SKIPPED",
+        LISTS_STAY,
+    ),
+    (
+        "sep-2575-server-sends-tools-list-changed-on-subscription",
+        "SKIPPED",
+        LISTS_STAY,
+    ),
+    ("tools-call-error", "\"test_error_handling\"", FIXTURES),
+    ("tools-call-simple-text", "\"test_simple_text\"", FIXTURES),
+    (
+        "tools-call-with-progress",
+        "\"test_tool_with_progress\"",
+        FIXTURES,
+    ),
+];
+const NO_PROMPTS: &str = "a node has no prompts, and says so by not having the method";
+const FIXTURES: &str = "it asks for a tool or a resource that only a server made for this has";
+const LISTS_STAY: &str = "the lists of a node never change, and it does not say that they do";
 
 /// Checks that do not succeed though they should.
 fn shortcomings(checks: Vec<Check>) -> Vec<Check> {
@@ -156,6 +208,25 @@ async fn replicas_that_do_not_hear_of_each_other_fall_short_in_what_they_tell() 
         let found = replicas.shortcomings(&SCENARIOS).await?;
         let ids: Vec<_> = found.iter().map(|check| &*check.id).collect();
         assert_eq!(ids, CHANGES, "{found:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_conforms_in_all_that_it_has() -> Result<()> {
+    let addr = format!("127.0.0.1:{}", free_port()?);
+    let doors = ["--listen", "127.0.0.1:0", "--client", "none"];
+    let mut node = tidings(["run", "--http", &addr]);
+    node.args(doors);
+    let mut node = Program::start(node)?;
+    node.says("listening", SOON).await?;
+    let found = conformance(&format!("http://{addr}/mcp"), &SCENARIOS).await?;
+    let found = shortcomings(found);
+    let ids: Vec<_> = found.iter().map(|check| &*check.id).collect();
+    assert_eq!(ids, NOT_OF_A_NODE.map(|(id, ..)| id), "{found:?}");
+    for (check, (id, says, _)) in found.iter().zip(NOT_OF_A_NODE) {
+        let said = check.error_message.as_ref().unwrap_or(&check.status);
+        ensure!(said.contains(says), "{id}: {said}");
     }
     Ok(())
 }
