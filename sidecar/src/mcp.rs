@@ -20,12 +20,13 @@ mod shown;
 mod stream_page;
 mod tool_error;
 mod tools;
+mod values;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Request, Response};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -38,6 +39,7 @@ pub use config::McpConfig;
 use inboxes::Inboxes;
 use server::Handler;
 use shared::Shared;
+pub(crate) use values::TooManyValues;
 
 use crate::builder::Builder;
 use crate::caller::Caller;
@@ -86,6 +88,11 @@ impl Mcp {
         2 * limits.payload_bytes_max.get() + AROUND_BYTES
     }
 
+    /// How many bytes this body of a request takes besides its own, once it is read.
+    pub(crate) fn read_bytes(&self, body: &[u8]) -> Result<usize, TooManyValues> {
+        values::read_bytes(body)
+    }
+
     /// To be kept until a request is answered: the node does not leave before, for a while.
     pub(crate) fn under_way(&self) -> TaskTrackerToken {
         self.under_way.token()
@@ -93,7 +100,7 @@ impl Mcp {
 
     /// Answers a request of this caller. Its end is that of the answer's body; whoever drops either cancels what was
     /// asked for.
-    pub(crate) async fn answer(&self, caller: Caller, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn answer(&self, caller: Caller, request: Request<Bytes>) -> Response<Body> {
         let handler = Handler::new(&self.shared, caller);
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
@@ -105,7 +112,8 @@ impl Mcp {
             .with_cancellation_token(self.shared.node.token().clone());
         let sessions: Arc<NeverSessionManager> = Arc::default();
         let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
-        service.handle(request).await.map(Body::new)
+        let answer = service.handle(request.map(Body::from)).await;
+        answer.map(Body::new)
     }
 }
 

@@ -602,6 +602,13 @@ async fn what_is_too_long_or_wrong_or_of_a_page_is_refused_with_a_reason() {
         .await
         .unwrap();
     assert_eq!(refused.status().as_u16(), 413);
+    // Short, but long once it is read.
+    let uris = json!({ "notifications": { "resourceSubscriptions": vec!["x"; 100_000] } });
+    let refused = agent.request("subscriptions/listen", "", uris).send().await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.status().as_u16(), 413);
+    let problem = refused.text().await.unwrap();
+    assert!(problem.contains("more than 20000 values"), "{problem}");
     for (tool, arguments, problem) in [
         (
             "publish",
@@ -676,6 +683,41 @@ async fn what_is_too_long_or_wrong_or_of_a_page_is_refused_with_a_reason() {
     }
     let get = agent.http.get(&agent.url).send().await.unwrap();
     assert_eq!(get.status().as_u16(), 405);
+}
+
+/// What is told again and again would be as long each time.
+#[tokio::test]
+async fn who_gives_its_request_an_endless_name_is_told_nothing_more() {
+    let place = Place::start().await;
+    let agent = place.agent();
+    let inbox = agent.subscribe("news").await;
+    let long = "x".repeat(2_000);
+    let uris = json!({ "notifications": { "resourceSubscriptions": ["tidings://topics"] } });
+    let mut listening = agent
+        .request("subscriptions/listen", "", uris)
+        .build()
+        .unwrap();
+    let mut body: Value =
+        serde_json::from_slice(listening.body().unwrap().as_bytes().unwrap()).unwrap();
+    body["id"] = json!(long);
+    *listening.body_mut() = Some(body.to_string().into());
+    let told = agent.http.execute(listening).await.unwrap();
+    let told = timeout(SOON, told.text()).await.expect("it ends").unwrap();
+    assert!(told.contains("the id is too long"), "{told}");
+
+    let arguments = json!({ "inbox": inbox, "wait_seconds": 60 });
+    let params = json!({ "name": "receive", "arguments": arguments });
+    let mut waiting = agent
+        .request("tools/call", "receive", params)
+        .build()
+        .unwrap();
+    let mut body: Value =
+        serde_json::from_slice(waiting.body().unwrap().as_bytes().unwrap()).unwrap();
+    body["params"]["_meta"]["progressToken"] = json!(long);
+    *waiting.body_mut() = Some(body.to_string().into());
+    let told = timeout(SOON, agent.http.execute(waiting)).await;
+    let told = told.expect("an answer").unwrap().text().await.unwrap();
+    assert!(told.contains("the progressToken is too long"), "{told}");
 }
 
 /// The revisions before that of 2026 begin with a handshake, and have sessions if the server wants them.

@@ -35,13 +35,19 @@ pub(super) async fn read(
                 format!("the body has more than {bytes_max} bytes, which payload_bytes_max allows");
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
         }
-        if bytes > UNCOUNTED_BYTES_MAX && !held.admits(part.len()) {
-            return Err(Error::unavailable("too much waits on this node already"));
-        }
+        admit(&held, part.len(), bytes)?;
         payload.extend_from_slice(&part);
         held.set(payload.capacity());
     }
     Ok((payload.freeze(), held))
+}
+
+/// Makes sure that there is room for so many bytes more, of so many in all.
+pub(super) fn admit(held: &Held, more: usize, all: usize) -> Result<(), Error> {
+    if all > UNCOUNTED_BYTES_MAX && !held.admits(more) {
+        return Err(Error::unavailable("too much waits on this node already"));
+    }
+    Ok(())
 }
 
 /// How long a caller may pause within a body.

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::answers::ErrorAnswer;
 use crate::builder::BuildError;
+use crate::mcp::TooManyValues;
 use crate::publishers::PublisherError;
 use crate::watchers::TooManyWatch;
 
@@ -47,6 +48,12 @@ impl From<BuildError> for Error {
 impl From<PublisherError> for Error {
     fn from(error: PublisherError) -> Self {
         Self::unavailable(error.to_string())
+    }
+}
+
+impl From<TooManyValues> for Error {
+    fn from(error: TooManyValues) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn serve(
 ) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
     let session = publishers.session(&caller.access, &caller.scope(None)?)?;
-    let (content, _held) = match parts.method {
+    let (content, mut held) = match parts.method {
         Method::POST => {
             let bytes_max = mcp.body_bytes_max();
             body::read(&asking, session.hold(), body, bytes_max).await?
@@ -32,10 +32,13 @@ pub(super) async fn serve(
         // There is none to be read.
         _ => (Bytes::new(), session.hold()),
     };
+    let more = mcp.read_bytes(&content)?;
+    body::admit(&held, more, content.len() + more)?;
+    held.set(held.bytes() + more);
     drop(session);
     let (kept, under_way) = (asking.keep(), mcp.under_way());
     let answer = mcp
-        .answer(caller, Request::from_parts(parts, content.into()))
+        .answer(caller, Request::from_parts(parts, content))
         .await;
     let (head, body) = answer.into_parts();
     let is_stream = head
@@ -46,7 +49,7 @@ pub(super) async fn serve(
         return Ok(Response::from_parts(head, body));
     }
     let parts = body.into_data_stream().map(move |part| {
-        let _ = (&kept, &under_way);
+        let _ = (&kept, &under_way, &held);
         part
     });
     let mut response = (head, Body::from_stream(parts)).into_response();

@@ -5,7 +5,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rmcp::RoleServer;
-use rmcp::model::{CallToolResult, ContentBlock, JsonObject, ProgressNotificationParam};
+use rmcp::model::{
+    CallToolResult, ContentBlock, JsonObject, ProgressNotificationParam, ProgressToken,
+};
 use rmcp::service::RequestContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +31,7 @@ use super::results::{
 use super::shared::Shared;
 use super::shown;
 use super::tool_error::ToolError;
+use super::values::is_too_long;
 use crate::caller::Caller;
 use crate::gateway::SERVICE_PREFIX;
 
@@ -238,6 +241,12 @@ impl Call<'_> {
     /// it wants to know.
     async fn waited<T>(&self, work: impl Future<Output = T>) -> Result<T, ToolError> {
         let token = self.context.meta.get_progress_token();
+        let is_endless = |token: &ProgressToken| is_too_long(&token.0);
+        if token.as_ref().is_some_and(is_endless) {
+            return Err(ToolError(
+                "Nothing was done: the progressToken is too long.".into(),
+            ));
+        }
         let begun = Instant::now();
         let mut beats = interval_at(begun + BEAT, BEAT);
         let mut work = std::pin::pin!(work);

@@ -14,6 +14,7 @@ use super::listening::Listening;
 use super::resources::{self, Named, ReadError};
 use super::shared::Shared;
 use super::tools::{INSTRUCTIONS, TOOLS};
+use super::values::is_too_long;
 use crate::caller::Caller;
 use crate::watchers::TooManyWatch;
 
@@ -149,6 +150,9 @@ impl ServerHandler for Handler {
         let Some(listening) = self.promised().take() else {
             return Ok(());
         };
+        if is_too_long(context.sink().id()) {
+            return Err(ErrorData::invalid_request("the id is too long", None));
+        }
         let listening = listening.map_err(|e| ErrorData::internal_error(e.to_string(), None))?;
         tokio::select! {
             () = context.cancelled() => Ok(()),
