@@ -53,9 +53,10 @@ enum LogFormat {
     Json,
 }
 
-/// What others tell in more detail than anybody wants who did not ask for just them.
+/// What others tell in more detail than anybody wants who did not ask for just them. To rmcp it is an error that a client
+/// has not waited for its answer.
 const QUIET: &str = "quinn=warn,quinn_proto=warn,quinn_udp=warn,chitchat=error,rustls=warn,\
-                     hyper_util=warn,rmcp=error,";
+                     hyper_util=warn,rmcp=off,";
 
 impl LoggingArgs {
     /// Starts logging, at `level` unless the caller asked for something else.
