@@ -21,13 +21,14 @@ mod stream_page;
 mod tool_error;
 mod tools;
 mod values;
+mod waits;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tidings::Node;
@@ -66,6 +67,7 @@ impl Mcp {
             publishers,
             watchers,
             builder,
+            waits: Arc::default(),
         };
         let under_way = TaskTracker::new();
         let (leaving, all) = (node.leaving().clone(), under_way.clone());
@@ -101,6 +103,7 @@ impl Mcp {
     /// Answers a request of this caller. Its end is that of the answer's body; whoever drops either cancels what was
     /// asked for.
     pub(crate) async fn answer(&self, caller: Caller, request: Request<Bytes>) -> Response<Body> {
+        let (body, access) = (request.body().clone(), caller.access.clone());
         let handler = Handler::new(&self.shared, caller);
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
@@ -113,6 +116,10 @@ impl Mcp {
         let sessions: Arc<NeverSessionManager> = Arc::default();
         let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
         let answer = service.handle(request.map(Body::from)).await;
+        if answer.status() == StatusCode::ACCEPTED {
+            // The SDK takes no notice of what is not asked.
+            self.shared.waits.end(&body, &access);
+        }
         answer.map(Body::new)
     }
 }

@@ -720,6 +720,55 @@ async fn who_gives_its_request_an_endless_name_is_told_nothing_more() {
     assert!(told.contains("the progressToken is too long"), "{told}");
 }
 
+/// Clients of the revisions before that of 2026 leave the connection of a call as it is when they give it up.
+#[tokio::test]
+async fn a_call_that_is_given_up_by_a_notification_takes_no_message_along() {
+    let place = Place::start().await;
+    let agent = place.agent();
+    let inbox = agent.subscribe("news").await;
+    let post = |message: Value| {
+        let request = agent.http.post(&agent.url).json(&message);
+        let request = request.header("accept", "application/json, text/event-stream");
+        let request = request.header("mcp-protocol-version", "2025-11-25");
+        async move {
+            timeout(SOON, request.send())
+                .await
+                .expect("an answer")
+                .unwrap()
+        }
+    };
+    let receive = |id: Value| {
+        let arguments = json!({ "inbox": inbox, "wait_seconds": 60 });
+        let params = json!({ "name": "receive", "arguments": arguments });
+        let call = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        async { post(call).await.json::<Value>().await.unwrap() }
+    };
+    let give_up = |id: Value| {
+        let params = json!({ "requestId": id, "reason": "timeout" });
+        let method = "notifications/cancelled";
+        post(json!({ "jsonrpc": "2.0", "method": method, "params": params }))
+    };
+    for id in [json!(7), json!("7")] {
+        let mut waiting = std::pin::pin!(receive(id.clone()));
+        let waits = timeout(Duration::from_millis(200), &mut waiting).await;
+        assert!(waits.is_err(), "{waits:?}");
+        // That of another id is not meant, and neither is one that nobody has.
+        for other in [json!(8), json!(null)] {
+            assert_eq!(give_up(other).await.status().as_u16(), 202);
+        }
+        let waits = timeout(Duration::from_millis(100), &mut waiting).await;
+        assert!(waits.is_err(), "{waits:?}");
+        assert_eq!(give_up(id).await.status().as_u16(), 202);
+        let ended = timeout(SOON, waiting).await.expect("it ends");
+        let result = &ended["result"];
+        assert_eq!(result["isError"], false, "{ended}");
+        assert_eq!(result["structuredContent"]["messages"], json!([]));
+    }
+    let message = json!({ "topic": "news", "payload": "x" });
+    agent.tool("publish", message).await.unwrap();
+    assert_eq!(payloads(&agent.receive(&inbox, 10).await.unwrap()), ["x"]);
+}
+
 /// The revisions before that of 2026 begin with a handshake, and have sessions if the server wants them.
 #[tokio::test]
 async fn clients_of_every_revision_are_served() {

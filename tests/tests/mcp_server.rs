@@ -17,6 +17,7 @@ async fn agents_of_different_languages_and_revisions_ask_answer_and_see_each_oth
     answerer.says("listens", SOON).await?;
     let mut asker = Language::TypeScript.run("mcp_agent", &[&url(&nodes[1].http)])?;
     asker.says("answer 42", SOON).await?;
+    asker.says("received kept", SOON).await?;
     asker.says("subscribed", SOON).await?;
     answerer
         .says("told tidings://topics/sums/members", SOON)

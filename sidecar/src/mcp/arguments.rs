@@ -75,8 +75,8 @@ pub(super) struct SubscribeArguments {
 pub(super) struct ReceiveArguments {
     /// What `subscribe` has given you.
     pub(super) inbox: String,
-    /// For how many seconds to wait for a message if there is none; 0 does not wait. Many hosts give up a call after
-    /// 60 seconds.
+    /// For how many seconds to wait for a message if there is none; 0 does not wait. Wait for less than your host
+    /// does, which is often 60 seconds: not all hosts say that they have given up, and then what comes is lost.
     #[serde(default = "wait_seconds")]
     #[schemars(range(min = 0, max = 240))]
     pub(super) wait_seconds: u64,

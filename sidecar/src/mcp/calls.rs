@@ -23,7 +23,7 @@ use super::arguments::{
     RequestArguments, SubscribeArguments, TopicsArguments, UnsubscribeArguments,
 };
 use super::inbox_error::InboxError;
-use super::inboxes::{AgentInbox, Handle};
+use super::inboxes::{AgentInbox, Batch, Handle};
 use super::results::{
     MembersResult, MessageResult, PublishResult, ReceiveResult, RequestResult, SubscribeResult,
     TopicsResult, UnsubscribeResult,
@@ -148,7 +148,16 @@ impl Call<'_> {
         if batch.messages.is_empty() && batch.missed == 0 && given.wait_seconds > 0 {
             let _place = self.shared.watchers.place()?;
             let until = now + Duration::from_secs(given.wait_seconds);
-            let waiting = inbox.receive(until, given.messages_max);
+            let waits = &self.shared.waits;
+            let wait = waits.begin(&self.context.id, &self.caller.access);
+            let waiting = async {
+                tokio::select! {
+                    biased;
+                    // First, so that it takes nothing along.
+                    () = wait.given_up() => Ok(Batch::default()),
+                    batch = inbox.receive(until, given.messages_max) => batch,
+                }
+            };
             batch = self.waited(waiting).await??;
         }
         Ok(ReceiveResult {

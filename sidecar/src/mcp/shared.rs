@@ -4,6 +4,7 @@ use tidings::{Inbox, Node, OpenError, Scope, Session, SessionOptions};
 
 use super::config::McpConfig;
 use super::inboxes::Inboxes;
+use super::waits::Waits;
 use crate::builder::Builder;
 use crate::caller::Caller;
 use crate::publishers::Publishers;
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub(super) publishers: Arc<Publishers>,
     /// Places for those who wait or listen.
     pub(super) watchers: Watchers,
+    /// Those who wait for messages.
+    pub(super) waits: Arc<Waits>,
     /// Where long answers are made.
     pub(super) builder: Builder,
 }
