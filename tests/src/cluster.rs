@@ -51,6 +51,11 @@ impl Node {
         self.signal("TERM")
     }
 
+    /// Asks its process to send its clients to other nodes, and then to leave.
+    pub fn drain(&self) -> Result<()> {
+        self.signal("USR2")
+    }
+
     /// Lets its process read its certificates again.
     pub fn hang_up(&self) -> Result<()> {
         self.signal("HUP")

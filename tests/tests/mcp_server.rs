@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
-use tidings_tests::{Cluster, Language};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tidings_tests::{Cluster, Language, RawMcp, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -47,5 +47,51 @@ async fn an_agent_reads_what_is_written_on_another_node_as_it_is_written() -> Re
     reader.says("read sunny open", SOON).await?;
     writer.request(named("finish")?, "".into()).await?;
     reader.says("read  complete", SOON).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_or_waits_at_a_node_that_drains_is_served_until_it_leaves_and_then_told()
+-> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let (first, second) = (cluster.node(1)?, cluster.node(2)?);
+    let uris = ["tidings://topics/news"];
+    let updated = "notifications/resources/updated";
+    let mut listening = RawMcp::listen(&first, json!("first"), &uris).await?;
+    listening.told("acknowledged").await?;
+    let subscription = json!({ "topics": ["quiet"] });
+    let mut subscribing = RawMcp::call(&first, "subscribe", subscription).await?;
+    let told = subscribing.told("\"isError\"").await?;
+    let inbox = told.split("\"inbox\":\"").nth(1).context("an inbox")?;
+    let receive = json!({ "inbox": &inbox[..32], "wait_seconds": 240 });
+    let mut waiting = RawMcp::call(&first, "receive", receive).await?;
+    cluster.wait_members(&[2], "news", 1, SOON).await?;
+
+    // As long as it has a client it does not leave.
+    let client = first.connect().await?;
+    first.drain()?;
+    wait_until("the node drains", SOON, async || {
+        let ready = async { first.http()?.status("/readyz").await };
+        ready.await.is_ok_and(|status| status == 503)
+    })
+    .await;
+    second.publish("news", "of the other").await?;
+    let told = listening.told(updated).await?;
+    ensure!(!told.contains("complete"), "{told}");
+
+    drop(client);
+    let told = listening.told("\"resultType\":\"complete\"").await?;
+    ensure!(told.contains("\"id\":\"first\""), "{told}");
+    let told = waiting.told("\"isError\":true").await?;
+    ensure!(told.contains("leaving"), "{told}");
+    // Elsewhere, and not at this one again.
+    while let Ok(mut again) = RawMcp::listen(&first, json!(2), &uris).await {
+        let told = again.told("acknowledged").await;
+        ensure!(told.is_err(), "{told:?}");
+    }
+    let mut listening = RawMcp::listen(&second, json!("second"), &uris).await?;
+    listening.told("acknowledged").await?;
+    second.publish("news", "of its own").await?;
+    listening.told(updated).await?;
     cluster.down()
 }

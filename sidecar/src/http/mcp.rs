@@ -1,8 +1,8 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -16,13 +16,22 @@ use crate::caller::Caller;
 /// Answers a request of MCP. It may wait for as long as it asks for, within places for those who wait.
 pub(super) async fn serve(
     State(Served {
-        mcp, publishers, ..
+        node,
+        mcp,
+        publishers,
+        ..
     }): State<Served>,
     Extension(asking): Extension<Asking>,
     caller: Caller,
     request: Request,
 ) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
+    if node.leaving().is_cancelled() && is_listening(&parts.headers) {
+        // Its client would come again and again, and have the final result each time.
+        return Err(Error::unavailable(
+            "this node is leaving the cluster: listen at another one",
+        ));
+    }
     let session = publishers.session(&caller.access, &caller.scope(None)?)?;
     let (content, mut held) = match parts.method {
         Method::POST => {
@@ -55,4 +64,10 @@ pub(super) async fn serve(
     let mut response = (head, Body::from_stream(parts)).into_response();
     response.extensions_mut().insert(Lasting);
     Ok(response)
+}
+
+/// Whether this is of a request to listen: the protocol has each say so.
+fn is_listening(headers: &HeaderMap) -> bool {
+    let method = headers.get("mcp-method");
+    method.is_some_and(|method| method == "subscriptions/listen")
 }
