@@ -192,8 +192,8 @@ impl From<Receipt> for PublishResult {
 impl MessageResult {
     pub(super) fn new(message: &Arc<Message>) -> Self {
         let (payload, encoding) = match str::from_utf8(&message.payload) {
-            Ok(text) => (text.to_owned(), Encoding::Text),
-            Err(_) => (STANDARD.encode(&message.payload), Encoding::Base64),
+            Ok(text) if is_readable(text) => (text.to_owned(), Encoding::Text),
+            _ => (STANDARD.encode(&message.payload), Encoding::Base64),
         };
         let headers = message.headers.iter().map(|(name, value)| Header {
             name: name.to_owned(),
@@ -207,6 +207,12 @@ impl MessageResult {
             headers: headers.collect(),
         }
     }
+}
+
+/// Whether this is told as text. Of a character that nobody reads JSON makes six, and a text within a text seven more.
+fn is_readable(text: &str) -> bool {
+    let is_unread = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    text.bytes().filter(is_unread).count() <= text.len() / UNREAD_MAX
 }
 
 impl From<Member> for MemberResult {
@@ -242,3 +248,44 @@ impl From<NodeSummary> for NodeResult {
 }
 
 pub(super) const JSON: &str = "application/json";
+/// One in so many characters of a text may be one that nobody reads, such as the escapes of a terminal.
+const UNREAD_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_no_text_and_the_answer_stays_short() {
+        let result = |payload: String| {
+            let message = Message::new("a".parse().unwrap(), payload);
+            serde_json::to_value(MessageResult::new(&Arc::new(message))).unwrap()
+        };
+        for text in [
+            "",
+            "x",
+            "{\"a\":\"b\\n\"}\r\n\t",
+            "\u{1b}[32mgreen\u{1b}[0m",
+            "ä",
+        ] {
+            let told = result(text.to_owned());
+            assert_eq!(
+                (&told["payload"], &told["encoding"]),
+                (&text.into(), &"utf-8".into())
+            );
+        }
+        for unread in ["\0", "a\u{1}\u{1}", "\u{1b}c"] {
+            assert_eq!(
+                result(unread.to_owned())["encoding"],
+                "base64",
+                "{unread:?}"
+            );
+        }
+        for worst in ["\0", "\"", "\0\"\"\""] {
+            let payload = worst.repeat(10_000);
+            let told = result(payload.clone()).to_string();
+            let twice = serde_json::to_string(&told).unwrap();
+            assert!(told.len() + twice.len() < 8 * payload.len(), "{worst:?}");
+        }
+    }
+}
