@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::{join_all, select_all};
-use tidings_tests::{Cluster, Inbox, Node, RawClient, wait_until};
+use serde_json::json;
+use tidings_tests::{Cluster, Inbox, Node, RawClient, RawMcp, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -402,6 +403,125 @@ async fn however_many_clients_take_all_they_can_the_memory_of_a_node_is_bounded(
         let more = (resident - before) << 10;
         ensure!(more < 2 * BUDGET, "{more} bytes more than before");
         Ok(())
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_of_mcp_that_never_read_delay_nobody_and_cost_little() -> Result<()> {
+    const CONNECTIONS: usize = 2_000;
+    const CHANGES: usize = 200_000;
+    let cluster = Cluster::with_config(2, &format!("http_connections_max = {CONNECTIONS}"))?;
+    let node = cluster.node(1)?;
+    let before = resident_kib(node.pid)?;
+    let attack = async {
+        let uris = ["tidings://topics/deaf", "tidings://topics"];
+        let mut deaf = Vec::new();
+        let refused = loop {
+            ensure!(deaf.len() < CONNECTIONS, "all are let in");
+            let mut listener = RawMcp::listen(&node, json!(1), &uris).await?;
+            let told = listener.told("\n\n").await?;
+            if !told.contains("tidings://topics/deaf") {
+                break listener.told("http_connections_max").await?;
+            }
+            deaf.push(listener);
+        };
+        ensure!(refused.contains("too many watch or wait"), "{refused}");
+        // Fewer where there are not so many open files.
+        ensure!(deaf.len() > 50, "only {} listen", deaf.len());
+        let listening = resident_kib(node.pid)?;
+
+        let begun = Instant::now();
+        let mut publisher = RawClient::connect(&node).await?;
+        publisher.send(HELLO).await?;
+        let mut most = listening;
+        let publications = "PUB deaf 1\r\nx\r\n".repeat(CHANGES / 100);
+        for number in 0..100 {
+            let comes_and_goes = format!("SUB changing.{number} {number}\r\nUNSUB {number}\r\n");
+            publisher.send(comes_and_goes + &publications).await?;
+            publisher.send("PING\r\n").await?;
+            publisher.line_with("PONG").await?;
+            most = most.max(resident_kib(node.pid)?);
+            sleep(attack_time() / 100).await;
+        }
+        println!(
+            "figure: {} listeners make {before} KiB {listening}, and {CHANGES} changes in {} ms {most}",
+            deaf.len(),
+            begun.elapsed().as_millis()
+        );
+        // What is written before the socket is full, and not what has changed since.
+        let each = (most - before) / deaf.len() as u64;
+        ensure!(each < 200, "a listener takes {each} KiB");
+        Ok(())
+    };
+    others_notice_nothing(&cluster, attack).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_mcp_that_are_endless_slow_or_guesses_delay_nobody_and_cost_little()
+-> Result<()> {
+    let cluster = Cluster::up(2)?;
+    let node = cluster.node(1)?;
+    let before = resident_kib(node.pid)?;
+    let attack = async {
+        // All of them at a time, as many as may listen.
+        let many = json!({ "notifications": { "resourceSubscriptions": vec!["x"; 100_000] } });
+        let mut open = Vec::new();
+        for _ in 0..30 {
+            let method = "subscriptions/listen";
+            let mut own = RawMcp::ask(&node, json!(1), method, many.clone()).await?;
+            own.told("more than 20000 values").await?;
+            open.push(own);
+        }
+        for _ in 0..4 {
+            let payload = "x".repeat(3 << 20);
+            let publication = json!({ "topic": "long", "payload": payload });
+            let mut own = RawMcp::call(&node, "publish", publication).await?;
+            own.told("413 Payload Too Large").await?;
+            let id = json!("x".repeat(2 << 20));
+            let mut own = RawMcp::listen(&node, id, &["tidings://topics"]).await?;
+            own.told("the id is too long").await?;
+        }
+        drop(open);
+        let most = resident_kib(node.pid)?;
+        println!("figure: {before} KiB became {most}");
+        ensure!(most < before + (64 << 10), "{before} KiB became {most}");
+
+        let subscription = json!({ "topics": ["own"] });
+        let mut own = RawMcp::call(&node, "subscribe", subscription).await?;
+        let told = own.told("\"isError\"").await?;
+        let handle = told.split("\"inbox\":\"").nth(1).context("an inbox")?;
+        let handle = handle.get(..32).context("a handle")?.to_owned();
+        for at in 0..handle.len() {
+            let mut guess = handle.clone();
+            let other = if &handle[at..=at] == "0" { "1" } else { "0" };
+            guess.replace_range(at..=at, other);
+            for (tool, handle) in [("receive", &guess), ("unsubscribe", &guess)] {
+                let guess = json!({ "inbox": handle });
+                let mut own = RawMcp::call(&node, tool, guess).await?;
+                own.told("\"isError\":true").await?;
+            }
+        }
+        let publication = json!({ "topic": "own", "payload": "kept" });
+        let mut own = RawMcp::call(&node, "publish", publication).await?;
+        own.told("\"isError\":false").await?;
+        let mut own = RawMcp::call(&node, "receive", json!({ "inbox": handle })).await?;
+        own.told("kept").await?;
+
+        // More of them than there are connections, each a byte at a time.
+        let slow = async |_| {
+            let mut own = RawMcp::connect(&node).await?;
+            for byte in b"POST /mcp HTTP/1.1\r\n" {
+                if own.send([*byte]).await.is_err() {
+                    break;
+                }
+                sleep(attack_time() / 20).await;
+            }
+            Ok(())
+        };
+        join_all((0..200).map(slow)).await.into_iter().collect()
     };
     others_notice_nothing(&cluster, attack).await?;
     cluster.down()
