@@ -126,14 +126,6 @@ with_namespaces() {
 
 # --- The binary ------------------------------------------------------------------------------
 
-# Takes over what is built of dependencies, unless there is something already. Of use where they are built in the same way.
-take_over_dependencies() { # FROM TO, directories of profiles
-    [[ ! -e $2 && -e $1/.fingerprint ]] || return 0
-    mkdir -p "$2"
-    cp -a --reflink=auto "$1"/{.fingerprint,build,deps} "$2/"
-    rm -rf "$2"/.fingerprint/tidings*
-}
-
 # Sets `bin`: $TIDINGS_BIN, or else the release binary, built first.
 build_binary() {
     if [[ -n ${TIDINGS_BIN:-} ]]; then
