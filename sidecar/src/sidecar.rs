@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tidings::{ConfigError, Identity, Node, StartError};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::gateway::{self, Clients, Gateway, TlsError, UnixDoor};
 use crate::identities::{Identities, IdentitiesError};
@@ -128,10 +128,10 @@ impl Sidecar {
 impl Doors {
     async fn bind(config: &Config) -> Result<Self, SidecarError> {
         Ok(Self {
-            client: bind("client", config.client).await?,
-            web_socket: bind("gateway.websocket", config.gateway.websocket).await?,
+            client: bind("client", config.client)?,
+            web_socket: bind("gateway.websocket", config.gateway.websocket)?,
             unix: bind_unix(&config.gateway).await?,
-            http: bind("http", config.http).await?,
+            http: bind("http", config.http)?,
         })
     }
 
@@ -196,16 +196,29 @@ impl Doors {
     }
 }
 
-async fn bind(
-    door: &'static str,
-    addr: Option<SocketAddr>,
-) -> Result<Option<TcpListener>, SidecarError> {
+fn bind(door: &'static str, addr: Option<SocketAddr>) -> Result<Option<TcpListener>, SidecarError> {
     let Some(addr) = addr else { return Ok(None) };
-    match TcpListener::bind(addr).await {
+    match listen(addr) {
         Ok(listener) => Ok(Some(listener)),
         Err(source) => Err(SidecarError::Bind { door, addr, source }),
     }
 }
+
+/// As [`TcpListener::bind`] does it, but with more room for those who wait to be accepted.
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // What a node before this one left in TIME_WAIT keeps no address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(ACCEPT_BACKLOG)
+}
+
+/// How many connections wait to be accepted, if the system lets so many (`net.core.somaxconn`). Whom
+/// there is no room for, the system lets try again after a second.
+const ACCEPT_BACKLOG: u32 = 1_024;
 
 async fn bind_unix(config: &GatewayConfig) -> Result<Option<UnixDoor>, SidecarError> {
     let Some(path) = &config.unix else {
