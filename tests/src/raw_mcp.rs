@@ -74,7 +74,9 @@ fn request(node: &Node, id: Value, method: &str, mut params: Value) -> String {
         "io.modelcontextprotocol/clientInfo": { "name": "raw", "version": "1" },
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    let name = params["name"].as_str().unwrap_or_default().to_owned();
+    // What a request is about is shown to whoever does not read bodies.
+    let name = params["name"].as_str().or(params["uri"].as_str());
+    let name = name.unwrap_or_default().to_owned();
     let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
     let body = body.to_string();
     format!(

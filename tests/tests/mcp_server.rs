@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tidings_tests::{Cluster, Language, RawMcp, wait_until};
+use tidings_tests::{Cluster, Language, RawMcp, millis, wait_until};
+use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -47,6 +48,38 @@ async fn an_agent_reads_what_is_written_on_another_node_as_it_is_written() -> Re
     reader.says("read sunny open", SOON).await?;
     writer.request(named("finish")?, "".into()).await?;
     reader.says("read  complete", SOON).await?;
+    cluster.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_to_a_stream_is_told_within_3_s_that_its_node_was_killed() -> Result<()> {
+    let cluster = Cluster::up(3)?;
+    let (listener, writer) = (cluster.node(1)?, cluster.node(3)?.connect().await?);
+    let opened = writer.request("$TIDINGS.stream.open", "".into()).await?;
+    let opened: Value = serde_json::from_slice(&opened.payload)?;
+    let id = opened["stream"].as_str().context("an id")?;
+    let uri = format!("tidings://streams/{id}");
+    let read = async || {
+        let uri = json!({ "uri": uri });
+        let mut reading = RawMcp::ask(&listener, json!("read"), "resources/read", uri).await?;
+        reading.told("state").await
+    };
+    let told = read().await?;
+    ensure!(told.contains("open"), "{told}");
+    let mut listening = RawMcp::listen(&listener, json!("listen"), &[&uri]).await?;
+    listening.told("acknowledged").await?;
+
+    let since = Instant::now();
+    cluster.kill("n3")?;
+    listening.told("notifications/resources/updated").await?;
+    let took = since.elapsed();
+    let told = read().await?;
+    ensure!(told.contains("aborted"), "{told}");
+    println!(
+        "figure: who listens by MCP is told of it after {} ms",
+        millis(took)
+    );
+    ensure!(took < Duration::from_secs(3), "{took:?}");
     cluster.down()
 }
 
