@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tidings::Node;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::hosts::Hosts;
@@ -27,8 +27,8 @@ use crate::acceptor::{Acceptor, Arrival};
 /// Serves these answers on all connections until the node stops.
 ///
 /// No caller can keep others out: when all slots are taken, a newcomer gets that of the connection
-/// that has been there longest and has asked for nothing that is still being answered, once it has had
-/// [time to ask](ASK_MIN). An answer that [lasts](Lasting) is being answered as long as it does.
+/// that has been there longest and has asked for nothing that is still being answered. An answer that
+/// [lasts](Lasting) is being answered as long as it does.
 pub(super) async fn run(node: Node, mut acceptor: Acceptor, app: Router, hosts: Hosts) {
     let server = Arc::new(Server {
         app,
@@ -40,7 +40,10 @@ pub(super) async fn run(node: Node, mut acceptor: Acceptor, app: Router, hosts: 
         let Arrival { stream, peer, slot } = acceptor.next().await;
         let slot = match slot {
             Some(slot) => Some(slot),
-            None => server.slot_of_oldest_idle(&acceptor).await,
+            None if server.end_oldest_idle() => {
+                timeout(END_MAX, acceptor.slot()).await.ok().flatten()
+            }
+            None => None,
         };
         let Some(slot) = slot else {
             info!(%peer, "turned away a caller of HTTP: too many connections");
@@ -49,7 +52,7 @@ pub(super) async fn run(node: Node, mut acceptor: Acceptor, app: Router, hosts: 
             continue;
         };
         number += 1;
-        let connection = Arc::new(Connection::new());
+        let connection = Arc::new(Connection::default());
         server.lock().insert(number, Arc::clone(&connection));
         let (server, token) = (Arc::clone(&server), node.token().clone());
         node.spawn(async move {
@@ -69,26 +72,14 @@ struct Server {
 }
 
 /// What others have to know of a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Connection {
-    since: Instant,
     /// Whether a question is being answered.
     is_asked: AtomicBool,
     /// Whether its last answer is given for as long as the caller wants it.
     lasts: AtomicBool,
     /// Told when its slot is needed for another.
     end: Notify,
-}
-
-impl Connection {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            is_asked: AtomicBool::default(),
-            lasts: AtomicBool::default(),
-            end: Notify::default(),
-        }
-    }
 }
 
 /// Marks an answer that has no end of its own. Its connection becomes as old as it wants.
@@ -178,28 +169,18 @@ impl Server {
         }
     }
 
-    /// The next slot that is free, if need be that of the oldest connection on which nothing is being
-    /// answered, which ends; none if something is on each.
-    async fn slot_of_oldest_idle(&self, acceptor: &Acceptor) -> Option<OwnedSemaphorePermit> {
-        loop {
-            let (number, oldest) = self.oldest_idle()?;
-            let rest = ASK_MIN.saturating_sub(oldest.since.elapsed());
-            if rest.is_zero() {
-                self.lock().remove(&number);
-                oldest.end.notify_one();
-                return timeout(END_MAX, acceptor.slot()).await.ok().flatten();
-            }
-            if let Ok(slot) = timeout(rest, acceptor.slot()).await {
-                return slot;
-            }
-        }
-    }
-
-    fn oldest_idle(&self) -> Option<(u64, Arc<Connection>)> {
-        let connections = self.lock();
+    /// Ends the oldest connection on which nothing is being answered; false if there is none.
+    fn end_oldest_idle(&self) -> bool {
+        let mut connections = self.lock();
         let is_idle = |connection: &Connection| !connection.is_asked.load(Relaxed);
         let oldest = connections.iter().find(|(_, one)| is_idle(one));
-        oldest.map(|(number, one)| (*number, Arc::clone(one)))
+        let Some(number) = oldest.map(|(number, _)| *number) else {
+            return false;
+        };
+        if let Some(oldest) = connections.remove(&number) {
+            oldest.end.notify_one();
+        }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
@@ -222,9 +203,6 @@ const AGE_MAX: Duration = Duration::from_secs(60);
 const LASTING_LOOK: Duration = Duration::from_secs(5);
 /// How long that may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// How old a connection becomes before it may be closed for another: so long has a caller to ask
-/// something, whose first bytes are still on their way when many others come.
-const ASK_MIN: Duration = Duration::from_millis(50);
 /// How long it may take until a connection that has to end has ended.
 const END_MAX: Duration = Duration::from_secs(1);
 /// For how long a caller may take nothing of what is written to it.
